@@ -1,0 +1,43 @@
+# Everything runs in .venv, which the first target makes. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 11 12 13 14 15
+
+.PHONY: help quickstart smoke test lint seeds benchmarks clean
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+# torch comes first and pinned: the newest one brings gigabytes of CUDA packages.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
+	@touch $@
+
+quickstart: $(VENV)/installed  ## a small model improves itself, in minutes on two cores
+	$(BIN)/mstar run examples/quickstart/quickstart.yaml
+
+smoke: $(VENV)/installed  ## the same in a minute: two short iterations
+	$(BIN)/mstar run examples/quickstart/smoke.yaml
+
+test: $(VENV)/installed  ## all tests
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+seeds: $(VENV)/installed  ## the quick start over several seeds, with the table for the README
+	$(BIN)/python benchmarks/seeds.py $(SEEDS)
+
+benchmarks: $(VENV)/installed  ## engine, trainer, answers and selection against their yardsticks
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/trainer.py
+	$(BIN)/python benchmarks/answers.py
+	$(BIN)/python benchmarks/selection.py
+
+clean:  ## forget the virtual environment and the runs
+	rm -rf $(VENV) runs

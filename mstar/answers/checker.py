@@ -1,0 +1,122 @@
+"""Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+from mstar.answers.comparison import Question, compare, read_gold, settle
+from mstar.answers.expected import Expected, Judgement
+from mstar.answers.expressions import Expression
+from mstar.answers.extraction import find_statement, tidy
+from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers
+
+
+class AnswerChecker:
+    """Decides whether responses are correct; holds the worker processes, so use it in a `with`.
+
+    Nothing that a response contains raises or takes longer than `deadline_seconds`. A gold that does not
+    parse raises ValueError (see `check_gold`). Safe to call from several threads; `workers` bounds the
+    parallel comparisons.
+    """
+
+    def __init__(self, deadline_seconds: float = 5.0, workers: int = 1) -> None:
+        if deadline_seconds <= 0 or workers < 1:
+            raise ValueError(
+                f"deadline_seconds is {deadline_seconds}, workers {workers}; both must be above 0"
+            )
+        self._symbolic = SymbolicWorkers(deadline_seconds, workers)
+        self._worker_count = workers
+        self._timed_out = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> AnswerChecker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def timed_out(self) -> int:
+        """How many comparisons did not finish before the deadline so far."""
+        return self._timed_out
+
+    def process_ids(self) -> list[int]:
+        """The worker processes that run now."""
+        return self._symbolic.process_ids()
+
+    def close(self) -> None:
+        """Ends the workers. A later check that needs one starts it again."""
+        self._symbolic.close()
+
+    def check(self, expected: Expected, response: str, truncated: bool = False) -> Judgement:
+        """Judges one response. A truncated one states no final answer. Raises ValueError for a gold that does not parse."""
+        judgement, question = _judge_directly(expected, response, truncated)
+        return judgement if question is None else self._judge_symbolically(expected, judgement, question)
+
+    def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
+        """Judges (expected, response) pairs in order; comparisons that need algebra run on all workers at once."""
+        judged = [(expected, *_judge_directly(expected, response, False)) for expected, response in pairs]
+        open_ = [index for index, (_, _, question) in enumerate(judged) if question is not None]
+        judgements = [judgement for _, judgement, _ in judged]
+        if open_:
+            with ThreadPoolExecutor(min(self._worker_count, len(open_))) as threads:
+                settled = threads.map(lambda index: self._judge_symbolically(*judged[index]), open_)  # type: ignore[arg-type]
+                for index, judgement in zip(open_, settled, strict=True):
+                    judgements[index] = judgement
+        return judgements
+
+    def check_gold(self, expected: Expected) -> None:
+        """`check_gold` with this checker's workers."""
+        gold = read_gold(expected)
+        if not isinstance(gold, Expression) or gold.quantity is not None:
+            return
+        try:
+            parses = self._symbolic.ask("parses", gold.formula, "")
+        except DeadlineExceeded:
+            parses = False
+        if not parses:
+            raise ValueError(
+                f"answer {expected.answer!r} of type expression cannot be parsed by math-verify; "
+                "write it in LaTeX, or use answer_type text"
+            )
+
+    def _judge_symbolically(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
+        try:
+            reply = self._symbolic.ask(question.kind, question.gold, question.answer)
+        except DeadlineExceeded:
+            with self._lock:
+                self._timed_out += 1
+            return Judgement(judgement.extracted, False, timed_out=True)
+        correct = settle(expected, reply) if question.kind == "value" else reply is True
+        return Judgement(judgement.extracted, correct)
+
+
+def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:
+    """The judgement; with a question, `correct` is still open."""
+    statement = None if truncated else find_statement(response, expected.answer_type, expected.choices)
+    if statement is None:
+        read_gold(expected)
+        return Judgement(None, False), None
+    verdict = compare(expected, statement)
+    extracted = tidy(statement, expected.answer_type, expected.choices)
+    if isinstance(verdict, Question):
+        return Judgement(extracted, False), verdict
+    return Judgement(extracted, verdict), None
+
+
+def check_gold(expected: Expected, checker: AnswerChecker | None = None) -> None:
+    """Raises ValueError with one line (value, rule, remedy) for a gold that nothing could be compared with.
+
+    An expression is tried in a worker: of `checker`, or else of one started for this call alone (about a
+    second).
+    """
+    if checker is not None:
+        checker.check_gold(expected)
+        return
+    with AnswerChecker() as own:
+        own.check_gold(expected)

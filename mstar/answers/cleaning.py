@@ -1,0 +1,199 @@
+"""Rewrites a stated answer into plain characters, so that comparisons need not know LaTeX, Markdown or Unicode.
+
+`clean` undoes typography (full-width and superscript characters, bold, math delimiters, \\text{}, spacing
+commands) and keeps meaning: fractions, roots and exponents stay as they are. `normalize_text` is the
+equality of texts. `clauses` gives the shorter readings of an answer that is followed by its explanation.
+Every function expects a text of at most MAX_ANSWER_CHARACTERS and is linear, or quadratic in that bound.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+MAX_ANSWER_CHARACTERS = 1000
+
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
+_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
+_FRACTIONS = {
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
+    "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
+}  # fmt: skip
+_CHARACTERS = str.maketrans(
+    {
+        **{character: f" {value}" for character, value in _FRACTIONS.items()},
+        **{character: f"_{digit}" for digit, character in enumerate(_SUBSCRIPTS)},
+        **dict.fromkeys("−‒–－﹣‐‑", "-"),
+        **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad", None),
+        **dict.fromkeys("º˚", "°"),
+        **dict.fromkeys("“”„«»「」『』", '"'),
+        **dict.fromkeys("‘’", "'"),
+        **dict.fromkeys("⋅∙•", "·"),
+        **{"⁄": "/", "∕": "/", "∶": ":", "。": ". ", "、": ", ", "，": ", ", "；": "; ", "≅": "≈", "≃": "≈"},
+        **{"℃": "°C", "℉": "°F", "✓": " ", "✅": " ", "…": "..."},
+    }
+)
+_SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
+_SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
+
+_WRAPPER = re.compile(
+    r"\\(?:text|mathrm|mathbf|mathit|mathsf|mathtt|mathbb|textbf|textit|textrm|mbox|operatorname|boldsymbol|bm"
+    r"|emph|underline|boxed|fbox|ensuremath|mathcal|textsf|texttt)\s*\{([^{}]*)\}"
+)
+_BARE_WRAPPER = re.compile(
+    r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)(?![A-Za-z])"
+)
+_SPACING = re.compile(r"\\(?:[,;:! ]|quad|qquad|hspace\{[^{}]*\}|phantom\{[^{}]*\}|newline)|\\\\\s*$")
+_DELIMITERS = re.compile(r"\\[()\[\]]|\$\$")
+_SIZING = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr)(?![A-Za-z])\.?")
+_DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:degree|textdegree)s?(?![A-Za-z])|\^\{?°\}?")
+_SYMBOLS = (
+    (re.compile(r"\\(?:times|ast)(?![A-Za-z])"), "×"),
+    (re.compile(r"\\cdot(?![A-Za-z])"), "·"),
+    (re.compile(r"\\div(?![A-Za-z])"), "÷"),
+    (re.compile(r"\\(?:approx|simeq|thickapprox)(?![A-Za-z])"), "≈"),
+    (re.compile(r"\\(?:rightarrow|to|implies|Rightarrow)(?![A-Za-z])"), "→"),
+    (re.compile(r"\\(?:angle|measuredangle)(?![A-Za-z])"), "∠"),
+    (re.compile(r"\\triangle(?![A-Za-z])"), "△"),
+    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
+    (re.compile(r"\\(?:l|c)?dots(?![A-Za-z])"), "..."),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\{([<>=])\}"), r"\1"),
+)
+_BOLD = re.compile(r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])")
+_EMPHASIS = re.compile(r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])")
+_CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
+_WHITESPACE = re.compile(r"\s+")
+_PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
+_TRAILING = " \t\r\n;!?,。*_`"
+_LEADING = " \t\r\n:;*`>"
+
+
+def clean(statement: str) -> str:
+    """The statement in plain characters, on one line, without outer punctuation, quotes and emphasis."""
+    if statement.isascii() and statement.isalnum():
+        return statement
+    if not _PLAIN.fullmatch(statement):
+        statement = _plain_latex(_plain_unicode(statement))
+    return _trim(_WHITESPACE.sub(" ", statement))
+
+
+def _plain_unicode(statement: str) -> str:
+    if statement.isascii():
+        return statement
+    spelled = _SUPERSCRIPT_RUN.sub(lambda run: "^{" + run[0].translate(_SUPERSCRIPT_VALUES) + "}", statement)
+    # Twice: compatibility forms such as the full-width minus turn into characters of the table.
+    folded = unicodedata.normalize("NFKC", spelled.translate(_CHARACTERS))
+    return folded.translate(_CHARACTERS)
+
+
+def _plain_latex(statement: str) -> str:
+    statement = _bold_removed(statement)
+    if "\\" in statement:
+        statement = _SPACING.sub(" ", _DEGREES.sub("°", _DELIMITERS.sub(" ", statement)))
+        statement = _SIZING.sub("", statement)
+        for _ in range(4):
+            statement, count = _WRAPPER.subn(r"\1", statement)
+            if not count:
+                break
+        statement = _BARE_WRAPPER.sub(" ", statement)
+        for pattern, symbol in _SYMBOLS:
+            statement = pattern.sub(symbol, statement)
+        statement = statement.replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")
+    statement = statement.replace("$$", " ").replace("^°", "°").replace("~", " ").replace("{,}", ",")
+    return _dollars_resolved(statement)
+
+
+def _bold_removed(statement: str) -> str:
+    if "*" in statement or "_" in statement or "`" in statement:
+        statement = _BOLD.sub(r"\2", _BOLD.sub(r"\2", statement))
+        statement = _EMPHASIS.sub(r"\2", statement)
+    return statement
+
+
+def _dollars_resolved(statement: str) -> str:
+    """Dollars in pairs are math delimiters; an escaped or single one is the currency."""
+    if "$" not in statement:
+        return statement
+    unescaped = statement.replace("\\$", "\0")
+    if unescaped.count("$") != 1 or not _CURRENCY.search(unescaped):
+        unescaped = unescaped.replace("$", "")
+    return unescaped.replace("\0", "$")
+
+
+def _trim(statement: str) -> str:
+    previous = None
+    while statement != previous:
+        previous = statement
+        statement = statement.rstrip(_TRAILING).lstrip(_LEADING)
+        if statement.endswith(".") and not statement.endswith(".."):
+            statement = statement[:-1]
+        if statement.endswith(")") and "(" not in statement and "[" not in statement:
+            statement = statement[:-1]
+        if len(statement) > 1 and statement[0] == statement[-1] and statement[0] in "\"'":
+            statement = statement[1:-1]
+    return statement
+
+
+_REASON = re.compile(
+    r"\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which|"
+    r"where|so that|given that|due to|based on|obtained|by (?:using|the|adding|subtracting|multiplying|counting))\b"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|in|i\.e|is|he|she|they|we|there|"
+    r"for|when|if|after|according|from)\b)|\s+—\s+|;\s*(?=[a-z]{3})"
+    r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=\s)")
+
+
+def clauses(statement: str) -> Iterator[str]:
+    """The readings of a cleaned statement, longest first: all of it, its first sentence, what precedes a reason."""
+    yield statement
+    sentence_end = _SENTENCE_END.search(statement)
+    first = statement[: sentence_end.start()].strip() if sentence_end else statement
+    if sentence_end and first:
+        yield _trim(first)
+    reason = _REASON.search(first)
+    if reason and first[: reason.start()].strip():
+        yield _trim(first[: reason.start()])
+
+
+_MARK = re.compile(r"[^\w\s]|_")
+_SIGNS = frozenset("%#@/*\\")
+_ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A)\s+(?!(?:and|or|is)\b)(?=\S)")
+
+
+def normalize_text(text: str) -> str:
+    """Equality of texts: NFKC, case, articles before a word, punctuation and whitespace do not matter.
+
+    Signs that carry meaning (+, %, #, <, a minus before a digit, the point inside a number, ...) do.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_CHARACTERS)
+    spaced = " ".join(_MARK.sub(_mark_or_space, text.replace("&", " and ")).split())
+    return " ".join(_ARTICLE.sub("", spaced).casefold().split())
+
+
+def _mark_or_space(match: re.Match[str]) -> str:
+    mark, text = match[0], match.string
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    if mark == ".":
+        return "." if after.isdigit() and before.isdigit() else " "
+    if mark == "-":
+        is_minus = (after.isdigit() or after == ".") and not before.isalnum()
+        return "-" if is_minus or text.strip() == "-" else " "
+    if mark == "'":
+        if before.isalnum() and after.isalnum():
+            return ""
+        is_prime = before.isalpha() and not after.isalnum() and not text[max(match.start() - 2, 0)].isalpha()
+        return "'" if is_prime or (before.isalpha() and match.start() == 1) else " "
+    return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
+
+
+_COPULA = re.compile(r"(?:it is|it's|this is|that is|they are|these are)\s+", re.IGNORECASE)
+
+
+def without_copula(statement: str) -> str:
+    """ "It is a cat" without "it is"."""
+    return statement[match.end() :] if (match := _COPULA.match(statement)) else statement

@@ -1,0 +1,42 @@
+"""What is expected of an answer, and what a check of one answer found.
+
+Two frozen records and the six answer types; no logic. `Expected` carries the fields of a problem that
+decide how its answer is compared; `Judgement` is what the checker says about one response.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+AnswerType = Literal["choice", "number", "boolean", "text", "list", "expression"]
+
+ANSWER_TYPES: tuple[AnswerType, ...] = get_args(AnswerType)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A gold answer and how to compare with it.
+
+    `precision` is the number of decimals that the answer is rounded to; None means as many as the gold
+    shows. `unit` may stand here or in the gold itself. `choices` are the contents of the choices A, B, C,
+    ... in order.
+    """
+
+    answer: str
+    answer_type: AnswerType
+    choices: tuple[str, ...] = ()
+    precision: int | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`extracted` is the final answer that the response states, None where it states none.
+
+    `timed_out` says that the comparison did not finish before its deadline; such an answer is not correct.
+    """
+
+    extracted: str | None
+    correct: bool
+    timed_out: bool = False

@@ -1,0 +1,109 @@
+"""Lists and sets as answers: how they are cut into items, and when two of them agree.
+
+A list may stand plain or in (), [] or {}. Semicolons separate where there are any outside brackets, else
+commas; the word "and" (and "&") always does. Only a gold in braces is a set. Items are numbers where both
+sides are, else texts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mstar.answers.cleaning import clauses, clean, normalize_text
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+
+MAX_ITEMS = 200
+_OPENING, _CLOSING = "([{", ")]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    text: str
+    quantity: Quantity | None
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    items: tuple[Item, ...]
+    is_set: bool
+
+
+def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
+    """The items of a cleaned statement; None where there are none, too many, or an empty one."""
+    inner, bracket = _unwrapped(_lead_removed(statement.replace("\\{", "{").replace("\\}", "}")))
+    parts = [clean(part) for part in _split(inner)]
+    if not 1 <= len(parts) <= MAX_ITEMS or not all(normalize_text(part) for part in parts):
+        return None
+    if len(parts) == 1 and not bracket and not of_gold and len(parts[0].split()) > 6:
+        return None
+    items = tuple(Item(normalize_text(part), parse_quantity(part)) for part in parts)
+    return Items(items, bracket == "{")
+
+
+def items_agree(gold: Items, statement: str, precision: int | None) -> bool:
+    """Whether a cleaned statement, or what precedes its explanation, lists the gold's items."""
+    for reading in clauses(statement):
+        answer = read_items(reading)
+        if answer is not None and _agree(gold, answer, precision):
+            return True
+    return False
+
+
+def _agree(gold: Items, answer: Items, precision: int | None) -> bool:
+    if gold.is_set:
+        return all(any(_item_agrees(g, a, precision) for a in answer.items) for g in gold.items) and all(
+            any(_item_agrees(g, a, precision) for g in gold.items) for a in answer.items
+        )
+    return len(gold.items) == len(answer.items) and all(
+        _item_agrees(g, a, precision) for g, a in zip(gold.items, answer.items, strict=True)
+    )
+
+
+def _item_agrees(gold: Item, answer: Item, precision: int | None) -> bool:
+    if gold.quantity and answer.quantity:
+        return quantities_agree(gold.quantity, answer.quantity, precision)
+    return gold.text == answer.text
+
+
+_LEAD = re.compile(r"[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])")
+
+
+def _lead_removed(statement: str) -> str:
+    return _LEAD.sub("", statement, count=1) if _LEAD.match(statement) else statement
+
+
+def _unwrapped(statement: str) -> tuple[str, str]:
+    """The statement without the one pair of brackets around all of it, and the opening bracket ("" for none)."""
+    if statement[:1] not in tuple(_OPENING) or statement[-1:] not in tuple(_CLOSING):
+        return statement, ""
+    depth = 0
+    for position, character in enumerate(statement):
+        depth += (character in _OPENING) - (character in _CLOSING)
+        if depth == 0:
+            whole = position == len(statement) - 1
+            return (statement[1:-1], statement[0]) if whole else (statement, "")
+    return statement, ""
+
+
+_SEPARATOR = re.compile(r"[;,、]|(?<!\w)(?:and|&)(?!\w)|\n")
+
+
+def _split(inner: str) -> list[str]:
+    cuts = [match for match in _SEPARATOR.finditer(inner) if _depth_is_zero(inner, match.start())]
+    if any(cut[0] == ";" for cut in cuts):
+        cuts = [cut for cut in cuts if cut[0] not in (",", "、")]
+    parts: list[str] = []
+    start = 0
+    for cut in cuts:
+        part = inner[start : cut.start()]
+        # "2, and 3": a word behind a comma is the same separator.
+        if part.strip() or cut[0] in ",;、":
+            parts.append(part)
+        start = cut.end()
+    return [*parts, inner[start:]] if inner.strip() else []
+
+
+def _depth_is_zero(text: str, position: int) -> bool:
+    before = text[:position]
+    return sum(before.count(c) for c in _OPENING) == sum(before.count(c) for c in _CLOSING)

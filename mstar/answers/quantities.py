@@ -1,0 +1,287 @@
+r"""Numbers as people write them: one exact value, how precisely it is stated, and its unit.
+
+Read: 1,234,567 and 1 234 567 (groups of exactly three), 3/4, \frac{3}{4}, 1 1/2, 1.2e3, 1.2 × 10^3, -5, +5,
+"minus 5", "fourteen", "1.2 million", $12, 12 cm, 50%, 30°, "x = 12", "8 + 6 = 14", "about 12", "the area is
+12 cm^2". Refused: a decimal comma (1,5), infinities, exponents beyond 300, ranges, bounds ("at least 3"),
+uncertainty ("maybe 4"), ordinals, and a number with a variable behind it (12x). Values are `Fraction`s:
+nothing is a float.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+
+from mstar.answers.units import canonical_unit, is_measure, units_agree
+
+MAX_EXPONENT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """`decimals` is the count of digits after the point, None for a fraction; `unit` is canonical, "" for none."""
+
+    value: Fraction
+    decimals: int | None
+    significant_digits: int
+    unit: str
+    scale: int = 1
+
+
+_UNITS_OF_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+).split()
+_TENS_OF_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+_WORDS = {word: number for number, word in enumerate(_UNITS_OF_WORDS)}
+_WORDS |= {word: 10 * ten for ten, word in enumerate(_TENS_OF_WORDS, start=2)}
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
+_DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
+_WORD_NUMBER = (
+    rf"(?:(?:{'|'.join(_TENS_OF_WORDS)})(?:[- ](?:{'|'.join(_UNITS_OF_WORDS[1:10])}))?"
+    rf"|{'|'.join(reversed(_UNITS_OF_WORDS))})(?![a-z-])"
+)
+_LATEX_FRACTION = re.compile(
+    r"\\frac\s*(?:\{\s*([-+\d.,\s]{1,60})\}\s*\{\s*([-+\d.,\s]{1,60})\}|(\d)\s?(\d)(?!\d))"
+)
+_CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
+_CORE = re.compile(
+    rf"""(?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
+    (?:(?P<mixed>\d+)\s+(?P<over>\d+)\s*/\s*(?P<under>\d+)
+     | \(?(?P<numerator>{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
+     | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?
+       (?:[eE](?P<exponent>[-+]?\d+)|\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*\{{?\s*\(?(?P<power>[-+]?\s?\d+)\)?\s*\}}?)?
+     | (?P<words>{_WORD_NUMBER}))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_POWER_OF_TEN = re.compile(r"([-+]?)10\s*\^\s*\{?\s*([-+]?\d+)\s*\}?")
+_SIMPLE = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_TAIL = re.compile(
+    r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b)?\s*"
+    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,80})",
+    re.IGNORECASE,
+)
+_APPROXIMATELY = re.compile(
+    r"(?:approximately|approx\.?|about|around|roughly|nearly|≈|~|exactly|just|only)\s*", re.I
+)
+_LEAD = re.compile(
+    r"(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets|left"
+    r"|makes|shows)\b|:))\s*",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(
+    r"\b(?:not|or|either|maybe|perhaps|possibly|probably|between|never|cannot|could|might|may|more|less|least|most"
+    r"|than|over|under|below|above|fewer|greater|within|unknown|unsure|neither|if|unless|but|to|and|versus|vs)\b|n't\b",
+    re.IGNORECASE,
+)
+_UNIT_LETTERS = frozenset("mgshlLNJWVAKCFΩ%°$€£¥₹")
+_NO_UNITS = frozenset({"st", "nd", "rd", "th", "of", "i", "π", "x", "is", "are"})
+
+
+def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
+    """The one number that a cleaned statement consists of, or None.
+
+    With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
+    up to the number ("the area is 12") are read too.
+    """
+    if _SIMPLE.fullmatch(statement):
+        return _simple(statement)
+    statement = _LATEX_FRACTION.sub(_plain_fraction, statement).strip()
+    if not statement or "∞" in statement or "\\infty" in statement:
+        return None
+    if sentence:
+        found = _after_equals(statement)
+        if found is None:
+            return None
+        statement = found
+    return _bare_quantity(statement) or (_after_lead(statement) if sentence else None)
+
+
+def _plain_fraction(match: re.Match[str]) -> str:
+    return f" {match[1] or match[3]}/{match[2] or match[4]}"
+
+
+@lru_cache(maxsize=8192)
+def _simple(statement: str) -> Quantity:
+    whole, point, decimals = statement.partition(".")
+    if not point:
+        return Quantity(Fraction(int(statement)), 0, len(whole.lstrip("+-")), "")
+    count = len(decimals)
+    return Quantity(Fraction(int(whole + decimals), 10**count), count, _significant(statement), "")
+
+
+def _significant(number: str) -> int:
+    return len(number.lstrip("+-").replace(".", "").replace(",", "").replace(" ", "").lstrip("0"))
+
+
+def _after_equals(statement: str) -> str | None:
+    """What follows the last equals sign; None where what precedes it offers alternatives."""
+    before, equals, after = statement.rpartition("=")
+    if not equals:
+        return statement
+    alternatives = re.search(r"[,;<>≠≤≥!]|\b(?:or|and|not)\b", before)
+    return None if alternatives or not before.strip() else after.strip()
+
+
+def _after_lead(statement: str) -> Quantity | None:
+    lead = _LEAD.match(statement)
+    if lead is None or _UNSURE.search(lead["lead"]):
+        return None
+    return _bare_quantity(statement[lead.end() :].strip())
+
+
+def _bare_quantity(statement: str) -> Quantity | None:
+    approximately = _APPROXIMATELY.match(statement)
+    if approximately:
+        statement = statement[approximately.end() :]
+    statement = _outer_brackets_removed(statement)
+    match = _POWER_OF_TEN.match(statement) or _CORE.match(statement)
+    if match is None:
+        return None
+    number = _number(match)
+    if number is None:
+        return None
+    value, decimals, digits = number
+    tail = _tail(statement[match.end() :])
+    if tail is None:
+        return None
+    scale, unit = tail
+    currency = match.groupdict().get("currency")
+    if currency:
+        if unit and canonical_unit(currency) != unit and unit in ("%", "°"):
+            return None
+        unit = "$" if "$" in currency or currency.upper() == "USD" else canonical_unit(currency)
+    return Quantity(value, decimals, digits, unit, scale)
+
+
+def _outer_brackets_removed(statement: str) -> str:
+    inner = statement[1:-1]
+    enclosed = statement[:1] + statement[-1:] in ("()", "[]", "{}")
+    return inner.strip() if enclosed and not re.search(r"[()\[\]{}]", inner) else statement
+
+
+def _number(match: re.Match[str]) -> tuple[Fraction, int | None, int] | None:
+    """Value, decimals (None for a fraction) and significant digits of a matched number; None for one refused."""
+    groups = match.groupdict()
+    if not groups:
+        return _scientific(match[1] + "1", match[2])
+    magnitude = _magnitude(groups)
+    if magnitude is None or (groups["sign"] and groups["inner_sign"]):
+        return None
+    value, decimals, digits = magnitude
+    negative = (groups["sign"] or groups["inner_sign"] or "").strip().lower() in ("-", "minus", "negative")
+    return (-value if negative else value), decimals, digits
+
+
+def _magnitude(groups: dict[str, str | None]) -> tuple[Fraction, int | None, int] | None:
+    if groups["words"]:
+        return Fraction(sum(_WORDS[word] for word in re.split(r"[- ]", groups["words"].lower()))), 0, 2
+    if groups["decimal"]:
+        exponent = groups["exponent"] or groups["power"] or "0"
+        return _scientific(groups["decimal"], exponent.replace(" ", ""))
+    numerator = _exact(groups["over"] or groups["numerator"] or "")
+    denominator = _exact(groups["under"] or groups["denominator"] or "")
+    if not denominator:
+        return None
+    return int(groups["mixed"] or 0) + numerator / denominator, None, 0
+
+
+def _scientific(decimal: str, exponent: str) -> tuple[Fraction, int | None, int] | None:
+    if len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT:
+        return None
+    plain = decimal.replace(",", "").replace(" ", "").rstrip(".")
+    shift = int(exponent)
+    decimals = max(len(plain.partition(".")[2]) - shift, 0)
+    return _exact(plain) * Fraction(10) ** shift, decimals, _significant(plain)
+
+
+def _exact(number: str) -> Fraction:
+    return Fraction(Decimal(number.replace(",", "").replace(" ", "")))
+
+
+def _tail(text: str) -> tuple[int, str] | None:
+    """Scale word and unit behind a number; None where something else stands there."""
+    if not text.strip():
+        return 1, ""
+    tail = _TAIL.fullmatch(text)
+    if tail is None or _UNSURE.search(tail["unit"]):
+        return None
+    phrase = tail["unit"].strip(" -")
+    words = phrase.lower().split()
+    if len(phrase) == 1 and phrase not in _UNIT_LETTERS:
+        return None
+    if len(words) > 6 or (words and (words[0] in _NO_UNITS or not _WORDS.keys().isdisjoint(words))):
+        return None
+    return _SCALES[tail["scale"].lower()] if tail["scale"] else 1, canonical_unit(phrase)
+
+
+def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = None) -> bool:
+    """Whether an answer states the gold's value, in the gold's unit or in none.
+
+    - Rounding: with `precision` (or, for a gold with a decimal point, the decimals that it shows) an answer
+      may differ by half a unit of that decimal place from the gold as rounded to it.
+    - A whole gold without precision is exact: 3.0 is 3, 3.2 is not. A fraction is exact too, but a decimal
+      answer of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
+    - Percent: a gold in % accepts 50%, 50 and 0.5. A gold without it accepts p% for p/100 and, as golds
+      often leave the sign out, for p where p is at least 1 (50: 50%; 0.5: 50%, not 0.5%).
+    - Scale words multiply: "1.2 million" is 1,200,000; a gold "1.2 million" also accepts "1.2".
+    """
+    if gold is answer:
+        return True
+    if gold.unit == "%" or answer.unit == "%":
+        return _percents_agree(gold, answer, precision)
+    if not units_agree(gold.unit, answer.unit):
+        return False
+    return _values_agree(gold, answer, precision)
+
+
+def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
+    as_share = replace(answer, value=answer.value / 100, decimals=_shifted(answer.decimals, 2))
+    if gold.unit != "%":
+        as_stated = abs(answer.value) >= 1 and _values_agree(gold, answer, precision)
+        return (not gold.unit or not is_measure(gold.unit)) and (
+            as_stated or _values_agree(gold, as_share, precision)
+        )
+    if answer.unit not in ("%", ""):
+        return False
+    as_percent = replace(answer, value=answer.value * 100, decimals=_shifted(answer.decimals, -2))
+    return _values_agree(gold, answer, precision) or (
+        not answer.unit and _values_agree(gold, as_percent, precision)
+    )
+
+
+def _shifted(decimals: int | None, shift: int) -> int | None:
+    return None if decimals is None else max(decimals + shift, 0)
+
+
+def _values_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
+    if gold.scale == answer.scale:
+        return _rounds_to(gold, answer, precision)
+    scaled = replace(answer, value=answer.value * answer.scale)
+    if _rounds_to(replace(gold, value=gold.value * gold.scale), scaled, precision):
+        return True
+    return answer.scale == 1 and _rounds_to(gold, answer, precision)
+
+
+def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
+    if gold.value == answer.value:
+        return True
+    decimals = gold.decimals if precision is None else precision
+    if decimals is None:
+        return bool(
+            answer.decimals
+            and answer.significant_digits >= 3
+            and abs(answer.value - gold.value) <= Fraction(1, 2 * 10**answer.decimals)
+        )
+    if decimals == 0 and precision is None:
+        return False
+    half = Fraction(1, 2 * 10**decimals)
+    rounded = Fraction(math.floor(abs(gold.value) * 10**decimals + Fraction(1, 2)), 10**decimals)
+    rounded = rounded if gold.value >= 0 else -rounded
+    return abs(answer.value - rounded) <= half

@@ -1,0 +1,240 @@
+"""The command line. Parses first and imports late, so that `mstar --help` answers at once.
+
+Whatever the user can put right ends in one clear line on standard error and exit code 2; see errors.py.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from mstar.rundir import RunDir
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Self-evolving training for multimodal reasoning: a model learns from its own best responses.",
+)
+problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
+app.add_typer(problems_app, name="problems")
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),
+]
+RunPath = Annotated[str, typer.Option("--run", metavar="RUN", help="Folder of a run that was started.")]
+Iteration = Annotated[int, typer.Option("--iteration", min=0, help="Which turn of the loop, from 0.")]
+ShardOption = Annotated[
+    str, typer.Option("--shard", metavar="K/N", help="Do only the K-th of N disjoint shares, counted from 1.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Write the run's folder and stop before the loop.")
+    ] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=1, max=65535, help="Serve metrics for Prometheus on this port."),
+    ] = None,
+) -> None:
+    """Run the whole loop, or go on with a run that was interrupted."""
+    from contextlib import nullcontext
+
+    from mstar.config_file import load_config
+    from mstar.preflight import check_inputs
+    from mstar.progress import build_progress
+    from mstar.rundir import RunDir, exclusive
+
+    port = [f"tracking.metrics_port={metrics_port}"] if metrics_port else []
+    settings = load_config(config, [*(overrides or []), *port])
+    check_inputs(settings)
+    with exclusive(Path(settings.output)):
+        started = RunDir.create(settings)
+        if prepare:
+            return
+        from mstar.loop import evolve
+        from mstar.metrics import Metrics
+
+        metrics, port_set = Metrics(settings.name, settings.adapt.k), settings.tracking.metrics_port
+        with metrics.serve(port_set) if port_set else nullcontext():
+            evolve(started, metrics, build_progress())
+    print(f"report: {Path(settings.output) / 'report.html'}")
+
+
+@app.command()
+def generate(run: RunPath, iteration: Iteration, shard: ShardOption = "1/1") -> None:
+    """Sample responses to an iteration's problems."""
+    from mstar.generation import generate as stage
+    from mstar.progress import build_progress
+    from mstar.stagedir import Shard
+
+    stage(_open(run), iteration, Shard.parse(shard), build_progress())
+
+
+@app.command()
+def score(run: RunPath, iteration: Iteration, shard: ShardOption = "1/1") -> None:
+    """Check answers and score reasoning steps."""
+    from mstar.progress import build_progress
+    from mstar.scoring import score as stage
+    from mstar.stagedir import Shard
+
+    stage(_open(run), iteration, Shard.parse(shard), build_progress())
+
+
+@app.command()
+def select(run: RunPath, iteration: Iteration) -> None:
+    """Keep the best responses."""
+    from mstar.progress import build_progress
+    from mstar.selection import select as stage
+
+    stage(_open(run), iteration, build_progress())
+
+
+@app.command()
+def train(run: RunPath, iteration: Iteration) -> None:
+    """Fine-tune the policy on the selected responses."""
+    from mstar.progress import build_progress
+    from mstar.training import train as stage
+
+    stage(_open(run), iteration, build_progress())
+
+
+@app.command()
+def evaluate(
+    run: RunPath,
+    iteration: Annotated[
+        int | None,
+        typer.Option("--iteration", min=0, help="Which turn; leave it out for the policy before the first."),
+    ] = None,
+    shard: ShardOption = "1/1",
+) -> None:
+    """Measure accuracy, and exploration at every temperature."""
+    from mstar.evaluation import evaluate as stage
+    from mstar.progress import build_progress
+    from mstar.stagedir import Shard
+
+    stage(_open(run), iteration, Shard.parse(shard), build_progress())
+
+
+@app.command()
+def adapt(run: RunPath, iteration: Iteration) -> None:
+    """Decide the next temperature, and write what the next iteration starts from."""
+    from mstar.adaptation import adapt as stage
+    from mstar.progress import build_progress
+
+    stage(_open(run), iteration, build_progress())
+
+
+@app.command()
+def report(run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")]) -> None:
+    """Build report.html, summary.json and metrics.jsonl of a run anew."""
+    from mstar.report import write_report
+
+    write_report(_open(run))
+    print(f"report: {Path(run) / 'report.html'}")
+
+
+@app.command()
+def config(
+    path: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of a run.")] = None,
+    overrides: Overrides = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of all settings.")] = False,
+) -> None:
+    """Check a config and print it with every default filled in, or print the schema."""
+    import json
+
+    from mstar.config import Config
+    from mstar.config_file import dump_config, load_config
+    from mstar.errors import UserError
+
+    if schema:
+        print(json.dumps(Config.model_json_schema(), indent=2))
+    elif path is None:
+        raise UserError("mstar config needs a CONFIG file, or --schema")
+    else:
+        print(dump_config(load_config(path, overrides or [])), end="")
+
+
+@problems_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder.")],
+) -> None:
+    """Read a problem file whole, count what is in it, and name every bad row. Exit code 1 if there is one."""
+    from rich.console import Console
+
+    from mstar.datasets import check_problems, print_check
+
+    result = check_problems(file)
+    print_check(result, Console())
+    if result.bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def answers(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="JSONL of answer, answer_type, choices, precision, unit, response."
+        ),
+    ],
+) -> None:
+    """Judge the responses of a file; prints its rows with `extracted` and `correct`. Exit code 1 if a row is
+    bad.
+    """
+    from mstar.answers.files import judge_file
+
+    counts = judge_file(file, sys.stdout)
+    print(
+        f"{counts.judged} judged, {counts.correct} correct, {counts.timed_out} timed out, {counts.bad} bad",
+        file=sys.stderr,
+    )
+    if counts.bad:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point of the `mstar` command."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    _guarded(app)
+
+
+def _guarded(command: Callable[[], None]) -> None:
+    from mstar.errors import UserError
+
+    try:
+        command()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        _fail(
+            f"{error.filename or 'the disk'}: {error.strerror}; put it right and start the same command again"
+        )
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "transformers", "safetensors"):
+            raise
+        _fail(f"{error.name} is not installed; this command needs it: pip install 'mstar[local]'")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _open(run: str) -> "RunDir":
+    from mstar.rundir import RunDir
+
+    return RunDir.open(run)

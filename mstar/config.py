@@ -1,0 +1,233 @@
+"""The configuration of a run as one frozen tree, with every default in exactly one place.
+
+A section is a stage, or something that several stages share; a stage sees its own section and nothing else
+decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
+units and ranges. How a YAML file becomes this tree, and what is said about a mistake in it, is in
+config_file.py.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Temperature = Annotated[float, Field(gt=0, le=2)]
+Share = Annotated[float, Field(gt=0, le=1)]
+PAPER_GRID = tuple(round(0.3 + 0.1 * step, 1) for step in range(14))
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, no unknown keys, no NaN, no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+    )
+
+
+class Model(Section):
+    path: str
+    """Folder of the first policy (relative to the config file), or the id of a model on a hub."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights while generating and scoring, and of the arithmetic in training; trained weights
+    are kept in float32.
+    """
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the `transformers` engine and the `single` trainer run."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads of torch; null takes the cores that this process may use."""
+
+
+class Iterations(Section):
+    count: int = Field(14, ge=1, le=10_000)
+    """Turns of the loop."""
+    problems_share: Share = 0.25
+    """Share of the training problems that one iteration takes (0.25 is the paper's best interval)."""
+
+
+class Data(Section):
+    train: str
+    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file)."""
+    validation: str | None = None
+    """Problems for the temperature sweep; needed by every `adapt.policy` that reads measurements."""
+    tests: dict[str, str] = Field(min_length=1)
+    """Test sets by name. The first is the in-distribution one and is evaluated after every iteration."""
+
+
+class Images(Section):
+    min_pixels: int | None = Field(None, ge=1)
+    """Smallest image after resizing, in pixels; null keeps what the policy's image processor says."""
+    max_pixels: int | None = Field(None, ge=1)
+    """Largest image after resizing, in pixels; null keeps what the policy's image processor says."""
+
+
+class Prompt(Section):
+    version: Literal["reasoning-1", "question-1"] = "reasoning-1"
+    """`reasoning-1` asks for numbered steps and a last line `Answer: ...`; `question-1` is the bare question.
+    """
+    step_separator: str = Field("\n", min_length=1)
+    """What stands between two steps of a response; the process reward model reads its scores there."""
+
+
+class Generate(Section):
+    engine: Literal["transformers"] = "transformers"
+    """What samples the responses."""
+    samples_per_problem: int = Field(16, ge=1, le=1024)
+    """Responses per problem and iteration."""
+    temperature: Temperature = 1.0
+    """Temperature of the first iteration; from then on `adapt` decides."""
+    top_p: Share = 1.0
+    """Nucleus of the sampling, as a share of probability."""
+    max_tokens: int = Field(1024, ge=1, le=131_072)
+    """Longest response, in tokens; a longer one is cut and counts as wrong."""
+    problems_per_chunk: int = Field(64, ge=1, le=65_536)
+    """Problems in one Parquet part: what a killed stage loses at most. Seeds belong to chunks."""
+    rows_in_flight: int = Field(512, ge=1, le=65_536)
+    """Responses that are decoded at the same time; lower it when memory is short."""
+
+
+class Score(Section):
+    prm: str | None = None
+    """Folder of a process reward model (relative to the config file); null rewards the outcome alone."""
+    aggregate: Literal["min", "mean", "product", "last"] = "min"
+    """How the step scores of a response become one number."""
+    tokens_per_batch: int = Field(16_384, ge=16)
+    """Tokens that the process reward model reads at once, padding included."""
+    deadline_seconds: float = Field(5.0, gt=0, le=600)
+    """Longest time for one symbolic answer check, in seconds; then it is killed and counts as wrong."""
+    workers: int = Field(1, ge=1, le=256)
+    """Processes for symbolic answer checks; none is started before the first one is needed."""
+
+
+class Select(Section):
+    rule: Literal["all", "top_k", "threshold", "random_k"] = "top_k"
+    """Which correct responses are kept: every one, the highest rewards, rewards above `threshold`, or a
+    random few.
+    """
+    keep_per_problem: int | None = Field(2, ge=1)
+    """Most responses kept per problem, under every rule; null sets no limit (rules `all` and `threshold`
+    only).
+    """
+    threshold: float = Field(0.0, ge=0, lt=1)
+    """A response is kept only if its reward is above this; `all` ignores it."""
+
+    @model_validator(mode="after")
+    def _limit_where_needed(self) -> Self:
+        if self.keep_per_problem is None and self.rule in ("top_k", "random_k"):
+            raise ValueError(f"keep_per_problem is null; rule {self.rule} needs a number; 2 is the paper's")
+        return self
+
+
+class Train(Section):
+    trainer: Literal["single"] = "single"
+    """What trains: `single` is one torch process on one device."""
+    inherit: Literal["optimizer", "weights", "none"] = "optimizer"
+    """`optimizer`: weights, Adam moments and steps go on from iteration to iteration (the paper's best);
+    `weights`: the optimizer starts anew; `none`: back to the first policy, on all responses selected so far.
+    """
+    learning_rate: float = Field(1e-6, gt=0, le=1)
+    """Constant after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Optimizer steps over which the learning rate rises linearly; counted over the whole run where
+    inherited.
+    """
+    batch_size: int = Field(128, ge=1)
+    """Responses per optimizer step; the loss is the mean over all their response tokens."""
+    epochs: int = Field(1, ge=1, le=1000)
+    """Passes over the selected responses per iteration."""
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    """AdamW's decay of the weights."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """AdamW's decay rates of the moments."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this global norm."""
+    max_padding: float = Field(0.1, ge=0, lt=1)
+    """Largest share of padding in a micro-batch."""
+    tokens_per_micro_batch: int = Field(16_384, ge=16)
+    """Tokens in one forward and backward, padding included; lower it when memory is short."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Optimizer steps between checkpoints inside an iteration: what a killed training loses at most."""
+
+
+class Evaluate(Section):
+    every: int = Field(2, ge=1)
+    """Iterations between two temperature sweeps on the validation problems."""
+    temperatures: tuple[Temperature, ...] = Field(PAPER_GRID, min_length=1)
+    """The grid of the sweep, rising."""
+    samples_per_problem: int = Field(16, ge=1, le=1024)
+    """K: responses per validation problem and temperature."""
+    out_of_distribution_at: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Iterations after which the other test sets are evaluated too; always before the first and after the
+    last.
+    """
+
+    @model_validator(mode="after")
+    def _grid_rises(self) -> Self:
+        if list(self.temperatures) != sorted(set(self.temperatures)):
+            raise ValueError(f"temperatures is {list(self.temperatures)}; it must rise without repeats")
+        return self
+
+
+class Adapt(Section):
+    policy: Literal["fixed", "schedule", "reward_pass_at_k", "pass_at_k", "balance"] = "reward_pass_at_k"
+    """How the next sampling temperature is chosen; the last three take the best of the validation sweep."""
+    k: int = Field(2, ge=1)
+    """For `reward_pass_at_k`: how many responses of highest PRM score may contain a correct one (2 is the
+    paper's).
+    """
+    smooth: bool = False
+    """Fit a parabola over the grid and take its peak instead of the raw argmax, which is noisy."""
+    final_temperature: Temperature = 1.0
+    """For `schedule`: reached at the last iteration, linearly from `generate.temperature`."""
+    balance_target: int = Field(8, ge=1)
+    """For `balance`: n*, the unique correct responses per problem that are enough."""
+
+
+class Stop(Section):
+    stale_sweeps: int | None = Field(None, ge=1)
+    """Stop after this many temperature sweeps without a better value of what `adapt.policy` reads; null never
+    does.
+    """
+
+
+class Tracking(Section):
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    """Port on which metrics are served for Prometheus while the run lasts; null serves none."""
+
+
+class Config(Section):
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")
+    """Name of the run: lower-case letters, digits and dashes, at most 53 characters."""
+    output: str = Field(min_length=1)
+    """Folder of the run, relative to where the command is started."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """All randomness comes from this."""
+    model: Model
+    iterations: Iterations = Iterations()
+    data: Data
+    images: Images = Images()
+    prompt: Prompt = Prompt()
+    generate: Generate = Generate()
+    score: Score = Score()
+    select: Select = Select()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    adapt: Adapt = Adapt()
+    stop: Stop = Stop()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _policies_have_what_they_read(self) -> Self:
+        policy = self.adapt.policy
+        reads = policy in ("reward_pass_at_k", "pass_at_k", "balance")
+        if reads and self.data.validation is None:
+            raise ValueError(
+                f"adapt.policy is {policy}, which needs a sweep of data.validation; name it or use fixed"
+            )
+        if policy == "reward_pass_at_k" and self.score.prm is None:
+            raise ValueError(
+                "adapt.policy is reward_pass_at_k, which ranks by a PRM; set score.prm or use pass_at_k"
+            )
+        if policy == "reward_pass_at_k" and self.adapt.k > self.evaluate.samples_per_problem:
+            raise ValueError(f"adapt.k is {self.adapt.k}; it must not exceed evaluate.samples_per_problem")
+        if self.stop.stale_sweeps is not None and not reads:
+            raise ValueError(f"stop.stale_sweeps needs a sweep to watch; adapt.policy {policy} reads none")
+        return self

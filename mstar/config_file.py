@@ -1,0 +1,183 @@
+"""From a YAML file to the checked configuration, and one clear line for every mistake on the way.
+
+`load_config` reads the file, applies `--set` overrides, and makes input paths absolute: they are relative to
+the file's own folder, so a config can be run from anywhere. `parse_config` checks a tree of plain values. A
+mistake becomes a `UserError` with the key, its value, the rule, and the nearest known key where a key is not
+one.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from mstar.config import Config
+from mstar.errors import UserError
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The checked configuration of a YAML file, with `section.key=value` overrides and input paths made
+    absolute.
+    """
+    tree = _read_yaml(path)
+    for override in overrides:
+        _apply_override(tree, override)
+    return _resolve_paths(parse_config(tree, str(path)), path.resolve().parent)
+
+
+def parse_config(tree: dict[str, Any], origin: str) -> Config:
+    """Check a tree of plain values; `origin` is the file that the message names. Raises UserError."""
+    try:
+        return Config.model_validate_json(_as_json(tree, origin))
+    except ValidationError as error:
+        raise UserError(_explain(error, origin)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML."""
+    tree = config.model_dump(mode="json")
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist; name a config file such as examples/quickstart/quickstart.yaml"
+        ) from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text; a config is a YAML file in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); a config is a YAML file") from None
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(
+            f"{path} is not YAML{line}: {getattr(error, 'problem', None) or 'unreadable'}; correct it there"
+        ) from None
+    if not isinstance(tree, dict):
+        what = "empty" if tree is None else f"a {type(tree).__name__}"
+        raise UserError(f"{path} is {what}; a config is a mapping with at least name, output, model and data")
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override} has no value; write --set section.key=value")
+    *sections, last = key.split(".")
+    for section in sections:
+        below = tree.setdefault(section, {})
+        if not isinstance(below, dict):
+            raise UserError(f"--set {override}: {section} is not a section; see mstar config --schema")
+        tree = below
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not YAML; quote it") from None
+
+
+def _as_json(tree: dict[str, Any], origin: str) -> str:
+    """JSON is what pydantic's strict mode takes lists for tuples from; YAML's dates and NaN are refused on
+    the way.
+    """
+
+    def refuse(value: object) -> str:
+        raise UserError(
+            f"{origin}: {value!r} is a {type(value).__name__}; use text, numbers, true, false, null, lists"
+        )
+
+    try:
+        return json.dumps(tree, allow_nan=False, default=refuse)
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{origin}: {_find_nonfinite(tree)} is not a finite number; write an ordinary number"
+        ) from None
+    except (TypeError, RecursionError):
+        raise UserError(f"{origin}: keys must be plain text and nested at most a few levels") from None
+
+
+def _find_nonfinite(tree: object, key: str = "") -> str:
+    if isinstance(tree, dict):
+        found = (_find_nonfinite(value, f"{key}.{name}".lstrip(".")) for name, value in tree.items())
+        return next(filter(None, found), "")
+    if isinstance(tree, list):
+        return next(filter(None, (_find_nonfinite(value, key) for value in tree)), "")
+    return f"{key}: {tree}" if isinstance(tree, float) and (tree != tree or abs(tree) == float("inf")) else ""
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    """One line per mistake, five at most."""
+    mistakes = error.errors(include_url=False, include_context=False)
+    lines = [f"{origin}: {_explain_one(mistake)}" for mistake in mistakes[:5]]
+    if len(mistakes) > 5:
+        lines.append(f"{origin}: and {len(mistakes) - 5} more")
+    return "\n".join(lines)
+
+
+def _explain_one(mistake: Any) -> str:
+    location = [str(part) for part in mistake["loc"]]
+    key = ".".join(location)
+    if mistake["type"] == "extra_forbidden":
+        return f"{key} is not a setting; {_nearest_key(location)}"
+    if mistake["type"] == "missing":
+        return f"{key} is missing; every run needs it"
+    rule = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error":
+        return f"{key}: {rule}" if key else rule
+    return f"{key} is {mistake['input']!r}; {rule[0].lower()}{rule[1:]}"
+
+
+def _nearest_key(location: list[str]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[part].annotation
+    known = list(section.model_fields)
+    everywhere = {name: f"{top}.{name}" for top in Config.model_fields for name in _keys_below(top)}
+    name = location[-1]
+    if name in everywhere:
+        return f"did you mean {everywhere[name]}?"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {'.'.join([*location[:-1], near[0]])}?"
+    elsewhere = difflib.get_close_matches(name, everywhere, n=1, cutoff=0.8)
+    return f"did you mean {everywhere[elsewhere[0]]}?" if elsewhere else f"known here: {', '.join(known)}"
+
+
+def _keys_below(top: str) -> list[str]:
+    return list(getattr(Config.model_fields[top].annotation, "model_fields", ()))
+
+
+def _resolve_paths(config: Config, folder: Path) -> Config:
+    def resolve(text: str) -> str:
+        return os.path.normpath(folder / text)
+
+    data = config.data.model_copy(
+        update={
+            "train": resolve(config.data.train),
+            "validation": resolve(config.data.validation) if config.data.validation else None,
+            "tests": {name: resolve(text) for name, text in config.data.tests.items()},
+        }
+    )
+    local = folder / config.model.path
+    model = (
+        config.model.model_copy(update={"path": resolve(config.model.path)})
+        if local.exists()
+        else config.model
+    )
+    score = (
+        config.score.model_copy(update={"prm": resolve(config.score.prm)})
+        if config.score.prm
+        else config.score
+    )
+    return config.model_copy(update={"data": data, "model": model, "score": score})

@@ -1,0 +1,143 @@
+"""Single rows of JSON files: `.jsonl` by line, one big `.json` list or object by element.
+
+Opening a file notes where each row begins and ends and forgets the rest; a row is parsed when it is asked
+for. The elements of a `.json` file are found by parsing its bytes as Latin-1: the structure of JSON is ASCII,
+so positions in that text are positions in the file, and text in UTF-8 is decoded per row, where an error can
+be told apart.
+"""
+
+import json
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from mstar.datasets.rows import BadRow, Row
+from mstar.errors import UserError
+
+BLANK = re.compile(r"[ \t\n\r]*")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class JsonRows:
+    """The rows of one JSON file, given where each begins and ends; `pids` are the keys of an object."""
+
+    unknown_columns: tuple[str, ...] = ()
+
+    def __init__(
+        self, path: Path, starts: Sequence[int], ends: Sequence[int], pids: Sequence[str] = ()
+    ) -> None:
+        self.path = path
+        self._starts = starts
+        self._ends = ends
+        self._pids = pids
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
+        with self.path.open("rb") as file:
+            for index in indices:
+                file.seek(self._starts[index])
+                outcome = parse_row(file.read(self._ends[index] - self._starts[index]))
+                if isinstance(outcome, str):
+                    yield BadRow([f"line {self._line(index)} {outcome}"])
+                elif self._pids:
+                    yield {"pid": self._pids[index]} | dict(outcome)
+                else:
+                    yield outcome
+
+    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
+        """All rows, for their labels; JSON has to be parsed whole, so `columns` saves nothing here."""
+        return self.rows(range(len(self)))
+
+    def _line(self, index: int) -> int:
+        with self.path.open("rb") as file:
+            return file.read(self._starts[index]).count(b"\n") + 1
+
+
+def parse_row(data: bytes) -> Row | str:
+    """The object in the bytes of one row, or what is wrong with them."""
+    try:
+        row = json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8 text (byte {error.start + 1})"
+    except json.JSONDecodeError as error:
+        return f"is not valid JSON ({error.msg} at column {error.colno})"
+    except (ValueError, RecursionError) as error:
+        return f"is not readable JSON ({error})"
+    return row if isinstance(row, dict) else 'is not an object such as {"id": ..., "question": ...}'
+
+
+def open_lines(path: Path) -> JsonRows:
+    """The rows of a JSONL file, one a line; blank lines are no rows."""
+    starts, ends, position = array("Q"), array("Q"), 0
+    with path.open("rb") as file:
+        for line in file:
+            mark = len(BYTE_ORDER_MARK) if position == 0 and line.startswith(BYTE_ORDER_MARK) else 0
+            if line[mark:].strip():
+                starts.append(position + mark)
+                ends.append(position + len(line.rstrip(b"\r\n")))
+            position += len(line)
+    return JsonRows(path, starts, ends)
+
+
+def open_document(path: Path) -> tuple[JsonRows, frozenset[str]]:
+    """The rows of a JSON list or object and the keys that they have; UserError if it is broken."""
+    data = path.read_bytes()
+    mark = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
+    starts, ends, pids, keys = array("Q"), array("Q"), [], set[str]()
+    try:
+        for pid, start, end, value in elements(data.decode("latin-1"), mark):
+            starts.append(start)
+            ends.append(end)
+            keys.update(value if isinstance(value, dict) else ())
+            if pid is not None:
+                pids.append(pid.encode("latin-1", "replace").decode("utf-8", "replace"))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise UserError(
+            f"{path} is not valid JSON ({error.msg} at {place}); correct or download it again"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not readable JSON ({error}); correct or download it again") from error
+    return JsonRows(path, starts, ends, pids), frozenset(keys)
+
+
+def elements(text: str, position: int) -> Iterator[tuple[str | None, int, int, object]]:
+    """Key (None in a list), start, end and value of every element of the list or object there."""
+    decoder = json.JSONDecoder()
+    position = skip_blanks(text, position)
+    opening = text[position : position + 1]
+    if opening not in ("[", "{"):
+        raise json.JSONDecodeError("Expecting a list or an object", text, position)
+    closing = "]" if opening == "[" else "}"
+    position = skip_blanks(text, position + 1)
+    more = text[position : position + 1] != closing
+    while more:
+        key = None
+        if opening == "{":
+            key, position = decoder.raw_decode(text, position)
+            if not isinstance(key, str):
+                raise json.JSONDecodeError("Expecting a key in double quotes", text, position)
+            position = skip_blanks(text, expect(":", text, skip_blanks(text, position)))
+        start = position
+        value, position = decoder.raw_decode(text, start)
+        yield key, start, position, value
+        position = skip_blanks(text, position)
+        more = text[position : position + 1] != closing
+        if more:
+            position = skip_blanks(text, expect(",", text, position))
+    if skip_blanks(text, position + 1) != len(text):
+        raise json.JSONDecodeError("Extra data", text, position + 1)
+
+
+def expect(character: str, text: str, position: int) -> int:
+    if text[position : position + 1] != character:
+        raise json.JSONDecodeError(f"Expecting '{character}'", text, position)
+    return position + 1
+
+
+def skip_blanks(text: str, position: int) -> int:
+    match = BLANK.match(text, position)
+    return match.end() if match else position

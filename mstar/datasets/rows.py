@@ -1,0 +1,256 @@
+"""One row (a dict in mstar's own keys) becomes one Problem, or a BadRow with every reason why it cannot.
+
+`READERS` has one function per field of Problem; each takes the row and raises ValueError with one line. The
+gold answer is parsed here too, so that a problem that has been read can be scored. Images are not opened here
+(see images.py).
+"""
+
+import difflib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from mstar.answers import ANSWER_TYPES, AnswerChecker, AnswerType
+from mstar.records import ImageSource, Problem
+
+Row = Mapping[str, object]
+
+LONGEST_QUOTE = 60
+"""Characters of a wrong value that a message repeats."""
+
+
+class BadRow(ValueError):
+    """A row that is no problem: all the reasons, and its id where that much is known."""
+
+    def __init__(self, reasons: Sequence[str], id: str | None = None) -> None:
+        super().__init__("; ".join(reasons))
+        self.id = id
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How one family of files names its columns and how its rows become rows in mstar's own keys."""
+
+    known: frozenset[str]
+    """Keys that a row may have; others are ignored and counted."""
+    label: Callable[[Row, str], tuple[str, str]]
+    """(row, source of the file) -> (id, source of the row); ValueError if the row has no usable id."""
+    convert: Callable[[Row], Row]
+    label_columns: tuple[str, ...] = ()
+    """In tables: the columns that `label` reads."""
+    required: tuple[tuple[str, ...], ...] = ()
+    """In tables: what there must be, one column of every group."""
+    image_folder: str = ""
+    """Where image paths begin, seen from the file's own folder, if that folder is there."""
+
+
+def problem_from_row(row: Row, folder: Path, source: str, checker: AnswerChecker) -> Problem:
+    """The problem in a row, or BadRow; image paths begin at `folder`, `source` is for rows without one."""
+    fields: dict[str, Any] = {}
+    reasons = []
+    for name, read in READERS.items():
+        try:
+            fields[name] = read(row)
+        except ValueError as error:
+            reasons.append(str(error))
+    id = fields.get("id")
+    if reasons:
+        raise BadRow(reasons, id)
+    fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
+    fields["source"] = fields["source"] or source
+    problem = Problem(**fields)
+    try:
+        checker.check_gold(problem.expected)
+    except ValueError as error:
+        raise BadRow([str(error)], id) from error
+    return problem
+
+
+def resolve(image: ImageSource, folder: Path) -> ImageSource:
+    return image if image.path is None else ImageSource(path=os.path.join(folder, image.path))
+
+
+def read_label(row: Row, source: str) -> tuple[str, str]:
+    """The id and the source of a row in mstar's own keys."""
+    return read_id(row), read_source(row) or source
+
+
+def read_id(row: Row) -> str:
+    """The id; whole numbers are accepted and become text."""
+    value = row.get("id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return read_text(row, "id")
+
+
+def read_question(row: Row) -> str:
+    return read_text(row, "question")
+
+
+def read_answer(row: Row) -> str:
+    """The gold answer as a person would write it: 14, 3.5, yes."""
+    value = row.get("answer")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        state = "empty" if value is not None else "null" if "answer" in row else "missing"
+        raise ValueError(f"answer is {state}; every problem needs a gold answer to learn from")
+    return written(value, "answer")
+
+
+def read_answer_type(row: Row) -> AnswerType:
+    """The answer type; rows with choices may leave it out."""
+    value = row.get("answer_type")
+    if value is None and row.get("choices"):
+        return "choice"
+    if value is None:
+        state = "null" if "answer_type" in row else "missing"
+        raise ValueError(
+            f"answer_type is {state}; rows without choices need one of {', '.join(ANSWER_TYPES)}"
+        )
+    for answer_type in ANSWER_TYPES:
+        if value == answer_type:
+            return answer_type
+    near = difflib.get_close_matches(str(value), ANSWER_TYPES, 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"answer_type is {quote(value)}; it must be one of {', '.join(ANSWER_TYPES)}{meant}")
+
+
+def read_choices(row: Row) -> tuple[str, ...]:
+    """The choices in order, numbers as text; empty when there are none."""
+    value = row.get("choices")
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError(f"choices is {quote(value)}; it must be a list of texts")
+    for position, choice in enumerate(value, start=1):
+        if choice is None or (isinstance(choice, str) and not choice.strip()):
+            raise ValueError(f"choice {position} is {'null' if choice is None else 'empty'}")
+    return tuple(written(choice, f"choice {position}") for position, choice in enumerate(value, start=1))
+
+
+def read_precision(row: Row) -> int | None:
+    """Decimal places; a whole number such as 2.0 is accepted."""
+    value = row.get("precision")
+    if value is None:
+        return None
+    if (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and value >= 0
+        and value == int_or_nan(value)
+    ):
+        return int(value)
+    raise ValueError(f"precision is {quote(value)}; it must be a whole number of decimal places, 0 or more")
+
+
+def int_or_nan(value: float) -> float:
+    return int(value) if math.isfinite(value) else math.nan
+
+
+def read_unit(row: Row) -> str | None:
+    return read_text(row, "unit") if row.get("unit") not in (None, "") else None
+
+
+def read_source(row: Row) -> str:
+    """The source, or "" where the row names none."""
+    return read_text(row, "source") if row.get("source") not in (None, "") else ""
+
+
+def read_images(row: Row) -> tuple[ImageSource, ...]:
+    """The images under `images` (several) or `image` (one), as paths or as the bytes of a file."""
+    given = [row[key] for key in ("images", "image") if row.get(key) not in (None, [])]
+    if len(given) > 1:
+        raise ValueError("images and image are both given; keep one of them")
+    if not given:
+        return ()
+    values = given[0] if isinstance(given[0], list) else given
+    return tuple(image_source(value, position) for position, value in enumerate(values, start=1))
+
+
+def image_source(value: object, position: int) -> ImageSource:
+    match value:
+        case bytes() as data:
+            return ImageSource(data=data)
+        case {"bytes": bytes() as data}:
+            return ImageSource(data=data)
+        case str() as path if path.strip() and "\0" not in path:
+            return ImageSource(path=path)
+        case {"path": str() as path} if path.strip() and "\0" not in path:
+            return ImageSource(path=path)
+    raise ValueError(f"image {position} is {quote(value)}; it must be a path or the bytes of an image file")
+
+
+def read_text(row: Row, key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        raise ValueError(f"{key} is {'null' if key in row else 'missing'}")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is {quote(value)}; it must be text")
+    if not value.strip():
+        raise ValueError(f"{key} is empty")
+    return whole(value, key)
+
+
+def written(value: object, name: str) -> str:
+    """Text, a number or a truth value the way a person would write it; ValueError for anything else."""
+    match value:
+        case str():
+            return whole(value, name)
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return str(value)
+        case float() | Decimal() if math.isfinite(value):
+            digits = format(Decimal(str(value)), "f")
+            plain = digits.rstrip("0").rstrip(".") if "." in digits else digits
+            return "0" if plain == "-0" else plain
+    raise ValueError(f"{name} is {quote(value)}; it must be text or a finite number")
+
+
+def whole(text: str, name: str) -> str:
+    """The text itself; ValueError if it holds half a character (a lone surrogate), which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} holds a broken character at position {error.start + 1}: {quote(text)}"
+        ) from error
+    return text
+
+
+def quote(value: object) -> str:
+    """A value in a message: as JSON, on one line, cut to a length that can be read."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
+    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
+
+
+def printable(text: str) -> str:
+    """The text on one line, with control characters spelled out."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+READERS: dict[str, Callable[[Row], Any]] = {
+    "id": read_id,
+    "question": read_question,
+    "images": read_images,
+    "choices": read_choices,
+    "answer": read_answer,
+    "answer_type": read_answer_type,
+    "precision": read_precision,
+    "unit": read_unit,
+    "source": read_source,
+}
+
+OWN_ROWS = Format(
+    known=frozenset(READERS) | {"image"},
+    label=read_label,
+    convert=lambda row: row,
+    label_columns=("id", "source"),
+    required=(("id",), ("question",), ("answer",), ("answer_type", "choices")),
+)

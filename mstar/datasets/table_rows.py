@@ -1,0 +1,187 @@
+"""Single rows of Parquet files and of Arrow streams (what `Dataset.save_to_disk` writes).
+
+Only columns that mean something are read. A Parquet file is read a few rows at a time and remembers where it
+stands, so rows that rise cost one pass, and memory stays at a few rows or, if that is more, a page of the
+file. An Arrow stream is mapped into memory and copied row by row. A part of a file that cannot be read costs
+its own rows only.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mstar.datasets.rows import BadRow, Format, Row
+from mstar.errors import UserError
+
+BATCH_ROWS = 64
+"""Rows of a Parquet file in memory at a time, with their images."""
+
+SPARING = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}
+"""Read 1 MiB ahead per column instead of whole row groups; find damage where the writer left checksums."""
+
+LABEL_BATCH_ROWS = 8192
+"""Rows at a time where no images are read."""
+
+
+class ParquetRows:
+    """The rows of one Parquet file."""
+
+    def __init__(self, path: Path, format: Format) -> None:
+        self.path = path
+        try:
+            with pq.ParquetFile(path) as file:
+                names = file.schema_arrow.names
+                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(path, "Parquet", error) from error
+        self.columns, self.unknown_columns = split_columns(path, names, format)
+        self._ends = list(accumulate(groups))
+        self._broken: dict[int, tuple[int, str]] = {}
+        self._batches: Iterator[Any] | None = None
+        self._batch: Any = None
+        self._group = self._start = 0
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
+        for index in indices:
+            reason = self._seek(index)
+            yield BadRow([reason]) if reason else row_of(self._batch, index - self._start)
+
+    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
+        """All rows with these columns only."""
+        for group in range(len(self._ends)):
+            yield from self._group_labels(group, [column for column in columns if column in self.columns])
+
+    def _group_labels(self, group: int, columns: list[str]) -> Iterator[Row | BadRow]:
+        done = self._ends[group - 1] if group else 0
+        try:
+            for batch in self._open_group(group, columns, LABEL_BATCH_ROWS):
+                yield from rows_of(batch)
+                done += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            yield from [BadRow([broken_group(group, error)])] * (self._ends[group] - done)
+
+    def _open_group(self, group: int, columns: list[str], batch_rows: int) -> Iterator[Any]:
+        with pq.ParquetFile(self.path, **SPARING) as file:
+            yield from file.iter_batches(batch_rows, row_groups=[group], columns=columns)
+
+    def _seek(self, index: int) -> str | None:
+        """Make the batch with this row the current one; the reason if it cannot be read."""
+        group = bisect_right(self._ends, index)
+        first_broken, reason = self._broken.get(group, (len(self), ""))
+        if index >= first_broken:
+            return reason
+        if self._batches is None or group != self._group or index < self._start:
+            self._batches = self._open_group(group, self.columns, BATCH_ROWS)
+            self._batch, self._group = None, group
+            self._start = self._ends[group - 1] if group else 0
+        try:
+            while self._batch is None or index >= self._start + self._batch.num_rows:
+                self._start += self._batch.num_rows if self._batch is not None else 0
+                self._batch = None
+                self._batch = next(self._batches)
+        except (pa.ArrowException, OSError) as error:
+            self._broken[group] = (self._start, broken_group(group, error))
+            self._batches = None
+            return self._broken[group][1]
+        return None
+
+
+class ArrowRows:
+    """The rows of one Arrow stream file."""
+
+    def __init__(self, path: Path, format: Format) -> None:
+        self.path = path
+        table = read_stream(path)
+        self.columns, self.unknown_columns = split_columns(path, table.column_names, format)
+        self._table = table.select(self.columns)
+        self._batches = self._table.to_batches()
+        self._ends = list(accumulate(batch.num_rows for batch in self._batches))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
+        for index in indices:
+            position = bisect_right(self._ends, index)
+            start = self._ends[position - 1] if position else 0
+            yield row_of(self._batches[position], index - start)
+
+    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
+        """All rows with these columns only."""
+        narrow = self._table.select([column for column in columns if column in self.columns])
+        for batch in narrow.to_batches(LABEL_BATCH_ROWS):
+            yield from rows_of(batch)
+
+
+def read_stream(path: Path) -> Any:
+    """The table of an Arrow stream, mapped into memory; UserError if it cannot be read."""
+    try:
+        with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
+            return stream.read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, "Arrow", error) from error
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet file or an Arrow stream file."""
+    if path.suffix == ".arrow":
+        names: list[str] = read_stream(path).column_names
+        return names
+    try:
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, "Parquet", error) from error
+    return names
+
+
+def split_columns(path: Path, names: list[str], format: Format) -> tuple[list[str], tuple[str, ...]]:
+    """The columns that are known and those that are not; UserError if one that is needed is missing."""
+    for group in format.required:
+        if not any(name in names for name in group):
+            needed = ", ".join(" or ".join(names) for names in format.required)
+            missing = " or ".join(group)
+            raise UserError(
+                f"{path} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
+            )
+    return [name for name in names if name in format.known], tuple(
+        name for name in names if name not in format.known
+    )
+
+
+def rows_of(batch: Any) -> Iterator[Row | BadRow]:
+    """All rows of a batch at once, or one by one where one of them cannot be converted."""
+    try:
+        yield from batch.to_pylist()
+    except (pa.ArrowException, ValueError):
+        for index in range(batch.num_rows):
+            yield row_of(batch, index)
+
+
+def row_of(batch: Any, index: int) -> Row | BadRow:
+    try:
+        row: Row = batch.slice(index, 1).to_pylist()[0]
+    except UnicodeDecodeError as error:
+        return BadRow([f"a text is not UTF-8 (byte {error.start + 1})"])
+    except (pa.ArrowException, ValueError) as error:
+        return BadRow([f"a value cannot be read ({one_line(error)})"])
+    return row
+
+
+def broken_group(group: int, error: Exception) -> str:
+    return f"row group {group} of the file is damaged ({one_line(error)})"
+
+
+def unreadable(path: Path, kind: str, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read as {kind} ({one_line(error)}); write or download it again")
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,102 @@
+"""Steps, and the process reward model that gives each of them a score.
+
+A process reward model is a policy-shaped model with a scalar head, read at the last token of every step. Its
+folder is a policy checkpoint plus `prm_head.safetensors` (weight (1, hidden), bias (1,)) and `prm.json`,
+which names the step separator that it was trained with. Here it is only used; training one is a phase of its
+own.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mstar.config import Config
+from mstar.errors import UserError
+from mstar.models import Encoded, Encoder, collate, load_model, set_threads, with_positions
+from mstar.records import Problem
+from mstar.steps import step_ends
+
+HEAD, FACTS = "prm_head.safetensors", "prm.json"
+
+
+class ProcessRewardModel:
+    """Scores the steps of responses, in batches of similar length."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        set_threads(config.model)
+        separator = _read_separator(folder)
+        if separator != config.prompt.step_separator:
+            raise UserError(
+                f"score.prm {folder} was trained on steps that end with {separator!r}, "
+                f"prompt.step_separator is {config.prompt.step_separator!r}; make them equal"
+            )
+        self.separator = separator
+        self.encoder = Encoder(folder, config.images, config.prompt)
+        self.model = load_model(folder, config.model)
+        self.tokens_per_batch = config.score.tokens_per_batch
+        head = load_file(folder / HEAD)
+        self.weight = head["weight"].float().to(self.model.device)
+        self.bias = head["bias"].float().to(self.model.device)
+
+    @torch.inference_mode()
+    def score(
+        self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, ...]]]:
+        """For each problem and each of its texts the score of every step, in [0, 1]."""
+        rows: list[Encoded] = []
+        ends: list[list[int]] = []
+        for problem, own in zip(problems, texts, strict=True):
+            prompt = self.encoder.encode_prompt(problem) if own else Encoded([])
+            for text in own:
+                ids, step_places = self._encode(text)
+                rows.append(Encoded(prompt.ids + ids, prompt.pixels, prompt.grids))
+                ends.append([len(prompt.ids) + place for place in step_places])
+        scores: list[tuple[float, ...]] = [()] * len(rows)
+        for batch in self._batches(rows):
+            for index, found in zip(
+                batch, self._forward([rows[i] for i in batch], [ends[i] for i in batch]), strict=True
+            ):
+                scores[index] = found
+        remaining = iter(scores)
+        return [[next(remaining) for _ in own] for own in texts]
+
+    def _encode(self, text: str) -> tuple[list[int], list[int]]:
+        """A response's tokens, and the index of the token in which each step ends."""
+        read = self.encoder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        token_ends = [end for _, end in read["offset_mapping"]]
+        places, token = [], 0
+        for end in step_ends(text, self.separator):
+            while token < len(token_ends) - 1 and token_ends[token] < end:
+                token += 1
+            places.append(token)
+        return read["input_ids"], places
+
+    def _batches(self, rows: Sequence[Encoded]) -> list[list[int]]:
+        batches: list[list[int]] = []
+        for index in sorted(range(len(rows)), key=lambda index: -len(rows[index].ids)):
+            longest = len(rows[batches[-1][0]].ids) if batches else 0
+            if batches and longest * (len(batches[-1]) + 1) <= self.tokens_per_batch:
+                batches[-1].append(index)
+            else:
+                batches.append([index])
+        return batches
+
+    def _forward(self, rows: Sequence[Encoded], ends: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+        pad_id, image_id = self.encoder.tokenizer.pad_token_id, self.encoder.config.image_token_id
+        batch, _ = with_positions(self.model, collate(rows, pad_id, image_id, "right"))
+        hidden = self.model.model(**batch, use_cache=False).last_hidden_state.float()
+        scores: Tensor = torch.sigmoid(hidden @ self.weight[0] + self.bias)
+        return [tuple(scores[index, list(places)].tolist()) for index, places in enumerate(ends)]
+
+
+def _read_separator(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / FACTS).read_text())["step_separator"])
+    except (OSError, ValueError, KeyError):
+        raise UserError(
+            f"score.prm is {folder}, which is no process reward model (no readable {FACTS}); name one or null"
+        ) from None

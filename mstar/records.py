@@ -1,0 +1,187 @@
+"""The records that pass between stages, and how they are written to Parquet and JSON.
+
+Problem and Response are one row each. A Response is filled in by two stages: `generate` writes the text and
+what is known of its making, `score` adds the judgement; the fields say which. State is what an iteration
+starts from. Report is what `evaluate` found. Nothing here reads images or knows where files live (see
+datasets.py, rundir.py).
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from mstar.answers import AnswerType, Expected
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSource:
+    """Where the pixels of one image come from: a file, or the encoded bytes of one (PNG, JPEG, ...)."""
+
+    path: str | None = None
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question with its images and its gold answer. `answer` None means unlabelled."""
+
+    id: str
+    question: str
+    images: tuple[ImageSource, ...]
+    answer: str | None
+    answer_type: AnswerType
+    choices: tuple[str, ...] = ()
+    precision: int | None = None
+    unit: str | None = None
+    source: str = ""
+
+    @property
+    def expected(self) -> Expected:
+        """What an answer to this problem is compared with."""
+        if self.answer is None:
+            raise ValueError(f"problem {self.id} has no answer to compare with")
+        return Expected(self.answer, self.answer_type, self.choices, self.precision, self.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One generated answer to one problem."""
+
+    problem_id: str
+    sample: int
+    """Index among the samples of the problem, from 0."""
+    text: str
+    """Without the end token."""
+    response_tokens: int
+    """Tokens generated, the end token included."""
+    truncated: bool
+    """True when `max_tokens` came before the end token."""
+    temperature: float
+    """0 means greedy."""
+
+    extracted: str | None = None
+    """The final answer that was read from the text; filled by `score`, like all that follows."""
+    correct: bool | None = None
+    step_scores: tuple[float, ...] | None = None
+    """The process reward model's score of every step, each in [0, 1]; None where no PRM has looked."""
+    reward: float | None = None
+    """1[correct] times the aggregate of step_scores (1[correct] where there are none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an iteration starts from. `policy` is a checkpoint folder: in the run (relative) or given by the
+    user.
+    """
+
+    iteration: int
+    policy: str
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A share of problems with its 95 % interval, all in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+    problems: int
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """Greedy accuracy on one test set, whole and per source."""
+
+    accuracy: Estimate
+    by_source: dict[str, Estimate]
+    mean_response_tokens: float
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureReport:
+    """Exploration and exploitation on the validation problems at one temperature."""
+
+    temperature: float
+    samples_per_problem: int
+    pass_at_k: dict[int, Estimate]
+    """Share of problems with a correct response among the first k samples."""
+    unbiased_pass_at_k: dict[int, Estimate]
+    """The estimator 1 - C(n-c, k) / C(n, k), averaged over problems."""
+    reward_pass_at_k: Estimate | None
+    """Share with a correct response among the `adapt.k` samples of highest PRM score; None without a PRM."""
+    balance: Estimate
+    """B-STaR's balance score (arXiv 2412.17256)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `evaluate` measured of one policy. `iteration` None is the policy that the run started from."""
+
+    iteration: int | None
+    tests: dict[str, TestReport] = field(default_factory=dict)
+    temperatures: tuple[TemperatureReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What `adapt` decided after an iteration, and why in one sentence."""
+
+    iteration: int
+    temperature: float
+    reason: str
+    stop: bool = False
+
+
+RESPONSE_SCHEMA = pa.schema(
+    [
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("response_tokens", pa.int32(), nullable=False),
+        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("temperature", pa.float64(), nullable=False),
+        pa.field("extracted", pa.string()),
+        pa.field("correct", pa.bool_()),
+        pa.field("step_scores", pa.list_(pa.float64())),
+        pa.field("reward", pa.float64()),
+    ]
+)
+
+
+def write_responses(path: Path, responses: Iterable[Response]) -> None:
+    """Write responses as one Parquet file; the same responses always give the same bytes."""
+    rows = [dataclasses.asdict(response) for response in responses]
+    pq.write_table(pa.Table.from_pylist(rows, schema=RESPONSE_SCHEMA), path, compression="zstd")
+
+
+def read_responses(path: Path) -> Iterator[Response]:
+    """Stream the responses of one Parquet file, in file order."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=4096):
+            for row in batch.to_pylist():
+                scores = row["step_scores"]
+                row["step_scores"] = None if scores is None else tuple(scores)
+                yield Response(**row)
+
+
+def to_json(record: Any) -> str:
+    """A record (or a dict of them) as indented JSON with stable key order."""
+    plain = TypeAdapter(type(record)).dump_python(record, mode="json")
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(kind: type[Record], text: str) -> Record:
+    """The record that `to_json` wrote."""
+    return TypeAdapter(kind).validate_json(text)

@@ -1,0 +1,13 @@
+"""What a run achieved, for people and programs: `report.html`, `summary.json` and `metrics.jsonl`.
+
+All three are views that are rebuilt from the stage folders, so they can neither miss nor repeat anything. One
+way through: history reads the folders, comparison pairs the first and the last answers, summary and
+metric_lines condense them; figures draws with charts, examples picks problems, page makes one file of it.
+No torch here.
+"""
+
+from mstar.report.metric_lines import metric_lines
+from mstar.report.page import write_report
+from mstar.report.summary import Summary, summarise
+
+__all__ = ["Summary", "metric_lines", "summarise", "write_report"]

@@ -1,0 +1,191 @@
+"""`report.html`: one file that opens offline, on a phone and in print, and holds nothing that runs.
+
+What the page says is prepared here, how it is laid out is in templates/. All text is escaped by the template
+engine, and the page's own policy forbids every script and every request, so not even a response that is markup
+can do anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mstar.config import Config
+from mstar.config_file import dump_config
+from mstar.records import to_json
+from mstar.report import wording
+from mstar.report.comparison import compare
+from mstar.report.examples import LONGEST_TEXT, Examples, pick_examples
+from mstar.report.figures import (
+    STAGE_COLOURS,
+    accuracy_charts,
+    describe_last,
+    length_chart,
+    pass_panels,
+    response_chart,
+    sweep_charts,
+    temperature_chart,
+    thin,
+    time_chart,
+)
+from mstar.report.history import History, Turn, read_history
+from mstar.report.metric_lines import metric_lines
+from mstar.report.summary import Measured, Summary, condense
+from mstar.rundir import RunDir
+from mstar.storage import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_ROWS = 120
+MOST_SOURCES = 40
+MOST_TESTS = 12
+FOLDED_FROM = 700
+"""Characters from which a response is folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    test: str
+    first: Measured
+    last: Measured
+    verb: str
+    """What the accuracy did, as far as the measurement can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    name: str
+    first: Measured
+    last: Measured
+
+
+def write_report(run: RunDir) -> None:
+    """Write `summary.json`, `metrics.jsonl` and `report.html` of the run as it stands."""
+    history = read_history(run)
+    comparison = compare(run, history)
+    summary = condense(run.config, history, comparison)
+    write_text(run.storage, "summary.json", to_json(summary))
+    write_text(run.storage, "metrics.jsonl", metric_lines(history, run.config.adapt.k))
+    html = render(run.config, history, summary, pick_examples(run, comparison))
+    write_text(run.storage, "report.html", html.encode("utf-8", "replace").decode("utf-8"))
+
+
+def render(config: Config, history: History, summary: Summary, examples: Examples) -> str:
+    """The page."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (*_FILTERS, is_long, cut, left_out):
+        environment.filters[function.__name__] = function
+    environment.filters["drawing"] = Markup
+    page = environment.get_template("report.html.j2")
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    tests = list(summary.tests)[:MOST_TESTS]
+    return page.render(
+        style=style,
+        config=config,
+        config_text=dump_config(config)[: 4 * LONGEST_TEXT],
+        history=history,
+        summary=summary,
+        headline=find_headline(summary),
+        tests=tests,
+        examples=examples,
+        totals=_totals(history),
+        **_tables(history, summary, tests),
+        **_charts(config, history, summary, tests),
+    )
+
+
+def find_headline(summary: Summary) -> Headline | None:
+    """What the first test set says; None before anything has been measured."""
+    if not summary.tests:
+        return None
+    name, test = next(iter(summary.tests.items()))
+    verb = "went"
+    if summary.change:
+        verb = "rose" if summary.change.low > 0 else "fell" if summary.change.high < 0 else "hardly moved,"
+    return Headline(name, test.first, test.last, verb)
+
+
+def cut(text: str) -> str:
+    """As much of a text as is shown."""
+    return text[:LONGEST_TEXT]
+
+
+def left_out(text: str) -> int:
+    """Characters of a text that are not shown."""
+    return max(0, len(text) - LONGEST_TEXT)
+
+
+def is_long(text: str) -> bool:
+    return len(text) > FOLDED_FROM or text.count("\n") > 14
+
+
+def _charts(config: Config, history: History, summary: Summary, tests: Sequence[str]) -> dict[str, Any]:
+    chosen = summary.temperatures[-1].temperature if summary.temperatures else None
+    return {
+        "accuracy": accuracy_charts(history, tests),
+        "under_accuracy": {test: describe_last(summary, test) for test in tests},
+        "panels": pass_panels(summary.sweeps, chosen),
+        "sweep_charts": sweep_charts(summary.sweeps, config.adapt.k),
+        "temperature_chart": temperature_chart(summary.temperatures),
+        "response_chart": response_chart(history),
+        "length_chart": length_chart(history, tests[0]) if tests else None,
+        "time_chart": time_chart(history),
+        "stage_colours": STAGE_COLOURS,
+    }
+
+
+def _tables(history: History, summary: Summary, tests: Sequence[str]) -> dict[str, Any]:
+    sources = {test: rows for test in tests if len(rows := _source_rows(history, test)) > 1}
+    return {
+        "rows": thin(history.turns, MOST_ROWS),
+        "choices": thin(summary.temperatures, MOST_ROWS),
+        "end_sweeps": [*summary.sweeps[:1], *summary.sweeps[1:][-1:]],
+        "sources": {test: rows[:MOST_SOURCES] for test, rows in sources.items()},
+        "hidden_sources": {test: max(0, len(rows) - MOST_SOURCES) for test, rows in sources.items()},
+    }
+
+
+def _source_rows(history: History, test: str) -> list[SourceRow]:
+    """Accuracy per source, first and last measured, the largest sources first."""
+    measured = [turn for turn in history.turns if turn.report and test in turn.report.tests]
+    if len(measured) < 2:
+        return []
+    first, last = (_by_source(turn, test) for turn in (measured[0], measured[-1]))
+    rows = [SourceRow(name, first[name], last[name]) for name in last if name in first]
+    return sorted(rows, key=lambda row: (-row.last.problems, row.name))
+
+
+def _by_source(turn: Turn, test: str) -> dict[str, Measured]:
+    assert turn.report is not None
+    found = turn.report.tests[test].by_source.items()
+    return {name: Measured(one.value, one.low, one.high, one.problems, turn.iteration) for name, one in found}
+
+
+def _totals(history: History) -> Mapping[str, float]:
+    """Counts over all iterations."""
+    facts = (("generate", "responses"), ("score", "correct"), ("score", "timed_out"), ("select", "kept"))
+    return {
+        name: sum(value for turn in history.iterations if (value := turn.fact(stage, name)) is not None)
+        for stage, name in facts
+    }
+
+
+_FILTERS = (
+    wording.percent,
+    wording.interval,
+    wording.points,
+    wording.count,
+    wording.decimal,
+    wording.duration,
+    wording.memory,
+    wording.iteration_name,
+    wording.shorten,
+)

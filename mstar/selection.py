@@ -1,0 +1,130 @@
+"""Which responses are trained on: H( 1[a = a*] * min step score ) of arXiv 2412.17451, section 2.
+
+`choose` is a pure function over the responses of one problem. The stage around it streams one Parquet part at
+a time, so its memory does not grow with the number of responses.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mstar.config import Select
+from mstar.progress import QUIET, Progress
+from mstar.records import RESPONSE_SCHEMA
+from mstar.rundir import RunDir
+from mstar.seeds import derive_seed
+from mstar.timing import stage_clock
+
+SELECTED = "selected.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A correct response as `choose` sees it; `place` is its row in the part."""
+
+    place: int
+    text: str
+    reward: float
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the responses; every correct one is in exactly one of the last four."""
+
+    correct: int = 0
+    problems_with_kept: int = 0
+    duplicates: int = 0
+    below_threshold: int = 0
+    not_chosen: int = 0
+    kept: int = 0
+
+
+def select(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
+    """Write the kept responses of an iteration to `selected.parquet`."""
+    config = run.config.select
+    made_from = {
+        "select": config.model_dump(mode="json"),
+        "seed": run.state(iteration).seed,
+        "inputs": run.inputs(iteration, "score"),
+    }
+    stage = run.stage("select", iteration, made_from)
+    if stage.done:
+        return
+    parts = run.parts("score", iteration)
+    shuffler = random.Random(derive_seed(run.state(iteration).seed, iteration, "select"))
+    counts = Counts()
+    with (
+        stage_clock(run, "select", iteration),
+        progress.stage("select", iteration, len(parts), "parts") as advance,
+    ):
+        with (
+            stage.write(SELECTED) as path,
+            pq.ParquetWriter(path, RESPONSE_SCHEMA, compression="zstd") as writer,
+        ):
+            for part in parts:
+                writer.write_table(select_part(part, config, shuffler, counts))
+                advance(1)
+        stage.commit(lambda: {field.name: getattr(counts, field.name) for field in fields(counts)})
+
+
+def select_part(part: Path, config: Select, shuffler: random.Random, counts: Counts) -> pa.Table:
+    """The kept rows of one part, in their order there; adds to `counts`."""
+    table = pq.read_table(part, schema=RESPONSE_SCHEMA)
+    kept: list[int] = []
+    for candidates in _correct_by_problem(table):
+        chosen = choose(candidates, config, shuffler, counts)
+        kept += sorted(candidate.place for candidate in chosen)
+    return table.take(pa.array(kept, type=pa.int64()))
+
+
+def choose(
+    candidates: Sequence[Candidate], config: Select, shuffler: random.Random, counts: Counts
+) -> list[Candidate]:
+    """The kept ones among the correct responses of one problem. Ties go to the earlier sample."""
+    unique = _without_duplicates(candidates)
+    eligible = unique if config.rule == "all" else [one for one in unique if one.reward > config.threshold]
+    match config.rule:
+        case "top_k":
+            ranked = sorted(eligible, key=lambda one: -one.reward)
+        case "random_k":
+            ranked = shuffler.sample(eligible, len(eligible))
+        case "all" | "threshold":
+            ranked = eligible
+    kept = ranked[: config.keep_per_problem]
+    counts.correct += len(candidates)
+    counts.duplicates += len(candidates) - len(unique)
+    counts.below_threshold += len(unique) - len(eligible)
+    counts.not_chosen += len(eligible) - len(kept)
+    counts.kept += len(kept)
+    counts.problems_with_kept += bool(kept)
+    return kept
+
+
+def _without_duplicates(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first of every text; texts that differ only in white space are the same."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(" ".join(candidate.text.split()), candidate)
+    return list(first.values())
+
+
+def _correct_by_problem(table: pa.Table) -> Iterator[list[Candidate]]:
+    """The correct responses of each problem; a problem's responses stand together in a part."""
+    correct = table["correct"].to_numpy(zero_copy_only=False).astype(bool)
+    places = correct.nonzero()[0]
+    rows = table.select(["problem_id", "text", "reward"]).take(pa.array(places))
+    columns = (rows[name].to_pylist() for name in ("problem_id", "text", "reward"))
+    group: list[Candidate] = []
+    present = None
+    for place, problem_id, text, reward in zip(places.tolist(), *columns, strict=True):
+        if problem_id != present and group:
+            yield group
+            group = []
+        present = problem_id
+        group.append(Candidate(place, text, reward))
+    if group:
+        yield group

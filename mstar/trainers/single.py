@@ -1,0 +1,196 @@
+"""Supervised fine-tuning of a policy in one torch process.
+
+A batch is a random draw of examples, whatever their lengths; only inside a batch are rows grouped by length
+into micro-batches, and every token weighs the same in the batch's loss. (Batches bucketed by length would
+favour short responses.) Weights are kept in float32: at learning rates of 1e-6 an update is lost in bfloat16.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mstar.config import Config, Train
+from mstar.models import Encoded, Encoder, collate, load_model, set_threads, with_positions
+from mstar.trainers import Example, Lesson, Progressed, SaveTo
+from mstar.trainers.checkpoint import TrainingState, load_training_state, save_checkpoint
+
+IGNORED = -100
+"""Label of the tokens that are not learned, as in torch's cross_entropy."""
+
+
+class SingleTrainer:
+    """See trainers.Trainer."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.train_config = config.train
+
+    def train(self, lesson: Lesson, save_to: SaveTo) -> Iterator[Progressed]:
+        set_threads(self.config.model)
+        policy = _Policy(lesson.interrupted or lesson.policy, self.config)
+        state = _starting_state(lesson)
+        policy.restore(state)
+        batches = plan_batches(len(lesson.examples), self.train_config, lesson.seed)
+        for number in range(state.batches_done, len(batches)):
+            examples = [lesson.examples[index] for index in batches[number]]
+            rows = policy.encode(examples, lesson)
+            progressed = policy.step(rows, state.train_step + 1, len(batches) - number - 1)
+            state = policy.state(progressed.train_step, number + 1)
+            if (number + 1) % self.train_config.checkpoint_every == 0 and progressed.steps_left:
+                self._save(policy, state, save_to)
+            yield progressed
+        self._save(policy, state, save_to)
+
+    def _save(self, policy: "_Policy", state: TrainingState, save_to: SaveTo) -> None:
+        with save_to() as folder:
+            save_checkpoint(folder, policy.model, policy.encoder, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example in tokens: the prompt and the response, of which the last `response_tokens` are learned."""
+
+    encoded: Encoded
+    response_tokens: int
+
+
+class _Policy:
+    """The model being trained and its optimizer."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.encoder = Encoder(folder, config.images, config.prompt)
+        self.model = load_model(folder, config.model, torch.float32)
+        self.config = config.train
+        self.autocast = torch.autocast(
+            config.model.device, torch.bfloat16, enabled=config.model.dtype == "bfloat16"
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.learning_rate,
+            betas=self.config.betas,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Take over the moments and the random state; a state without them leaves the optimizer new."""
+        moments = {
+            index: state.moments[name] for index, name in enumerate(self._names()) if name in state.moments
+        }
+        if moments:
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if state.random_state is not None:
+            torch.set_rng_state(state.random_state)
+
+    def state(self, train_step: int, batches_done: int) -> TrainingState:
+        held = self.optimizer.state_dict()["state"]
+        moments = {name: held[index] for index, name in enumerate(self._names()) if index in held}
+        rate = learning_rate_at(train_step, self.config)
+        return TrainingState(train_step, batches_done, rate, moments, torch.get_rng_state())
+
+    def encode(self, examples: Sequence[Example], lesson: Lesson) -> list[Row]:
+        problems = lesson.read_problems([example.row for example in examples])
+        rows = []
+        for problem, example in zip(problems, examples, strict=True):
+            prompt = self.encoder.encode_prompt(problem)
+            response = self.encoder.encode_response(example.text)
+            rows.append(Row(Encoded(prompt.ids + response, prompt.pixels, prompt.grids), len(response)))
+        return rows
+
+    def step(self, rows: Sequence[Row], train_step: int, steps_left: int) -> Progressed:
+        """One optimizer step on the mean loss over all response tokens of the batch."""
+        response_tokens = sum(row.response_tokens for row in rows)
+        loss, padded, total = 0.0, 0, 0
+        for indices in plan_micro_batches([len(row.encoded.ids) for row in rows], self.config):
+            batch, labels = self._collate([rows[index] for index in indices])
+            share = self._summed_loss(batch, labels) / response_tokens
+            share.backward()  # type: ignore[no-untyped-call]
+            loss += share.item()
+            padded += int((batch["attention_mask"] == 0).sum())
+            total += batch["attention_mask"].numel()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(train_step, self.config)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return Progressed(train_step, steps_left, loss, response_tokens, padded, total)
+
+    def _collate(self, rows: Sequence[Row]) -> tuple[dict[str, Tensor], Tensor]:
+        """The padded batch and the label of each position: the next token where that is one of the
+        response's.
+        """
+        pad_id, image_id = self.encoder.tokenizer.pad_token_id, self.encoder.config.image_token_id
+        batch, _ = with_positions(
+            self.model, collate([row.encoded for row in rows], pad_id, image_id, "right")
+        )
+        labels = torch.full_like(batch["input_ids"], IGNORED)
+        for index, row in enumerate(rows):
+            end = len(row.encoded.ids)
+            learned = slice(end - row.response_tokens, end)
+            labels[index, learned.start - 1 : end - 1] = batch["input_ids"][index, learned]
+        return batch, labels
+
+    def _summed_loss(self, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Logits are made for the learned positions only: a large vocabulary times every token would not fit."""
+        with self.autocast:
+            hidden = self.model.model(**batch, use_cache=False).last_hidden_state
+            learned = labels != IGNORED
+            logits = self.model.get_output_embeddings()(hidden[learned])
+        return functional.cross_entropy(logits.float(), labels[learned], reduction="sum")
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.model.named_parameters()]
+
+
+def learning_rate_at(train_step: int, config: Train) -> float:
+    """Linear warm-up, then constant. `train_step` counts from 1."""
+    return config.learning_rate * min(1.0, train_step / config.warmup_steps if config.warmup_steps else 1.0)
+
+
+def plan_batches(examples: int, config: Train, seed: int) -> list[list[int]]:
+    """Indices of the examples of each optimizer step: every epoch is a fresh random order, cut into batches."""
+    shuffler = random.Random(seed)
+    batches = []
+    for _ in range(config.epochs):
+        order = list(range(examples))
+        shuffler.shuffle(order)
+        batches += [
+            order[start : start + config.batch_size] for start in range(0, examples, config.batch_size)
+        ]
+    return batches
+
+
+def plan_micro_batches(lengths: Sequence[int], config: Train) -> list[list[int]]:
+    """Group rows of similar length so that none holds more padding or more tokens than the configuration
+    allows.
+    """
+    groups: list[list[int]] = []
+    held = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        longest = lengths[groups[-1][0]] if groups else 0
+        padded_size = longest * (len(groups[-1]) + 1) if groups else 0
+        within_padding = padded_size - held - lengths[index] <= config.max_padding * padded_size
+        if groups and within_padding and padded_size <= config.tokens_per_micro_batch:
+            groups[-1].append(index)
+            held += lengths[index]
+        else:
+            groups.append([index])
+            held = lengths[index]
+    return groups
+
+
+def _starting_state(lesson: Lesson) -> TrainingState:
+    if lesson.interrupted:
+        return load_training_state(lesson.interrupted)
+    random_state = torch.Generator().manual_seed(lesson.seed).get_state()
+    if not lesson.inherit_optimizer:
+        return TrainingState(0, 0, 0.0, {}, random_state)
+    inherited = load_training_state(lesson.policy)
+    return TrainingState(
+        inherited.train_step, 0, inherited.learning_rate, inherited.moments, inherited.random_state
+    )

@@ -1,0 +1,43 @@
+"""What many tests need: the quick start's files, and configurations and models that are smaller still."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mstar.config import Config
+from mstar.config_file import parse_config
+
+ROOT = Path(__file__).parent.parent
+QUICKSTART = ROOT / "examples" / "quickstart"
+BASE = QUICKSTART / "base"
+PROBLEMS = QUICKSTART / "problems"
+sys.path.insert(0, str(QUICKSTART))
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> Callable[..., Config]:
+    """A configuration of the quick start's model and problems; keyword arguments replace whole sections."""
+
+    def make(**sections: Any) -> Config:
+        tree = {
+            "name": "test",
+            "output": str(tmp_path / "run"),
+            "model": {"path": str(BASE)},
+            "iterations": {"count": 2, "problems_share": 0.01},
+            "data": {
+                "train": str(PROBLEMS / "train.parquet"),
+                "validation": str(PROBLEMS / "validation.parquet"),
+                "tests": {"heldout": str(PROBLEMS / "heldout.parquet")},
+            },
+            "prompt": {"version": "question-1", "step_separator": ";"},
+            "generate": {"samples_per_problem": 4, "max_tokens": 60, "problems_per_chunk": 8},
+            "train": {"learning_rate": 1e-4, "batch_size": 4},
+            "evaluate": {"temperatures": [1.0], "samples_per_problem": 2},
+            "adapt": {"policy": "fixed"},
+        }
+        return parse_config({**tree, **sections}, "test")
+
+    return make

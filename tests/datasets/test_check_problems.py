@@ -1,0 +1,109 @@
+"""The check of a whole file: what it counts, and what it prints."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from mstar.datasets import CheckResult, Flaw, check_problems, print_check
+
+
+@pytest.fixture
+def mixed(jsonl, row, tmp_path, picture):
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "b.png").write_bytes(picture(kind="JPEG"))
+    (tmp_path / "cut.png").write_bytes(picture()[:-30])
+    return jsonl(
+        row(id="p1", source="GeoQA"),
+        row(id="p2", image="a.png", source="GeoQA"),
+        row(id="p3", images=["a.png", "b.png"], answer="no", answer_type="boolean"),
+        row(id="p4", images=["lost.png", "a.png", "cut.png"]),
+        row(id="p5", image="lost.png"),
+        row(id="p6", anwser="14", note="x"),
+        row(id="p7", note="x"),
+    )
+
+
+def test_counts_and_flaws(mixed):
+    result = check_problems(mixed)
+    assert result.rows == 7
+    assert result.answer_types == {"number": 4, "boolean": 1}
+    assert result.sources == {"problems": 3, "GeoQA": 2}
+    assert result.images == {"0": 3, "1": 1, "several": 1}
+    assert result.unknown_keys == {"note": 2, "anwser": 1}
+    assert result.nearest_keys == {"anwser": "answer"}
+    missing, gone = result.bad
+    assert str(missing).startswith(
+        "row 4 (id p4): image lost.png is missing; image cut.png is cut off or damaged ("
+    )
+    assert gone == Flaw(5, "p5", "image lost.png is missing")
+
+
+def test_embedded_images_are_decoded(tmp_path, row, picture):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        row(id=str(number), images=images)
+        for number, images in enumerate([[picture()], [picture(), b"junk"], [b""]])
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    result = check_problems(tmp_path / "t.parquet")
+    assert [str(flaw) for flaw in result.bad] == [
+        "row 2 (id 1): image 2 is no image file of a known format",
+        "row 3 (id 2): image 1 is empty",
+    ]
+
+
+def test_importing_is_cheap():
+    heavy = ("torch", "transformers", "rich", "sympy")
+    code = f"import sys, mstar.datasets; print([name for name in {heavy} if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
+
+
+def printed(result: CheckResult, **options: object) -> str:
+    console = Console(file=io.StringIO(), width=40, **options)
+    print_check(result, console)
+    return console.file.getvalue()
+
+
+def test_plain_output_has_a_line_for_every_bad_row(mixed):
+    lines = printed(check_problems(mixed)).splitlines()
+    assert lines[:2] == ["answer type number: 4 problems", "answer type boolean: 1 problems"]
+    assert "source GeoQA: 2 problems" in lines
+    assert "images per problem several: 1 problems" in lines
+    assert "ignored key anwser: 1 rows; did you mean answer?" in lines
+    assert "ignored key note: 2 rows" in lines
+    assert [line[:16] for line in lines if line.startswith("row ")] == [
+        "row 4 (id p4): i",
+        "row 5 (id p5): i",
+    ]
+    assert lines[-1] == f"{mixed}: 7 rows, 5 good, 2 bad"
+
+
+def test_all_of_many_bad_rows_are_printed(jsonl, row):
+    path = jsonl(*(row(id=f"p{number}", question=None) for number in range(3000)))
+    lines = printed(check_problems(path)).splitlines()
+    assert [line for line in lines if line.startswith("row ")] == [
+        f"row {number + 1} (id p{number}): question is null" for number in range(3000)
+    ]
+
+
+def test_a_terminal_gets_tables(mixed):
+    text = printed(check_problems(mixed), force_terminal=True, color_system=None)
+    assert "┃ problems ┃" in text
+    assert "row 5 (id p5): image lost.png is missing" in text
+
+
+def test_hostile_names_stay_on_their_line(jsonl, row):
+    path = jsonl(row(id="[red]\n\x1b[2J", question=None), row(id="ok", source="[bold]a\nb"))
+    for options in ({}, {"force_terminal": True}):
+        text = printed(check_problems(path), **options)
+        assert r"row 1 (id [red]\n\x1b[2J): question is null" in text
+        assert "[bold]a" in text
+        assert "\x1b[2J" not in text

@@ -1,0 +1,75 @@
+"""The measures, against values worked out by hand and against their definitions."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mstar import estimates
+
+OUTCOMES = st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=20)
+
+
+def test_wilson_interval_of_a_known_case() -> None:
+    found = estimates.share([True] * 81 + [False] * 182)
+    assert found.value == pytest.approx(81 / 263)
+    assert (found.low, found.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert found.problems == 263
+
+
+def test_no_problems_means_no_knowledge() -> None:
+    assert estimates.share([]) == estimates.mean([])
+    assert (estimates.share([]).low, estimates.share([]).high) == (0.0, 1.0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200))
+def test_interval_holds_the_value_and_stays_in_range(outcomes: list[bool]) -> None:
+    for found in (estimates.share(outcomes), estimates.mean([float(one) for one in outcomes])):
+        assert 0.0 <= found.low <= found.value <= found.high <= 1.0
+
+
+@given(OUTCOMES, st.integers(1, 4))
+def test_unbiased_pass_at_k_is_the_mean_over_all_subsets(correct: list[list[bool]], k: int) -> None:
+    subsets = list(itertools.combinations(range(4), k))
+    expected = [sum(any(own[i] for i in subset) for subset in subsets) / len(subsets) for own in correct]
+    assert estimates.unbiased_pass_at_k(correct, k).value == pytest.approx(sum(expected) / len(expected))
+
+
+@given(OUTCOMES)
+def test_pass_at_k_rises_with_k_and_ends_at_any(correct: list[list[bool]]) -> None:
+    values = [estimates.pass_at_k(correct, k).value for k in (1, 2, 3, 4)]
+    assert values == sorted(values)
+    assert values[-1] == sum(map(any, correct)) / len(correct)
+    assert estimates.unbiased_pass_at_k(correct, 4).value == pytest.approx(values[-1])
+
+
+def test_reward_pass_ranks_without_looking_at_the_answer() -> None:
+    correct = [[False, False, True], [True, False, False]]
+    assert estimates.reward_pass_at_k(correct, [[0.9, 0.8, 0.1], [0.9, 0.8, 0.1]], 2).value == 0.5
+    assert estimates.reward_pass_at_k(correct, [[0.9, 0.1, 0.8], [0.9, 0.8, 0.1]], 2).value == 1.0
+
+
+def test_reward_pass_takes_earlier_samples_among_equals() -> None:
+    assert estimates.reward_pass_at_k([[False, False, True]], [[0.5, 0.5, 0.5]], 2).value == 0.0
+    assert estimates.reward_pass_at_k([[False, True, False]], [[0.5, 0.5, 0.5]], 2).value == 1.0
+
+
+def test_balance_counts_unique_correct_among_selected() -> None:
+    texts = [["a", "a", "b", "c"], ["x"], []]
+    correct = [[True, True, True, False], [False], []]
+    first = min(2 / 8, 1) * 2 / 4
+    assert estimates.balance(texts, correct, 8).value == pytest.approx(first / 3)
+    assert estimates.balance([["a", "b"]], [[True, True]], 2).value == 1.0
+
+
+@pytest.mark.parametrize("samples, expected", [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])])
+def test_reported_k(samples: int, expected: list[int]) -> None:
+    assert estimates.powers_up_to(samples) == expected
+
+
+def test_bootstrap_is_about_as_wide_as_theory_says() -> None:
+    values = [0.0, 1.0] * 200
+    found = estimates.mean(values)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 400), rel=0.1)
