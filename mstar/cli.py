@@ -58,7 +58,8 @@ def run(
 
     port = [f"tracking.metrics_port={metrics_port}"] if metrics_port else []
     settings = load_config(config, [*(overrides or []), *port])
-    check_inputs(settings)
+    if not (Path(settings.output) / "run.yaml").exists():
+        check_inputs(settings)
     with exclusive(Path(settings.output)):
         started = RunDir.create(settings)
         if prepare:

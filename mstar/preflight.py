@@ -3,23 +3,48 @@
 A mistake found here costs a second; the same mistake found by a stage costs whatever ran before it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mstar.config import Config
-from mstar.datasets import open_problems
+from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
+
+FULLY_CHECKED = 20_000
+"""Files of up to this many problems are read whole, images included; of larger ones only the first row."""
+SHOWN = 3
 
 
 def check_inputs(config: Config) -> None:
-    """Raise UserError for the first problem file, model folder or output that cannot be used."""
+    """Raise UserError for the first model folder, problem file or output that cannot be used."""
     _check_model(config.model.path, "model.path")
     if config.score.prm is not None:
         _check_model(config.score.prm, "score.prm")
-    for path in (config.data.train, config.data.validation, *config.data.tests.values()):
-        if path is not None:
-            problems = open_problems(path)
-            problems.read([0])
     _check_output(Path(config.output))
+    for key, path in _problem_files(config):
+        _check_problems(key, path)
+
+
+def _problem_files(config: Config) -> Iterator[tuple[str, str]]:
+    yield "data.train", config.data.train
+    if config.data.validation is not None:
+        yield "data.validation", config.data.validation
+    for name, path in config.data.tests.items():
+        yield f"data.tests.{name}", path
+
+
+def _check_problems(key: str, path: str) -> None:
+    file = open_problems(path)
+    if len(file) > FULLY_CHECKED:
+        file.read([0])
+        return
+    bad = check_problems(path).bad
+    if bad:
+        shown = "; ".join(f"{flaw}" for flaw in bad[:SHOWN])
+        raise UserError(
+            f"{key} {path} has {len(bad)} bad rows, and a run needs none: {shown[:600]}; "
+            f"mstar problems check {path} lists them all"
+        )
 
 
 def _check_model(path: str, key: str) -> None:

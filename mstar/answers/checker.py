@@ -54,12 +54,12 @@ class AnswerChecker:
         self._symbolic.close()
 
     def check(self, expected: Expected, response: str, truncated: bool = False) -> Judgement:
-        """Judges one response. A truncated one states no final answer. Raises ValueError for a gold that does not parse."""
+        """Judges one response; a truncated one is always wrong. Raises ValueError for a gold that does not parse."""
         judgement, question = _judge_directly(expected, response, truncated)
         return judgement if question is None else self._judge_symbolically(expected, judgement, question)
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
-        """Judges (expected, response) pairs in order; comparisons that need algebra run on all workers at once."""
+        """Judges (expected, response) pairs in order; algebra runs on all workers at once."""
         judged = [(expected, *_judge_directly(expected, response, False)) for expected, response in pairs]
         open_ = [index for index, (_, _, question) in enumerate(judged) if question is not None]
         judgements = [judgement for _, judgement, _ in judged]

@@ -1,4 +1,4 @@
-"""Rewrites a stated answer into plain characters, so that comparisons need not know LaTeX, Markdown or Unicode.
+"""Rewrites a stated answer into plain characters, so that comparisons need not know LaTeX or Markdown.
 
 `clean` undoes typography (full-width and superscript characters, bold, math delimiters, \\text{}, spacing
 commands) and keeps meaning: fractions, roots and exponents stay as they are. `normalize_text` is the
@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 MAX_ANSWER_CHARACTERS = 1000
 
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 _FRACTIONS = {
-    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
-    "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
+    "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
 }  # fmt: skip
 _CHARACTERS = str.maketrans(
     {
@@ -70,6 +71,7 @@ _TRAILING = " \t\r\n;!?,。*_`"
 _LEADING = " \t\r\n:;*`>"
 
 
+@lru_cache(maxsize=4096)
 def clean(statement: str) -> str:
     """The statement in plain characters, on one line, without outer punctuation, quotes and emphasis."""
     if statement.isascii() and statement.isalnum():
@@ -138,7 +140,8 @@ def _trim(statement: str) -> str:
 
 _REASON = re.compile(
     r"\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which|"
-    r"where|so that|given that|due to|based on|obtained|by (?:using|the|adding|subtracting|multiplying|counting))\b"
+    r"where|so that|given that|due to|based on|obtained|"
+    r"by (?:using|the|adding|subtracting|multiplying|counting))\b"
     r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|in|i\.e|is|he|she|they|we|there|"
     r"for|when|if|after|according|from)\b)|\s+—\s+|;\s*(?=[a-z]{3})"
     r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
@@ -148,7 +151,7 @@ _SENTENCE_END = re.compile(r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?
 
 
 def clauses(statement: str) -> Iterator[str]:
-    """The readings of a cleaned statement, longest first: all of it, its first sentence, what precedes a reason."""
+    """The readings of a cleaned statement: all of it, its first sentence, what precedes a reason."""
     yield statement
     sentence_end = _SENTENCE_END.search(statement)
     first = statement[: sentence_end.start()].strip() if sentence_end else statement

@@ -1,9 +1,7 @@
-"""Compares a stated answer with the gold, by answer type; what needs algebra becomes a `Question` for a worker.
+"""Compares a stated answer with the gold, by answer type; what needs algebra becomes a `Question`.
 
-- choice, number: see `choices` and `quantities`. A number that still contains a root or π is evaluated by a
-  worker.
-- boolean: yes, true, correct, right, y, t against no, false, incorrect, wrong, n, f (and 是/对, 否/错), "not"
-  in front turns it round; an explanation may follow; both values ("yes and no", "yes/no") are no answer.
+- choice, number, boolean: see `choices`, `quantities` and `booleans`. A number that still contains a root
+  or π is evaluated by a worker.
 - text: `cleaning.normalize_text` on both sides, all of it: no part of a text equals it.
 - list: items between commas, or between semicolons where there are any, and "and". Items are compared as
   numbers if both are, else as texts, in order; a gold in braces {} is a set: neither order nor repetition
@@ -22,7 +20,8 @@ from functools import lru_cache
 from typing import Literal
 
 from mstar.answers import expressions, lists
-from mstar.answers.choices import named_choice, read_contents
+from mstar.answers.booleans import read_boolean
+from mstar.answers.choices import Content, named_choice, read_contents
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_copula
 from mstar.answers.expected import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
@@ -33,7 +32,7 @@ MAX_PRECISION = 30
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """For a worker: are two expressions `equal`, or what is the `value` of the answer (compared here afterwards)."""
+    """For a worker: are two expressions `equal`, or what is the `value` of the answer (to be settled)."""
 
     kind: Literal["equal", "value"]
     gold: str
@@ -44,7 +43,7 @@ Gold = int | bool | str | Quantity | lists.Items | expressions.Expression
 
 
 def compare(expected: Expected, statement: str) -> bool | Question:
-    """Whether a stated answer is the expected one, or the question that decides it. Raises ValueError for a bad gold."""
+    """Whether a stated answer is the expected one, or the question that decides; ValueError for a bad gold."""
     gold = read_gold(expected)
     answer = clean(statement)
     if not answer or len(answer) > 2 * MAX_ANSWER_CHARACTERS:
@@ -86,7 +85,7 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
 
 @lru_cache(maxsize=8192)
 def read_gold(expected: Expected) -> Gold:
-    """The gold in the form that comparisons use. Raises ValueError that names the value, the rule and the remedy."""
+    """The gold in the form that comparisons use. ValueError names the value, the rule and the remedy."""
     answer = clean(expected.answer[: MAX_ANSWER_CHARACTERS + 1])
     if expected.answer_type not in ANSWER_TYPES:
         raise ValueError(
@@ -132,12 +131,12 @@ def _bad(expected: Expected, rule: str, remedy: str) -> ValueError:
 
 def _gold_choice(expected: Expected, answer: str) -> int:
     contents = read_contents(expected.choices)
-    for position, (text, number) in enumerate(contents):
-        if not text:
+    for position, content in enumerate(contents):
+        if not content.text:
             raise ValueError(
                 f"choice {position + 1} is empty; every choice must have a content; fill or drop it"
             )
-        if any(text == other or (number and number == value) for other, value in contents[:position]):
+        if any(_is_same_choice(content, other) for other in contents[:position]):
             raise ValueError(
                 f"choices hold {expected.choices[position]!r} twice; contents must differ; drop one"
             )
@@ -154,6 +153,10 @@ def _gold_choice(expected: Expected, answer: str) -> int:
     if index is None:
         raise _bad(expected, "is no letter, and no choices are listed", "write a letter, or list the choices")
     return index
+
+
+def _is_same_choice(content: Content, other: Content) -> bool:
+    return content.text == other.text or (content.number is not None and content.number == other.number)
 
 
 def _gold_number(expected: Expected, answer: str) -> Quantity:
@@ -257,46 +260,6 @@ def _compare_expression(gold: expressions.Expression, answer: str) -> bool | Que
         if verdict is None:
             return Question("equal", gold.formula, expressions.read_expression(reading).formula)
     return False
-
-
-_BOOLEAN = re.compile(
-    r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
-    r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))(?P<end>$|[\s.,;:!?()—-])",
-    re.IGNORECASE,
-)
-_TRUE = frozenset({"yes", "yeah", "true", "correct", "right", "y", "t"})
-_CHINESE = {"是": True, "对": True, "正确": True, "是的": True, "否": False, "不是": False, "错": False, "错误": False,
-            "不对": False, "不正确": False, "不": False}  # fmt: skip
-_OPPOSITES = re.compile(
-    r"\s*(?:[(,;/.!—-]+\s*|\(?or\b\s*|and\b\s*|but\b\s*|actually\b\s*|maybe\b\s*)+(?:actually\s+|maybe\s+|also\s+)?"
-    r"(?:yes|no|true|false|correct|incorrect|not)\s*(?:$|[.,;!)])",
-    re.IGNORECASE,
-)
-_CLAUSE_STARTS = re.compile(
-    r"\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"
-    r"based|according|none|not)\b)",
-    re.IGNORECASE,
-)
-
-
-def read_boolean(statement: str) -> bool | None:
-    """True for yes, False for no, None for anything else; the statement is cleaned."""
-    if statement[:1] == "(" and statement[-1:] == ")":
-        statement = statement[1:-1].strip()
-    chinese = re.split(r"[,.;:!\s]", statement, maxsplit=1)[0]
-    if chinese in _CHINESE:
-        return _CHINESE[chinese]
-    match = _BOOLEAN.match(statement)
-    if match is None:
-        return None
-    rest = statement[match.end("word") :]
-    if _OPPOSITES.match(rest) or not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
-        return None
-    if re.search(
-        r"\b(?:but|although|however)\b[\w\s]{0,30}\b(?:yes|no)\b|\bnot sure\b|\bunsure\b", rest, re.IGNORECASE
-    ):
-        return None
-    return (match["word"].lower() in _TRUE) != bool(match["negated"])
 
 
 def _equals_text(gold: str, answer: str) -> bool:

@@ -1,4 +1,4 @@
-r"""Expressions before algebra: their normal spelling, what is decided by it alone, and the form for math-verify.
+r"""Expressions before algebra: their spelling, what it alone decides, and the form for math-verify.
 
 - Equal after normalisation is equal. Where gold and answer are both plain numbers, the rules of
   `quantities` hold.
@@ -18,23 +18,24 @@ from dataclasses import dataclass
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.units import canonical_unit, is_measure, units_agree
 
-_FUNCTIONS = (
+_FUNCTION_NAMES = (
     "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp sqrt max min lim gcd det mod "
     "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi psi omega infty cup cap in or and"
-).split()
+)
+_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _SHORT_WORDS = frozenset(
     {"is", "the", "it", "of", "are", "was", "for", "not", "an", "to", "we", "by", "yes", "no", "but"}
 )
-_COMMAND_NAMES = (
-    r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|sec|csc|cot|log|ln|exp|alpha|beta|gamma|delta"
-    r"|theta|lambda|pi|phi|omega|sigma)(?![A-Za-z])"
+_NAMES = re.compile(
+    r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|sec|csc|cot|log|ln|exp"
+    r"|alpha|beta|gamma|delta|theta|lambda|pi|phi|omega|sigma)(?![A-Za-z])"
 )
-_NAMES = re.compile(_COMMAND_NAMES)
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]+")
 _CHARACTERS = str.maketrans(
-    {"π": r"\pi ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∞": r"\infty ",
-     "∪": r"\cup ", "∩": r"\cap ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "±": r"\pm ", "∈": r"\in "}
+    {"π": r"\pi ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
+     "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
+     "±": r"\pm ", "∈": r"\in "}
 )  # fmt: skip
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<![\\\w])sqrt\s*\(([^()]*)\)")
 _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
@@ -58,7 +59,7 @@ def read_expression(statement: str) -> Expression:
 
 
 def is_formula(statement: str) -> bool:
-    """Whether a cleaned statement contains something, and no words but names of functions, Greek letters and units."""
+    """Whether a cleaned statement says something without words, but for functions, Greek letters and units."""
     formula, _ = _unit_split(statement)
     words = _WORD.findall(_COMMAND.sub(" ", formula))
     return bool(_latex(formula)) and not any(_is_prose(word) for word in words)
@@ -126,7 +127,7 @@ def _unit_split(statement: str) -> tuple[str, str]:
 
 
 def _unit_set_off(statement: str) -> str:
-    """A single letter behind a blank is a unit where the gold has one: "2\\sqrt{3} m" becomes "2\\sqrt{3} meter"."""
+    """A single letter behind a blank is a unit where the gold has one: "2π m" becomes "2π meter"."""
     return re.sub(r"(?<=[\d)}π])\s+([mgsh])$", lambda match: f" {_LONG_UNITS[match[1]]}", statement)
 
 

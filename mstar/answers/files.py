@@ -14,7 +14,7 @@ from mstar.answers.expected import ANSWER_TYPES, Expected, Judgement
 
 @dataclass(slots=True)
 class FileCounts:
-    """`judged` rows, how many of them `correct` and `timed_out`; `bad` rows with one line each in `errors`."""
+    """Rows `judged`, how many of them `correct` and `timed_out`; one line in `errors` for each `bad` row."""
 
     judged: int = 0
     correct: int = 0

@@ -74,7 +74,7 @@ def _lead_removed(statement: str) -> str:
 
 
 def _unwrapped(statement: str) -> tuple[str, str]:
-    """The statement without the one pair of brackets around all of it, and the opening bracket ("" for none)."""
+    """The statement without the brackets around all of it, and the opening one of them ("" for none)."""
     if statement[:1] not in tuple(_OPENING) or statement[-1:] not in tuple(_CLOSING):
         return statement, ""
     depth = 0

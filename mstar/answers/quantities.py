@@ -23,7 +23,7 @@ MAX_EXPONENT = 300
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """`decimals` is the count of digits after the point, None for a fraction; `unit` is canonical, "" for none."""
+    """`decimals` counts the digits after the point, None for a fraction; `unit` is canonical, "" for none."""
 
     value: Fraction
     decimals: int | None
@@ -32,11 +32,12 @@ class Quantity:
     scale: int = 1
 
 
-_UNITS_OF_WORDS = (
+_SMALL_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen"
-).split()
-_TENS_OF_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+)
+_TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_UNITS_OF_WORDS, _TENS_OF_WORDS = _SMALL_WORDS.split(), _TENS_WORDS.split()
 _WORDS = {word: number for number, word in enumerate(_UNITS_OF_WORDS)}
 _WORDS |= {word: 10 * ten for ten, word in enumerate(_TENS_OF_WORDS, start=2)}
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -84,6 +85,7 @@ _UNIT_LETTERS = frozenset("mgshlLNJWVAKCFΩ%°$€£¥₹")
 _NO_UNITS = frozenset({"st", "nd", "rd", "th", "of", "i", "π", "x", "is", "are"})
 
 
+@lru_cache(maxsize=4096)
 def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     """The one number that a cleaned statement consists of, or None.
 
@@ -167,7 +169,7 @@ def _outer_brackets_removed(statement: str) -> str:
 
 
 def _number(match: re.Match[str]) -> tuple[Fraction, int | None, int] | None:
-    """Value, decimals (None for a fraction) and significant digits of a matched number; None for one refused."""
+    """Value, decimals (None for a fraction) and significant digits of a match; None for one refused."""
     groups = match.groupdict()
     if not groups:
         return _scientific(match[1] + "1", match[2])

@@ -89,7 +89,8 @@ class _Worker:
         if _read_line(self.process, START_SECONDS) is None:
             self.stop()
             raise RuntimeError(
-                "the answer worker did not start; expressions need math-verify: pip install 'math-verify[antlr4_13_2]'"
+                "the worker for expressions did not start (its error is above); "
+                "it needs math-verify: pip install 'math-verify[antlr4_13_2]'"
             )
         return self.process
 

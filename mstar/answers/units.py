@@ -7,6 +7,7 @@ known unit ("apples", "red apples") keeps its words, lower-cased and singular.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _SPELLINGS: dict[str, str] = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre cms", "dm": "decimeter decimetre",
@@ -30,15 +31,17 @@ _COMPOUNDS = {"kmh": "km/h", "kph": "km/h", "kmph": "km/h", "mph": "mi/h", "mps"
 _CASED = {"MW": "megawatt", "mW": "milliwatt", "MB": "megabyte", "Mb": "megabit", "MHz": "megahertz",
           "M": "molar", "MJ": "megajoule", "mJ": "millijoule", "MPa": "megapascal", "C": "coulomb"}  # fmt: skip
 _POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3", "cu": "^3"}
-_FILLERS = frozenset(
+_FILLER_WORDS = (
     "long tall wide high deep old away total altogether left each all only approximately about exactly the of "
-    "remaining more there are is".split()
+    "remaining more there are is"
 )
+_FILLERS = frozenset(_FILLER_WORDS.split())
 _GENERIC = frozenset({"", "unit", "unit^2", "unit^3"})
 _SCALES = {"°": "°", "c": "°c", "°c": "°c", "coulomb": "°c", "f": "°f", "°f": "°f"}
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|[/·*]|\^\s*\{?\s*(-?\d)\s*\}?|\d|[°%$€£¥₹¢]")
 
 
+@lru_cache(maxsize=4096)
 def canonical_unit(phrase: str) -> str:
     """The unit that a phrase after (or before) a number names; empty for none and for the generic "units"."""
     if not phrase:

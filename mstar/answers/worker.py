@@ -95,7 +95,7 @@ _LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 
 
 def _cases_apart(gold: str, answer: str) -> tuple[str, str]:
-    """Capital letters that also occur as small ones get a small letter of their own: math-verify ignores case."""
+    """Capital letters that also occur as small ones become other small ones: math-verify ignores case."""
     letters = {letter for letter in _LETTER.findall(gold + " " + answer) if len(letter) == 1}
     free = [
         letter

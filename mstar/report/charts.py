@@ -8,7 +8,7 @@ One unit is one CSS pixel on a phone. Lines are labelled at their ends, not in l
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 INSET = 10
@@ -96,7 +96,8 @@ def draw_panel(lines: Sequence[Line], x: Axis, y: Axis, description: str) -> str
 
 def draw_bars(bars: Sequence[Bar], x: Axis, y: Axis, description: str) -> str:
     """A chart of stacked bars."""
-    frame = Frame(x, y, 340, 210, left=34, right=336, top=28, bottom=168)
+    wider = replace(x, low=x.low - 0.5, high=x.high + 0.5)
+    frame = Frame(wider, y, 340, 210, left=34, right=336, top=28, bottom=168)
     places = sorted(frame.place_x(bar.x) for bar in bars)
     nearest = min((b - a for a, b in zip(places, places[1:], strict=False)), default=44.0)
     width = min(44.0, nearest * 0.72)

@@ -1,6 +1,6 @@
 """What the stage folders of a run hold so far, read once.
 
-A stage counts when its manifest is there; a stage in hand, or one whose files are gone, is not in the history.
+A stage counts when its manifest is there; one in hand, or one whose files are gone, is not in the history.
 Responses are not read here (see comparison.py).
 """
 

@@ -1,7 +1,7 @@
 """`metrics.jsonl`: one flat JSON object per finished stage, in the order in which the run went.
 
-Flat, so that pandas, jq and spreadsheets read it without a word of explanation. Measurements that exist several
-times carry their place in the key: `accuracy.<test>`, `pass_at_8.temperature_0.7`.
+Flat, so that pandas, jq and spreadsheets read it without a word of explanation. Measurements that exist more
+than once carry their place in the key: `accuracy.<test>`, `pass_at_8.temperature_0.7`.
 """
 
 import json

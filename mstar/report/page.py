@@ -1,8 +1,8 @@
 """`report.html`: one file that opens offline, on a phone and in print, and holds nothing that runs.
 
 What the page says is prepared here, how it is laid out is in templates/. All text is escaped by the template
-engine, and the page's own policy forbids every script and every request, so not even a response that is markup
-can do anything.
+engine, and the page's own policy forbids every script and every request, so not even a response that is
+markup can do anything.
 """
 
 from collections.abc import Mapping, Sequence

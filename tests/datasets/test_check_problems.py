@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from mstar.datasets import CheckResult, Flaw, check_problems, print_check
+from mstar.datasets import CheckResult, Flaw, check_problems, checking, print_check
 
 
 @pytest.fixture
@@ -39,6 +39,15 @@ def test_counts_and_flaws(mixed):
         "row 4 (id p4): image lost.png is missing; image cut.png is cut off or damaged ("
     )
     assert gone == Flaw(5, "p5", "image lost.png is missing")
+
+
+def test_a_shared_image_is_decoded_once(jsonl, row, tmp_path, picture, monkeypatch):
+    decoded = []
+    real = checking.decode_image
+    monkeypatch.setattr(checking, "decode_image", lambda image: (decoded.append(image.path), real(image))[1])
+    (tmp_path / "a.png").write_bytes(picture())
+    assert check_problems(jsonl(*(row(id=str(number), image="a.png") for number in range(9)))).bad == ()
+    assert decoded == [str(tmp_path / "a.png")]
 
 
 def test_embedded_images_are_decoded(tmp_path, row, picture):

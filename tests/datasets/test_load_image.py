@@ -143,6 +143,7 @@ def test_embedded_images_are_named_by_their_size():
         load_image(ImageSource(data=b"12345"))
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [9500, 14000, 60000])
 def test_decompression_bombs_are_refused_unopened(side):
     def chunk(name: bytes, body: bytes) -> bytes:

@@ -38,6 +38,20 @@ def write_saved(folder: Path, *batches: list[dict]) -> Path:
     return folder
 
 
+@pytest.fixture
+def opened(monkeypatch) -> list:
+    """Grows by one whenever a Parquet file is opened."""
+    opened = []
+    real = pq.ParquetFile
+
+    def counting(*arguments, **options):
+        opened.append(arguments)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", counting)
+    return opened
+
+
 @pytest.mark.parametrize(
     ("column", "type", "wrap"),
     [
@@ -136,6 +150,8 @@ def test_a_data_set_saved_to_disk(tmp_path, row, picture):
     assert [problem.id for problem in problems] == ["b1", "a2"]
     assert problems[0].images == (ImageSource(data=image["bytes"]),)
     assert check_problems(folder).images == {"0": 0, "1": 6, "several": 0}
+    (folder / "state.json").unlink()
+    assert open_problems(folder).ids == file.ids
 
 
 def test_splits_saved_to_disk(tmp_path, row):
@@ -223,7 +239,7 @@ def test_text_that_is_not_utf8_costs_one_row(tmp_path, row):
         file.read([1])
 
 
-def test_a_damaged_row_group_costs_its_own_rows(tmp_path, row):
+def test_a_damaged_row_group_costs_its_own_rows(tmp_path, row, opened):
     rows = [row(id=f"p{number}", question=os.urandom(50).hex()) for number in range(12)]
     options = {
         "row_group_size": 4,
@@ -237,8 +253,10 @@ def test_a_damaged_row_group_costs_its_own_rows(tmp_path, row):
     end = column.data_page_offset + column.total_compressed_size
     data[end - 40 : end] = bytes(40)
     path.write_bytes(data)
+    opened.clear()
     result = check_problems(path)
     assert [flaw.row for flaw in result.bad] == [5, 6, 7, 8]
+    assert len(opened) == 4, "once for the columns and once for every row group"
     assert all(flaw.reason.startswith("row group 1 of the file is damaged (") for flaw in result.bad)
     assert result.answer_types == {"number": 8}
     file = open_problems(path)
@@ -306,20 +324,15 @@ def test_three_rows_of_a_big_file_do_not_load_it(tmp_path, row, options):
     assert arrow_held < whole / 4
 
 
-def test_rising_rows_read_each_batch_once(tmp_path, row, monkeypatch):
+def test_rising_rows_read_each_batch_once(tmp_path, row, opened):
     path = write_parquet(tmp_path / "t.parquet", [row(id=f"p{number}") for number in range(1000)])
     file = open_problems(path)
     assert len(file.ids) == 1000
-    opened = []
-    real = pq.ParquetFile
-
-    def counting(*arguments, **options):
-        opened.append(arguments)
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(pq, "ParquetFile", counting)
+    opened.clear()
     read = [file.read(range(start, start + 100)) for start in range(0, 1000, 100)]
     assert [problem.id for chunk in read for problem in chunk] == [f"p{number}" for number in range(1000)]
     assert len(opened) == 1
     assert file.read([3])[0].id == "p3"
+    assert len(opened) == 2
+    assert file.read(range(999, -1, -1))[0].id == "p999"
     assert len(opened) == 2

@@ -1,9 +1,10 @@
 """A run folder as a real run leaves it: written through RunDir, StageDir and the records, responses made up.
 
-The policy of iteration i solves a problem when the problem's difficulty is below the policy's skill, with some
-noise, so accuracies, sweeps and single responses all tell one story.
+The policy of iteration i solves a problem when the problem's difficulty is below the policy's skill, but for
+some noise, so accuracies, sweeps and single responses all tell one story. All test sets are one file.
 """
 
+import functools
 import json
 import random
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class Plan:
     unfinished: tuple[str, ...] = ()
     """Stages that one more iteration has finished."""
     tests: tuple[str, ...] = ("strips", "six-terms")
-    problems: int = 120
+    problems: int = 90
     sweep: bool = True
     prm: bool = True
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.3)
@@ -57,8 +58,7 @@ class Plan:
 def make_run(folder: Path, plan: Plan) -> RunDir:
     """The run on disk, below `folder`."""
     run = RunDir.create(_config(folder, plan))
-    for test in plan.tests:
-        _write_problems(folder / test, plan)
+    _write_problems(folder / "problems", plan)
     if plan.start:
         _evaluate(run, plan, None)
     for iteration in range(plan.iterations):
@@ -80,7 +80,7 @@ def _config(folder: Path, plan: Plan) -> Config:
         "data": {
             "train": "train.jsonl",
             "validation": "validation.jsonl" if plan.sweep else None,
-            "tests": {test: str(folder / test / "problems.jsonl") for test in plan.tests},
+            "tests": {test: str(folder / "problems" / "problems.jsonl") for test in plan.tests},
         },
         "score": {"prm": "prm" if plan.prm else None},
         "evaluate": {"temperatures": list(plan.temperatures), "every": 1, "samples_per_problem": 8},
@@ -92,13 +92,15 @@ def _config(folder: Path, plan: Plan) -> Config:
 
 def _write_problems(folder: Path, plan: Plan) -> None:
     (folder / "images").mkdir(parents=True)
-    lines = []
-    for number in range(plan.problems):
+    for gold in {_gold(number) for number in range(plan.problems)}:
         noisy = max(plan.image_size) > 400
         image = Image.effect_noise(plan.image_size, 90) if noisy else Image.new("L", plan.image_size, 255)
-        ImageDraw.Draw(image).text((4, 8), f"{_gold(number) - 3} + 3", fill=0)
-        image.save(folder / "images" / f"{number}.png", compress_level=1)
-        row = {"id": f"p{number}", "question": plan.question(number), "images": [f"images/{number}.png"]}
+        ImageDraw.Draw(image).text((4, 8), f"{gold - 3} + 3", fill=0)
+        image.save(folder / "images" / f"{gold}.png", compress_level=1)
+    lines = []
+    for number in range(plan.problems):
+        image_name = f"images/{_gold(number)}.png"
+        row = {"id": f"p{number}", "question": plan.question(number), "images": [image_name]}
         row |= {"answer": str(_gold(number)), "answer_type": "number", "source": SOURCES[number % 3]}
         lines.append(json.dumps(row) + "\n")
     (folder / "problems.jsonl").write_text("".join(lines))
@@ -117,7 +119,7 @@ def _turn(run: RunDir, plan: Plan, iteration: int, stages: tuple[str, ...]) -> N
         elif name == "adapt":
             _adapt(run, plan, iteration)
         else:
-            assert run.stage(name, iteration, {}).commit(lambda name=name: facts[name])
+            assert run.stage(name, iteration, {}).commit(functools.partial(facts.__getitem__, name))
             _time(run, name, iteration, {"generate": 9.0, "score": 2.5, "select": 0.2, "train": 6.0}[name])
 
 
@@ -163,9 +165,9 @@ def _evaluate(run: RunDir, plan: Plan, iteration: int | None) -> None:
             continue
         responses = [_respond(plan, number, skill - 0.08 * place) for number in range(plan.problems)]
         half = plan.problems // 2
-        for part, rows in enumerate((responses[:half], responses[half:])):
+        for part, half_of_them in enumerate((responses[:half], responses[half:])):
             with stage.write_part(f"test-{test}/part-{part:05d}.parquet") as path:
-                write_responses(path, rows)
+                write_responses(path, half_of_them)
         tests[test] = _measure(responses)
     rows = tuple(_sweep(plan, skill, t) for t in plan.temperatures) if plan.sweep else ()
     with stage.write("report.json") as path:

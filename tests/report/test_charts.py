@@ -30,7 +30,7 @@ def test_line_charts_are_well_formed_and_stay_in_their_picture(values: list[floa
     points = tuple(Point(x - 1, y, y * 0.9, min(1.0, y * 1.1)) for x, y in enumerate(values))
     axes = (
         iteration_axis(p.x for p in points),
-        share_axis("accuracy, %", [v for p in points for v in (p.low, p.high)]),
+        share_axis("accuracy, %", [0.9 * min(values), min(1.0, 1.1 * max(values))]),
     )
     svg = draw_lines(
         [Line(points, "blue", "12.3 %", "1 %")], *axes, f"accuracy {label.encode('ascii', 'ignore')!r}"

@@ -1,0 +1,51 @@
+"""Yes or no as an answer.
+
+True: yes, yeah, true, correct, right, y, t (and 是, 对, 正确). False: no, nope, false, incorrect, wrong, n, f
+(and 否, 不是, 错, 错误). "not" in front turns it round. An explanation may follow ("Yes, because ...", "No, it is
+not"); the sentence "the statement is true" is read too. Both values ("yes and no", "yes/no") are no answer,
+and neither are digits or "maybe".
+"""
+
+from __future__ import annotations
+
+import re
+
+_BOOLEAN = re.compile(
+    r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
+    r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
+    r"(?:$|[\s.,;:!?()—-])",
+    re.IGNORECASE,
+)
+_TRUE = frozenset({"yes", "yeah", "true", "correct", "right", "y", "t"})
+_CHINESE = {"是": True, "对": True, "正确": True, "是的": True, "否": False, "不是": False, "错": False, "错误": False,
+            "不对": False, "不正确": False, "不": False}  # fmt: skip
+_OPPOSITES = re.compile(
+    r"\s*(?:[(,;/.!—-]\s*|(?:or|and|but|also|actually|maybe)\b\s*)+"
+    r"(?:yes|no|true|false|correct|incorrect|not)\s*(?:$|[.,;!)])",
+    re.IGNORECASE,
+)
+_CLAUSE_STARTS = re.compile(
+    r"\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"
+    r"based|according|none|not)\b)",
+    re.IGNORECASE,
+)
+
+
+def read_boolean(statement: str) -> bool | None:
+    """True for yes, False for no, None for anything else; the statement is cleaned."""
+    if statement[:1] == "(" and statement[-1:] == ")":
+        statement = statement[1:-1].strip()
+    chinese = re.split(r"[,.;:!\s]", statement, maxsplit=1)[0]
+    if chinese in _CHINESE:
+        return _CHINESE[chinese]
+    match = _BOOLEAN.match(statement)
+    if match is None:
+        return None
+    rest = statement[match.end("word") :]
+    if _OPPOSITES.match(rest) or not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
+        return None
+    if re.search(
+        r"\b(?:but|although|however)\b[\w\s]{0,30}\b(?:yes|no)\b|\bnot sure\b|\bunsure\b", rest, re.IGNORECASE
+    ):
+        return None
+    return (match["word"].lower() in _TRUE) != bool(match["negated"])

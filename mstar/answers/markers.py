@@ -1,0 +1,207 @@
+r"""The markers of a final answer in a response, and where the statement behind the last of them lies.
+
+Each finder returns the last statement of one kind of marker: a box, a tag, "answer:" and "the answer is",
+"the correct option is", 答案, "ans:", and `####` on the last line. Searches go backwards from the end, word
+by word, so that a long response costs what its tail costs. Offsets hold for the response and for its
+lower-cased copy alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS
+
+MAX_MENTIONS = 200
+NOWHERE = -1
+
+_GAP = r"[ \t*_`\"']{0,8}"
+_EMPHASIS = r"(?:[*_`]{1,3}(?=\s))?[ \t]*"
+_VERB = (
+    r"(?:is|are|was|would be|should be|must be|will be)\b"
+    r"(?: (?:therefore|thus|then|hence|simply|clearly|just|also)\b)?"
+)
+_AFTER_ANSWER = re.compile(
+    rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of) [^\n:.：]{{1,80}}?)?"
+    rf"(?:\([^)\n]{{1,30}}\))?{_GAP}"
+    rf"(?:(?P<mark>[:：=])|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
+)
+_DESCRIBES = re.compile(
+    r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached)"
+    r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows)"
+)
+_QUOTED = re.compile(r'answer"\s*:\s*"?(?P<payload>[^"\n}]{1,1000})', re.IGNORECASE)
+_HEADING = re.compile(r"answer[*_ \t]*\n\s*")
+_HEADING_LEAD = re.compile(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
+_AFTER_OPTION = re.compile(
+    rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|(?:is|would be|should be|must be)\b)"
+    rf"[ \t]*[:：]?{_EMPHASIS}"
+)
+_AFTER_CHINESE = re.compile(
+    r"(?:答案|故选|应选|因此选择)[*_ \t]*(?:应该是|应为|选项?|是|为)?[*_ \t]*[:：]?[*_ \t]*"
+)
+_AFTER_SHORT = re.compile(rf"ans{_GAP}[.:：=]{_GAP}(?=\S)")
+_BEFORE = re.compile(
+    r"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?[(\[]?[A-Za-z][)\]]?|[-+]?\d[\d.,/]*)[*\"]*"
+    r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
+)
+_BEFORE_CORRECT = re.compile(
+    r"(?:option|choice)[ *]+(?P<payload>[(\[]?[A-Za-z][)\]]?)[ *]+is (?:the )?$", re.IGNORECASE
+)
+DISOWNED = re.compile(
+    r"\b(?:wrong|incorrect|or|maybe|perhaps|possibly|not|isn't) "
+    r"(?:maybe )?(?:the |my |an? )?(?:final |correct )?$"
+)
+TAKEN_BACK = re.compile(
+    r"\bwait\s*[,.!:—-]|\bwait\b,?\s+(?:no|that|let|i)\b|\bi made (?:a|an) (?:mistake|error)\b|\bcorrection:"
+    r"|\b(?:no|actually),\s+(?:it|that|the answer|this|i)\b",
+)
+_JOINT = re.compile(r"[\s$.]{0,6}(?:,|;|or|and|&|/|,\s?or|,\s?and)[\s$]{0,6}", re.IGNORECASE)
+_LETTER_PAYLOAD = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
+_CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+class Statement(NamedTuple):
+    """Where the marker of a statement stands, and its text from `start` to `end` (None: the line's end)."""
+
+    marker: int
+    start: int
+    end: int | None = None
+
+
+def last_statement(text: str, lowered: str) -> Statement | None:
+    last: Statement | None = None
+    for find in (_boxed, _tagged, _answer, _option, _chinese, _short, _hashes):
+        found = find(text, lowered)
+        if found is not None and (last is None or found.marker > last.marker):
+            last = found
+    return last
+
+
+def _boxed(text: str, lowered: str) -> Statement | None:
+    marker = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if marker < 0:
+        return None
+    opening = text.find("{", marker, marker + 9)
+    end = _closing_brace(text, opening) if opening >= 0 else None
+    if end is None:
+        return Statement(marker, NOWHERE)
+    start, earlier = opening + 1, text.rfind("\\boxed{", 0, marker)
+    if earlier >= 0 and marker - earlier <= MAX_ANSWER_CHARACTERS:
+        earlier_end = _closing_brace(text, earlier + 6)
+        if earlier_end is not None and _JOINT.fullmatch(text, earlier_end + 1, marker):
+            return Statement(marker, earlier, end + 1)
+    return Statement(marker, start, end)
+
+
+def _closing_brace(text: str, opening: int) -> int | None:
+    depth = 0
+    for brace in _BRACE.finditer(text, opening):
+        if brace[0] in "{}":
+            depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.start()
+    return None
+
+
+def _tagged(text: str, lowered: str) -> Statement | None:
+    marker = lowered.rfind("<answer>")
+    if marker < 0:
+        return None
+    start = marker + len("<answer>")
+    end = lowered.find("</answer>", start)
+    return Statement(marker, start, len(text) if end < 0 else end)
+
+
+def _answer(text: str, lowered: str) -> Statement | None:
+    for position in _mentions(lowered, "answer"):
+        found = _answer_at(text, lowered, position)
+        if found is not None:
+            return found
+    return None
+
+
+def _mentions(lowered: str, word: str) -> Iterator[int]:
+    """Where a word stands, from the last one backwards, MAX_MENTIONS at most."""
+    position = len(lowered)
+    for _ in range(MAX_MENTIONS):
+        position = lowered.rfind(word, 0, position)
+        if position < 0:
+            return
+        yield position
+
+
+def _answer_at(text: str, lowered: str, position: int) -> Statement | None:
+    before = lowered[max(position - 40, 0) : position]
+    after = None if lowered.startswith('answer"', position) else _AFTER_ANSWER.match(lowered, position)
+    if after and (after["mark"] or not _DESCRIBES.match(lowered, after.end())):
+        disowned = DISOWNED.search(before)
+        return Statement(position, NOWHERE if disowned else after.end())
+    quoted = _QUOTED.match(text, position)
+    if quoted:
+        return Statement(position, quoted.start("payload"), quoted.end("payload"))
+    heading = _HEADING.match(lowered, position)
+    if heading and _HEADING_LEAD.search(before):
+        return Statement(position, heading.end())
+    return _payload_before(_BEFORE, text, position)
+
+
+def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> Statement | None:
+    offset = max(position - 60, 0)
+    reverse = pattern.search(text[offset:position])
+    return (
+        Statement(position, offset + reverse.start("payload"), offset + reverse.end("payload"))
+        if reverse
+        else None
+    )
+
+
+def _option(text: str, lowered: str) -> Statement | None:
+    found = []
+    for word in ("option", "choice"):
+        positions = _mentions(lowered, word)
+        found.append(
+            next(filter(None, (_option_at(text, lowered, position) for position in positions)), None)
+        )
+    position = lowered.rfind("correct")
+    found.append(_payload_before(_BEFORE_CORRECT, text, position) if position >= 0 else None)
+    return max(filter(None, found), key=lambda statement: statement.marker, default=None)
+
+
+def _option_at(text: str, lowered: str, position: int) -> Statement | None:
+    after = _AFTER_OPTION.match(lowered, position)
+    if after is None or _DESCRIBES.match(lowered, after.end()):
+        return None
+    before = lowered[max(position - 40, 0) : position]
+    if DISOWNED.search(before) or not (_CHOSEN.search(before) or _LETTER_PAYLOAD.match(text, after.end())):
+        return None
+    return Statement(position, after.end())
+
+
+def _chinese(text: str, lowered: str) -> Statement | None:
+    position = max(text.rfind("答案"), text.rfind("故选"), text.rfind("应选"), text.rfind("因此选择"))
+    after = _AFTER_CHINESE.match(text, position) if position >= 0 else None
+    return Statement(position, after.end()) if after else None
+
+
+def _short(text: str, lowered: str) -> Statement | None:
+    for position in _mentions(lowered, "ans"):
+        after = _AFTER_SHORT.match(lowered, position)
+        if after and not lowered[max(position - 1, 0) : position].isalpha():
+            return Statement(position, after.end())
+    return None
+
+
+def _hashes(text: str, lowered: str) -> Statement | None:
+    marker = text.rfind("####")
+    if marker < 0 or text[marker - 1 : marker] not in ("", "\n"):
+        return None
+    start = marker + 4
+    return (
+        Statement(marker, start)
+        if "\n" not in text[start:].strip() and "\n" not in text[start:].lstrip()
+        else None
+    )

@@ -1,0 +1,218 @@
+"""The real command in an empty folder: what it prints, what it refuses, and that a refusal writes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.conftest import BASE, QUICKSTART
+
+MAX_LINES = 8
+
+
+def mstar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mstar", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A folder with a small problem file and a config that would run."""
+    image = BytesIO()
+    Image.new("L", (84, 28), 200).save(image, "PNG")
+    (tmp_path / "strip.png").write_bytes(image.getvalue())
+    write_problems(tmp_path, lambda row: row)
+    write_config(tmp_path, lambda tree: tree)
+    return tmp_path
+
+
+def write_problems(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    rows = [
+        {"id": f"p{number}", "question": "value?", "answer": "3", "answer_type": "number", "image": "strip.png"}
+        for number in range(4)
+    ]
+    rows[2] = change(rows[2])
+    (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_config(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    tree = {
+        "name": "try",
+        "output": "out",
+        "model": {"path": str(BASE)},
+        "data": {"train": "problems.jsonl", "tests": {"heldout": "problems.jsonl"}},
+        "prompt": {"version": "question-1"},
+        "adapt": {"policy": "fixed"},
+    }
+    change(tree)
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """The message of a refusal, after checking what every refusal keeps to."""
+    before = files_in(folder)
+    done = mstar(*(arguments or ("run", "config.yaml")), cwd=folder)
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= MAX_LINES
+    assert files_in(folder) == before
+    return done.stderr
+
+
+def test_help_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
+    code = "import sys, mstar.cli; sys.argv = ['mstar', '--help']\ntry: mstar.cli.main()\nexcept SystemExit: pass\n"
+    loaded = "print(sorted({'torch', 'transformers', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code + loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    assert all(verb in done.stdout for verb in ("run", "generate", "score", "select", "train", "evaluate", "adapt"))
+
+    def user_seconds(*command: str) -> float:
+        before = os.times().children_user
+        subprocess.run(command, capture_output=True, check=True)
+        return os.times().children_user - before
+
+    bare = min(user_seconds(sys.executable, "-c", "import typer, rich") for _ in range(3))
+    assert min(user_seconds(sys.executable, "-m", "mstar", "--help") for _ in range(3)) < 3 * bare + 0.1
+
+
+def test_a_wrong_key_names_the_nearest(workplace: Path) -> None:
+    write_config(workplace, lambda tree: tree.update(genrate={}))
+    assert "genrate is not a setting; did you mean generate?" in refused(workplace)
+
+
+def test_a_missing_config(workplace: Path) -> None:
+    assert "none.yaml does not exist" in refused(workplace, "run", "none.yaml")
+
+
+def test_a_binary_config(workplace: Path) -> None:
+    (workplace / "config.yaml").write_bytes(os.urandom(300) + b"\xff\x00")
+    assert "config.yaml is not" in refused(workplace)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "/nowhere/model", "./here/model/deep"])
+def test_a_missing_model(workplace: Path, path: str) -> None:
+    write_config(workplace, lambda tree: tree["model"].update(path=path))
+    assert f"{path}, which does not exist" in refused(workplace)
+
+
+def test_a_model_folder_without_a_model(workplace: Path) -> None:
+    (workplace / "empty").mkdir()
+    write_config(workplace, lambda tree: tree["model"].update(path="empty"))
+    assert "without config.json" in refused(workplace)
+
+
+def test_a_missing_image(workplace: Path) -> None:
+    write_problems(workplace, lambda row: {**row, "image": "none.png"})
+    message = refused(workplace)
+    assert "row 3" in message and "none.png" in message and "mstar problems check" in message
+
+
+def test_a_broken_image(workplace: Path) -> None:
+    (workplace / "half.png").write_bytes((workplace / "strip.png").read_bytes()[:60])
+    write_problems(workplace, lambda row: {**row, "image": "half.png"})
+    assert "half.png" in refused(workplace)
+
+
+def test_a_gold_answer_that_does_not_parse(workplace: Path) -> None:
+    write_problems(workplace, lambda row: {**row, "answer": "many"})
+    message = refused(workplace)
+    assert "row 3" in message and "many" in message
+
+
+def test_an_empty_problem_file(workplace: Path) -> None:
+    (workplace / "problems.jsonl").write_text("")
+    assert "problems.jsonl" in refused(workplace)
+
+
+def test_a_missing_problem_file(workplace: Path) -> None:
+    write_config(workplace, lambda tree: tree["data"].update(train="none.jsonl"))
+    assert "none.jsonl" in refused(workplace)
+
+
+def test_an_output_below_a_file(workplace: Path) -> None:
+    write_config(workplace, lambda tree: tree.update(output="config.yaml/out"))
+    assert "is a file; choose another output" in refused(workplace)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs a place that nobody may write to")
+def test_an_output_that_cannot_be_written(workplace: Path) -> None:
+    write_config(workplace, lambda tree: tree.update(output="/proc/self/out"))
+    assert "/proc/self" in refused(workplace)
+
+
+def test_a_run_that_is_none(workplace: Path) -> None:
+    assert "out is not a run" in refused(workplace, "report", "out")
+
+
+def test_a_problem_in_use_twice(workplace: Path) -> None:
+    write_problems(workplace, lambda row: {**row, "id": "p0"})
+    assert "p0" in refused(workplace)
+
+
+def test_problems_check_counts_and_names(workplace: Path) -> None:
+    done = mstar("problems", "check", "problems.jsonl", cwd=workplace)
+    assert (done.returncode, "4 rows, 4 good, 0 bad" in done.stdout) == (0, True)
+    write_problems(workplace, lambda row: {**row, "answer_type": "numbr"})
+    done = mstar("problems", "check", "problems.jsonl", cwd=workplace)
+    assert done.returncode == 1
+    assert "row 3" in done.stdout and "numbr" in done.stdout
+
+
+def test_answers_judges_a_file(tmp_path: Path) -> None:
+    rows = [
+        {"answer": "14", "answer_type": "number", "response": "8+6=14. Answer: 14"},
+        {"answer": "b", "answer_type": "choice", "choices": ["1", "2"], "response": "Answer: A"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = mstar("answers", "rows.jsonl", cwd=tmp_path)
+    judged = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["extracted"], row["correct"]) for row in judged] == [("14", True), ("A", False)]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**rows[0], "answer": "x"}) + "\n")
+    assert mstar("answers", "rows.jsonl", cwd=tmp_path).returncode == 1
+
+
+def test_config_prints_what_would_run(tmp_path: Path) -> None:
+    done = mstar("config", str(QUICKSTART / "quickstart.yaml"), "--set", "seed=9", cwd=tmp_path)
+    assert yaml.safe_load(done.stdout)["seed"] == 9
+    schema = json.loads(mstar("config", "--schema", cwd=tmp_path).stdout)
+    assert schema["additionalProperties"] is False
+
+
+def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
+    import socket
+    import urllib.error
+    import urllib.request
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    smoke = [sys.executable, "-m", "mstar", "run", str(QUICKSTART / "smoke.yaml"), "--metrics-port", str(port)]
+    process = subprocess.Popen([*smoke, "--set", f"output={workplace / 'out'}"], stdout=subprocess.DEVNULL)
+    try:
+        text = ""
+        for _ in range(300):
+            time.sleep(0.5)
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                    text = answer.read().decode()
+            except (urllib.error.URLError, ConnectionError):
+                continue
+            if "mstar_accuracy_ratio{" in text:
+                break
+        assert 'mstar_accuracy_ratio{run="smoke",test="heldout"}' in text
+    finally:
+        process.kill()
+        process.wait()

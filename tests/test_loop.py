@@ -1,0 +1,200 @@
+"""The real command on the quick start's model: what a run leaves, what a second start does, and what damage costs."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from mstar.records import read_responses
+from tests.conftest import QUICKSTART
+
+STAGES = ("generate", "score", "select", "train", "evaluate", "adapt")
+VARIES = ("timing.json", "summary.json", "metrics.jsonl", "report.html", "run.yaml")
+"""What may differ between two equal runs: times, and paths of the output."""
+SMALL = (
+    "iterations.problems_share=0.02",
+    "generate.problems_per_chunk=16",
+    "train.batch_size=8",
+    "train.checkpoint_every=2",
+    "model.threads=1",
+    "data.tests={heldout: problems/validation.parquet}",
+)
+
+
+def mstar(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mstar", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=check)
+
+
+def arguments_for(output: Path, *overrides: str) -> list[str]:
+    settings = [f"output={output}", *SMALL, *overrides]
+    pairs = [part for setting in settings for part in ("--set", setting)]
+    return ["run", str(QUICKSTART / "smoke.yaml"), *pairs]
+
+
+def fingerprints(output: Path) -> dict[str, str]:
+    """The hash of every file that must not vary."""
+    paths = [path for path in output.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    kept = [path for path in paths if path.name not in VARIES and not path.name.startswith("progress-")]
+    return {
+        path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(kept)
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted."""
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    mstar(*arguments_for(output))
+    return output
+
+
+def test_a_run_leaves_what_it_promises(finished: Path) -> None:
+    assert yaml.safe_load((finished / "run.yaml").read_text())["name"] == "smoke"
+    for iteration in ("000", "001"):
+        for stage in STAGES:
+            folder = finished / "iterations" / iteration / stage
+            assert json.loads((folder / "manifest.json").read_text())["files"], folder
+            assert json.loads((folder / "timing.json").read_text())["seconds"] >= 0
+    generated = [
+        response
+        for part in sorted((finished / "iterations/000/generate").glob("*.parquet"))
+        for response in read_responses(part)
+    ]
+    assert len(generated) == 40 * 4
+    assert len({response.problem_id for response in generated}) == 40
+    assert all(response.correct is None and response.reward is None for response in generated)
+    state = json.loads((finished / "iterations/002/state.json").read_text())
+    assert state["policy"] == "iterations/001/train/checkpoint"
+
+
+def test_only_distinct_correct_responses_are_learned(finished: Path) -> None:
+    facts = json.loads((finished / "iterations/000/select/manifest.json").read_text())["facts"]
+    selected = list(read_responses(finished / "iterations/000/select/selected.parquet"))
+    assert 0 < len(selected) == facts["kept"]
+    assert all(response.correct and response.reward == 1.0 for response in selected)
+    assert len({(response.problem_id, response.text) for response in selected}) == len(selected)
+    trained = json.loads((finished / "iterations/000/train/manifest.json").read_text())["facts"]
+    assert trained["examples"] == len(selected)
+    assert trained["padding_ratio"] <= 0.1
+
+
+def test_the_optimizer_goes_on_into_the_second_iteration(finished: Path) -> None:
+    facts = [
+        json.loads((finished / f"iterations/00{i}/train/manifest.json").read_text())["facts"] for i in (0, 1)
+    ]
+    assert facts[1]["train_step"] == facts[0]["train_steps"] + facts[1]["train_steps"]
+
+
+def test_the_summary_says_what_the_responses_say(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    last = summary["tests"]["heldout"]["last"]
+    parts = sorted((finished / "iterations/001/evaluate/test-heldout").glob("*.parquet"))
+    responses = [response for part in parts for response in read_responses(part)]
+    assert last["problems"] == len(responses)
+    assert last["accuracy"] == pytest.approx(sum(bool(r.correct) for r in responses) / len(responses))
+    assert last["low"] < last["accuracy"] < last["high"]
+
+
+def test_a_second_start_changes_nothing(finished: Path) -> None:
+    before = fingerprints(finished)
+    mstar(*arguments_for(finished))
+    assert fingerprints(finished) == before
+
+
+def test_the_stages_one_by_one_and_in_shards_leave_the_same_files(finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "stages"
+    mstar(*arguments_for(output), "--prepare")
+    mstar("evaluate", "--run", str(output))
+    at = ["--run", str(output), "--iteration", "0"]
+    for shard in ("2/2", "1/2"):
+        mstar("generate", *at, "--shard", shard)
+    for shard in ("1/2", "2/2"):
+        mstar("score", *at, "--shard", shard)
+    for stage in ("select", "train", "evaluate", "adapt"):
+        mstar(stage, *at)
+    whole = fingerprints(finished)
+    expected = {name: value for name, value in whole.items() if name.startswith(("start/", "iterations/000/"))}
+    found = fingerprints(output)
+    assert found.pop("iterations/001/state.json") == whole["iterations/001/state.json"]
+    assert found == expected
+
+
+def test_a_stage_out_of_order_says_what_comes_first(tmp_path: Path) -> None:
+    output = tmp_path / "order"
+    mstar(*arguments_for(output), "--prepare")
+    at = ["--run", str(output), "--iteration"]
+    for stage, iteration, remedy in (("score", "0", "mstar generate"), ("generate", "1", "adapt of iteration 0")):
+        failed = mstar(stage, *at, iteration, check=False)
+        assert failed.returncode == 2
+        assert remedy in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_damaged_parts_are_named_and_made_again(finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "damaged"
+    shutil.copytree(finished, output)
+    before = fingerprints(output)
+    part = output / "iterations/000/generate/part-00001.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    weights = output / "iterations/001/train/checkpoint/model.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[5000] ^= 1
+    weights.write_bytes(flipped)
+    again = mstar(*arguments_for(output))
+    assert "iterations/000/generate/part-00001.parquet is damaged (size" in again.stderr
+    assert "iterations/001/train/checkpoint/model.safetensors is damaged (sha256" in again.stderr
+    assert fingerprints(output) == before
+
+
+@pytest.mark.parametrize("setting", ["seed=1", "generate.max_tokens=70", "select.rule=all"])
+def test_another_configuration_is_refused(finished: Path, setting: str) -> None:
+    before = fingerprints(finished)
+    refused = mstar(*arguments_for(finished, setting), check=False)
+    assert refused.returncode == 2
+    assert setting.split("=")[0] in refused.stderr and setting.split("=")[1] in refused.stderr
+    assert fingerprints(finished) == before
+
+
+def test_more_iterations_go_on_from_the_last(finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "longer"
+    shutil.copytree(finished, output)
+    mstar(*arguments_for(output, "iterations.count=3"))
+    before, after = fingerprints(finished), fingerprints(output)
+    assert {name: after[name] for name in before} == before
+    assert "iterations/002/adapt/manifest.json" in after
+
+
+KILLS = int(os.environ.get("MSTAR_KILLS", "4"))
+
+
+def test_killed_at_random_moments_it_ends_like_one_that_was_not(finished: Path, tmp_path: Path) -> None:
+    """Set MSTAR_KILLS for more moments; `make kills` takes 20."""
+    output, chance = tmp_path / "killed", random.Random(KILLS)
+    longest = json.loads((finished / "timing.json").read_text())["wall_clock_seconds"]
+    landed = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen([sys.executable, "-m", "mstar", *arguments_for(output)], stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2, 4 + longest / 2))
+        landed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    mstar(*arguments_for(output))
+    assert landed >= min(2, KILLS)
+    assert fingerprints(output) == fingerprints(finished)
+
+
+def test_parquet_parts_say_what_they_hold(finished: Path) -> None:
+    schema = pq.read_schema(finished / "iterations/000/score/part-00000.parquet")
+    assert [field.name for field in schema][:4] == ["problem_id", "sample", "text", "response_tokens"]
+    assert not schema.field("text").nullable
