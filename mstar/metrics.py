@@ -12,11 +12,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from mstar.config import Adapt
 from mstar.errors import UserError
 from mstar.records import Report
-
-REWARD_PASS_K: int = Adapt.model_fields["k"].default
 
 OUTCOMES = {
     "sampled": ("generate", "responses"),
@@ -36,7 +33,7 @@ REMEDIES = {
 class Metrics:
     """The metrics of one run, in a registry of their own. `reward_pass_k` is the run's `adapt.k`."""
 
-    def __init__(self, run_name: str, reward_pass_k: int = REWARD_PASS_K) -> None:
+    def __init__(self, run_name: str, reward_pass_k: int) -> None:
         self.registry = CollectorRegistry()
         self._run = run_name
         self._reward_pass_k = str(reward_pass_k)

@@ -55,7 +55,7 @@ def observe_iteration(metrics: Metrics) -> None:
 
 
 def test_stages_are_scraped() -> None:
-    metrics = Metrics("strips")
+    metrics = Metrics("strips", 2)
     with metrics.serve(0) as port:
         observe_iteration(metrics)
         series = scrape(port)
@@ -73,7 +73,7 @@ def test_stages_are_scraped() -> None:
 
 
 def test_reports_are_scraped() -> None:
-    metrics = Metrics("strips", reward_pass_k=4)
+    metrics = Metrics("strips", 4)
     with metrics.serve(0) as port:
         metrics.observe_report(make_report())
         series = scrape(port)
@@ -85,7 +85,7 @@ def test_reports_are_scraped() -> None:
 
 
 def test_all_series_carry_the_run_and_nothing_is_invented() -> None:
-    metrics = Metrics("strips")
+    metrics = Metrics("strips", 2)
     with metrics.serve(0) as port:
         series = scrape(port)
         assert series and all(("run", "strips") in labels for _, labels in series)
@@ -94,22 +94,15 @@ def test_all_series_carry_the_run_and_nothing_is_invented() -> None:
         assert value(series, "mstar_loss") is None
 
 
-def test_the_reward_pass_k_of_the_config_is_the_label() -> None:
-    metrics = Metrics("strips")
-    metrics.observe_report(make_report())
-    labels = {"run": "strips", "k": "2", "temperature": "0.7"}
-    assert metrics.registry.get_sample_value("mstar_reward_pass_ratio", labels) == 0.55
-
-
 def test_two_runs_in_one_process_do_not_mix() -> None:
-    one, other = Metrics("one"), Metrics("other")
+    one, other = Metrics("one", 2), Metrics("other", 2)
     one.begin_iteration(1, 1.0)
     assert one.registry.get_sample_value("mstar_iteration", {"run": "one"}) == 1
     assert other.registry.get_sample_value("mstar_iteration", {"run": "other"}) is None
 
 
 def test_the_server_stops_and_its_port_is_free_again() -> None:
-    metrics = Metrics("strips")
+    metrics = Metrics("strips", 2)
     with metrics.serve(0) as port:
         assert scrape(port)
     with pytest.raises(OSError, match="refused"):
@@ -127,6 +120,6 @@ def test_a_port_in_use_is_the_users_to_change() -> None:
             pytest.raises(
                 UserError, match=f"tracking.metrics_port is {port}; that port is in use; choose another"
             ),
-            Metrics("strips").serve(port),
+            Metrics("strips", 2).serve(port),
         ):
             raise AssertionError("the block must not run")

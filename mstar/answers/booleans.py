@@ -1,9 +1,9 @@
 """Yes or no as an answer.
 
 True: yes, yeah, true, correct, right, y, t (and 是, 对, 正确). False: no, nope, false, incorrect, wrong, n, f
-(and 否, 不是, 错, 错误). "not" in front turns it round. An explanation may follow ("Yes, because ...", "No, it is
-not"); the sentence "the statement is true" is read too. Both values ("yes and no", "yes/no") are no answer,
-and neither are digits or "maybe".
+(and 否, 不是, 错, 错误). "not" in front turns it round. An explanation may follow ("Yes, because ...", "No,
+it is not"); the sentence "the statement is true" is read too. Both values ("yes and no", "yes/no") are no
+answer, and neither are digits or "maybe".
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _BOOLEAN = re.compile(
     re.IGNORECASE,
 )
 _TRUE = frozenset({"yes", "yeah", "true", "correct", "right", "y", "t"})
-_CHINESE = {"是": True, "对": True, "正确": True, "是的": True, "否": False, "不是": False, "错": False, "错误": False,
-            "不对": False, "不正确": False, "不": False}  # fmt: skip
+_CHINESE_TRUE = frozenset({"是", "是的", "对", "正确"})
+_CHINESE_FALSE = frozenset({"否", "不", "不是", "不对", "不正确", "错", "错误"})
 _OPPOSITES = re.compile(
     r"\s*(?:[(,;/.!—-]\s*|(?:or|and|but|also|actually|maybe)\b\s*)+"
     r"(?:yes|no|true|false|correct|incorrect|not)\s*(?:$|[.,;!)])",
@@ -29,6 +29,9 @@ _CLAUSE_STARTS = re.compile(
     r"based|according|none|not)\b)",
     re.IGNORECASE,
 )
+_WAVERS = re.compile(
+    r"\b(?:but|although|however)\b[\w\s]{0,30}\b(?:yes|no)\b|\bnot sure\b|\bunsure\b", re.IGNORECASE
+)
 
 
 def read_boolean(statement: str) -> bool | None:
@@ -36,16 +39,14 @@ def read_boolean(statement: str) -> bool | None:
     if statement[:1] == "(" and statement[-1:] == ")":
         statement = statement[1:-1].strip()
     chinese = re.split(r"[,.;:!\s]", statement, maxsplit=1)[0]
-    if chinese in _CHINESE:
-        return _CHINESE[chinese]
+    if chinese in _CHINESE_TRUE or chinese in _CHINESE_FALSE:
+        return chinese in _CHINESE_TRUE
     match = _BOOLEAN.match(statement)
     if match is None:
         return None
     rest = statement[match.end("word") :]
     if _OPPOSITES.match(rest) or not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
         return None
-    if re.search(
-        r"\b(?:but|although|however)\b[\w\s]{0,30}\b(?:yes|no)\b|\bnot sure\b|\bunsure\b", rest, re.IGNORECASE
-    ):
+    if _WAVERS.search(rest):
         return None
     return (match["word"].lower() in _TRUE) != bool(match["negated"])

@@ -54,7 +54,10 @@ class AnswerChecker:
         self._symbolic.close()
 
     def check(self, expected: Expected, response: str, truncated: bool = False) -> Judgement:
-        """Judges one response; a truncated one is always wrong. Raises ValueError for a gold that does not parse."""
+        """Judges one response; a truncated one is always wrong.
+
+        Raises ValueError for a gold that does not parse, never for anything in a response.
+        """
         judgement, question = _judge_directly(expected, response, truncated)
         return judgement if question is None else self._judge_symbolically(expected, judgement, question)
 

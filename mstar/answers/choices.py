@@ -59,13 +59,14 @@ _EXPLAINS = re.compile(
 )
 _CALLED_WRONG = re.compile(r"(?:is|was)\s+(?:not|in\w+|wrong|false)\b", re.IGNORECASE)
 _SECOND = re.compile(r"^\W*(?:or|and|maybe|perhaps|possibly)\b|\b(?:could|might|may) (?:also )?be\b", re.I)
+_LABEL = re.compile(r"\(?([A-Z])[).:]\s*(?=\S)")
 _SHORT_CONTENT_WORDS = 3
 
 
 @lru_cache(maxsize=8192)
 def read_contents(choices: tuple[str, ...]) -> tuple[Content, ...]:
     """The contents of the choices."""
-    cleaned = [clean(choice) for choice in choices]
+    cleaned = _labels_removed([clean(choice) for choice in choices])
     texts = [_text(choice) for choice in cleaned]
     return tuple(
         Content(
@@ -73,6 +74,17 @@ def read_contents(choices: tuple[str, ...]) -> tuple[Content, ...]:
             parse_quantity(choice, sentence=False),
         )
         for text, choice in zip(texts, cleaned, strict=True)
+    )
+
+
+def _labels_removed(choices: list[str]) -> list[str]:
+    """The contents without labels "A. ", "(B) ", ... where every choice carries its own."""
+    labels = [_LABEL.match(choice) for choice in choices]
+    own = all(label and _within(label[1], ()) == index for index, label in enumerate(labels))
+    return (
+        [choice[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
+        if own
+        else choices
     )
 
 

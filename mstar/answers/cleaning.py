@@ -68,7 +68,7 @@ _CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _WHITESPACE = re.compile(r"\s+")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
 _TRAILING = " \t\r\n;!?,。*_`"
-_LEADING = " \t\r\n:;*`>"
+_LEADING = " \t\r\n:;*`"
 
 
 @lru_cache(maxsize=4096)
@@ -133,7 +133,7 @@ def _trim(statement: str) -> str:
             statement = statement[:-1]
         if statement.endswith(")") and "(" not in statement and "[" not in statement:
             statement = statement[:-1]
-        if len(statement) > 1 and statement[0] == statement[-1] and statement[0] in "\"'":
+        if statement[:1] + statement[-1:] in ("''", '""', "<>") and len(statement) > 2:
             statement = statement[1:-1]
     return statement
 

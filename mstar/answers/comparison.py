@@ -43,7 +43,7 @@ Gold = int | bool | str | Quantity | lists.Items | expressions.Expression
 
 
 def compare(expected: Expected, statement: str) -> bool | Question:
-    """Whether a stated answer is the expected one, or the question that decides; ValueError for a bad gold."""
+    """Whether a stated answer is the expected one, or the question that decides. ValueError: bad gold."""
     gold = read_gold(expected)
     answer = clean(statement)
     if not answer or len(answer) > 2 * MAX_ANSWER_CHARACTERS:
@@ -63,14 +63,18 @@ def compare(expected: Expected, statement: str) -> bool | Question:
             return _compare_expression(gold, answer)  # type: ignore[arg-type]
 
 
+_VARIABLE = re.compile(r"^[^\W\d_]{1,3}\s*=\s*")
+
+
 def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) -> bool:
-    """Whether a line is nothing but an answer of the type: no equation, no sentence, no explanation."""
+    """Whether a line is nothing but an answer of the type: no calculation, no sentence."""
     answer = clean(line)
     match answer_type:
         case "choice":
             return named_choice(answer, choices) is not None and "=" not in answer
         case "number":
-            return parse_quantity(answer, sentence=False) is not None or expressions.is_surd(answer)
+            value = _VARIABLE.sub("", answer, count=1)
+            return parse_quantity(value, sentence=False) is not None or expressions.is_surd(value)
         case "boolean":
             return read_boolean(answer) is not None
         case "text":
@@ -156,7 +160,10 @@ def _gold_choice(expected: Expected, answer: str) -> int:
 
 
 def _is_same_choice(content: Content, other: Content) -> bool:
-    return content.text == other.text or (content.number is not None and content.number == other.number)
+    if content.text == other.text or content.number is None or other.number is None:
+        return content.text == other.text
+    number, value = content.number, other.number
+    return (number.value, number.unit, number.scale) == (value.value, value.unit, value.scale)
 
 
 def _gold_number(expected: Expected, answer: str) -> Quantity:
@@ -190,7 +197,8 @@ def _gold_expression(expected: Expected, answer: str) -> expressions.Expression:
 
 
 _ALTERNATIVES = re.compile(
-    r",?\s+or\s+|,?\s+i\.e\.,?\s+|\s+\((?==)|\s*≈\s*|\s*;\s*|,?\s+and\s+|\s+\((?=\w)", re.IGNORECASE
+    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s*≈\s*|\s*;\s*|,?\s+and\s+|\s+\((?=\w)",
+    re.IGNORECASE,
 )
 _LOOSE_ENDS = " ().=,"
 

@@ -59,7 +59,7 @@ def read_expression(statement: str) -> Expression:
 
 
 def is_formula(statement: str) -> bool:
-    """Whether a cleaned statement says something without words, but for functions, Greek letters and units."""
+    """Whether a cleaned statement says something without words (functions, Greek letters and units aside)."""
     formula, _ = _unit_split(statement)
     words = _WORD.findall(_COMMAND.sub(" ", formula))
     return bool(_latex(formula)) and not any(_is_prose(word) for word in words)

@@ -10,9 +10,9 @@ statement is empty or longer than MAX_ANSWER_CHARACTERS, where a last \boxed{ is
 response takes it back afterwards ("Wait, ...") or offers it as one of several ("or the answer is 5").
 Behind a <think> block only what follows it counts.
 
-**A bare response**, nothing but an answer on one line of at most MAX_BARE_CHARACTERS ("14", "(B)", "yes"),
-is its own statement if all of it reads as the answer type: no equation, no sentence. Linear in the length
-of the response; of more than MAX_MENTIONS mentions of a marker word only the last are looked at.
+**A bare response**, nothing but an answer on one line of at most MAX_BARE_CHARACTERS ("14", "(B)", "yes",
+"x = 14"), is its own statement if all of it reads as the answer type: no calculation, no sentence. Linear in
+the length of the response; of more than MAX_MENTIONS mentions of a marker word only the last are looked at.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_BARE_CHARACTERS = 100
 _END_MARKS = re.compile(r"</|<\|")
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
 _SIMPLE = re.compile(r"[\w.,%$ ()+-]{1,24}")
-_BLANK = re.compile(r"\s*")
+_BLANK = re.compile(r"\s*(?:(?<=\n)> )?")
 _PLAIN_VALUE = r"(?:\(?([A-Za-z])\)?|([-+]?\d{1,30}(?:\.\d{1,30})?))"
 _QUICK = re.compile(
     rf"[Aa]nswer(?:\*{{0,2}}:\*{{0,2}}| is:?(?=\s))[ ]{{0,2}}\*{{0,2}}{_PLAIN_VALUE}\.?\*{{0,2}}\s*\Z"

@@ -26,7 +26,7 @@ _VERB = (
 _AFTER_ANSWER = re.compile(
     rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of) [^\n:.：]{{1,80}}?)?"
     rf"(?:\([^)\n]{{1,30}}\))?{_GAP}"
-    rf"(?:(?P<mark>[:：=])|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
+    rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
 )
 _DESCRIBES = re.compile(
     r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached)"

@@ -68,6 +68,7 @@ _TAIL = re.compile(
     r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,80})",
     re.IGNORECASE,
 )
+_UNIT_IN_PARENTHESES = re.compile(r"(?<=[\d%])\s*\((?![A-Z]\))([^()\d]{1,40})\)$")
 _APPROXIMATELY = re.compile(
     r"(?:approximately|approx\.?|about|around|roughly|nearly|≈|~|exactly|just|only)\s*", re.I
 )
@@ -102,6 +103,7 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
         if found is None:
             return None
         statement = found
+    statement = _UNIT_IN_PARENTHESES.sub(r" \1", statement)
     return _bare_quantity(statement) or (_after_lead(statement) if sentence else None)
 
 

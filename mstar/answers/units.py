@@ -22,18 +22,20 @@ _SPELLINGS: dict[str, str] = {
     "¥": "yen yuan rmb cny jpy 元", "₹": "rupee rs inr", "¢": "cent", "n": "newton", "j": "joule",
     "kj": "kilojoule", "w": "watt", "kw": "kilowatt", "v": "volt", "a": "ampere amp", "ω": "ohm Ω",
     "hz": "hertz", "khz": "kilohertz", "pa": "pascal", "kpa": "kilopascal", "mol": "mole",
-    "mph": "mi/h", "atm": "atmosphere", "ev": "electronvolt", "cal": "calorie", "kcal": "kilocalorie",
+    "atm": "atmosphere", "ev": "electronvolt", "cal": "calorie", "kcal": "kilocalorie",
 }  # fmt: skip
 _CANONICAL = {
     spelling: symbol for symbol, spellings in _SPELLINGS.items() for spelling in (symbol, *spellings.split())
 }
 _COMPOUNDS = {"kmh": "km/h", "kph": "km/h", "kmph": "km/h", "mph": "mi/h", "mps": "m/s", "fps": "ft/s"}
-_CASED = {"MW": "megawatt", "mW": "milliwatt", "MB": "megabyte", "Mb": "megabit", "MHz": "megahertz",
-          "M": "molar", "MJ": "megajoule", "mJ": "millijoule", "MPa": "megapascal", "C": "coulomb"}  # fmt: skip
+_CASED = {
+    "MW": "megawatt", "mW": "milliwatt", "MB": "megabyte", "Mb": "megabit", "MHz": "megahertz", "M": "molar",
+    "MJ": "megajoule", "mJ": "millijoule", "MPa": "megapascal", "C": "coulomb",
+}  # fmt: skip
 _POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3", "cu": "^3"}
 _FILLER_WORDS = (
-    "long tall wide high deep old away total altogether left each all only approximately about exactly the of "
-    "remaining more there are is"
+    "long tall wide high deep old away total altogether left each all only approximately about exactly the "
+    "of us approx remaining more there are is"
 )
 _FILLERS = frozenset(_FILLER_WORDS.split())
 _GENERIC = frozenset({"", "unit", "unit^2", "unit^3"})
@@ -61,6 +63,8 @@ def is_measure(unit: str) -> bool:
 def units_agree(gold: str, given: str) -> bool:
     """No unit given agrees with any; a counted noun agrees where the given phrase contains it."""
     if not gold or not given or gold == given:
+        return True
+    if (gold, given) == ("£", "lb"):
         return True
     if given == "°" and gold in ("°c", "°f"):
         return True

@@ -1,0 +1,195 @@
+"""Worker processes: killed at the deadline, gone with their parent, usable from threads, without torch."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mstar.answers import AnswerChecker, Expected, Judgement
+
+TOWER = "Answer: 9^{9^{9^{9}}}"
+SQUARE = Expected("(x+1)^2", "expression")
+RIGHT = "Answer: x^2+2x+1"
+
+
+def is_alive(process_id: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_no_worker_is_started_before_it_is_needed() -> None:
+    with AnswerChecker() as checker:
+        checker.check(Expected("14", "number"), "Answer: 14")
+        checker.check(Expected("B", "choice", ("1", "2")), "Answer: (B) 2")
+        checker.check(Expected("x^2", "expression"), "Answer: $x^{2}$")
+        assert checker.process_ids() == []
+        assert checker.check(SQUARE, RIGHT).correct
+        assert len(checker.process_ids()) == 1
+    assert checker.process_ids() == []
+
+
+def test_a_comparison_is_killed_at_its_deadline_and_the_next_one_works() -> None:
+    with AnswerChecker(deadline_seconds=30) as patient:
+        patient.check(SQUARE, RIGHT)
+        (first,) = patient.process_ids()
+    assert not is_alive(first)
+    with AnswerChecker(deadline_seconds=0.5) as checker:
+        assert checker.check(SQUARE, TOWER) == Judgement("9^{9^{9^{9}}}", False, timed_out=True)
+        assert checker.timed_out == 1
+        assert checker.check(SQUARE, "Answer: 9^{9^9}").timed_out
+        assert checker.timed_out == 2
+        # The deadline is that of an answer, not of the start of the next worker.
+        judgement = checker.check(Expected("x+1", "expression"), "Answer: 1+x")
+        assert judgement.correct or judgement.timed_out
+
+
+def test_a_killed_worker_is_replaced() -> None:
+    with AnswerChecker(deadline_seconds=60) as checker:
+        assert checker.check(SQUARE, RIGHT).correct
+        (process_id,) = checker.process_ids()
+        os.kill(process_id, signal.SIGKILL)
+        assert wait_until(lambda: not is_alive(process_id))
+        assert checker.check(SQUARE, RIGHT).correct
+        assert checker.timed_out == 0
+
+
+def test_checks_work_from_other_threads() -> None:
+    judgements: list[Judgement] = []
+    with AnswerChecker(deadline_seconds=60) as checker:
+        threads = [
+            threading.Thread(target=lambda: judgements.append(checker.check(SQUARE, RIGHT))) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [judgement.correct for judgement in judgements] == [True] * 4
+
+
+def test_check_many_keeps_the_order_and_uses_every_worker() -> None:
+    pairs = [
+        (Expected("14", "number"), "Answer: 14"),
+        (SQUARE, RIGHT),
+        (SQUARE, "Answer: x^2+2x"),
+        (Expected("14", "number"), "Answer: 15"),
+        (SQUARE, "Answer: (1+x)^2"),
+        (Expected("3.46", "number"), r"Answer: $2\sqrt{3}$"),
+    ]
+    with AnswerChecker(deadline_seconds=60, workers=2) as checker:
+        judgements = checker.check_many(pairs)
+        assert len(checker.process_ids()) == 2
+    assert [judgement.correct for judgement in judgements] == [True, True, False, False, True, True]
+
+
+def test_closing_twice_and_checking_again() -> None:
+    checker = AnswerChecker(deadline_seconds=60)
+    checker.close()
+    assert checker.check(SQUARE, RIGHT).correct
+    (process_id,) = checker.process_ids()
+    checker.close()
+    checker.close()
+    assert not is_alive(process_id)
+
+
+PARENT = """
+import sys, threading, time
+from mstar.answers import AnswerChecker, Expected
+checker = AnswerChecker(deadline_seconds=3)
+checker.check(Expected("x+1", "expression"), "Answer: 1+x")
+print(*checker.process_ids(), flush=True)
+if sys.argv[1] == "busy":
+    threading.Thread(
+        target=checker.check, args=(Expected("x+1", "expression"), "Answer: 9^{9^{9^{9}}}"), daemon=True
+    ).start()
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("state", ["idle", "busy"])
+def test_no_worker_outlives_a_parent_that_is_killed(state: str) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, state],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert parent.stdout is not None
+    (worker,) = map(int, parent.stdout.readline().split())
+    assert is_alive(worker)
+    if state == "busy":
+        time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert wait_until(lambda: not is_alive(worker))
+
+
+def test_the_package_imports_no_torch() -> None:
+    printed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, mstar.answers; print('torch' in sys.modules, 'sympy' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert printed.stdout.split() == ["False", "False"]
+
+
+def test_a_worker_loads_no_torch() -> None:
+    with AnswerChecker(deadline_seconds=60) as checker:
+        assert checker.check(SQUARE, RIGHT).correct
+        (process_id,) = checker.process_ids()
+        loaded = Path(f"/proc/{process_id}/maps").read_text()
+    assert "python" in loaded and "torch" not in loaded and "numpy" not in loaded
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["2^{100000000}", "99999999!", "1" * 500 + "^" + "9" * 400, "9^{9^9} x", r"\sqrt{" + "9" * 900 + "}"],
+)
+def test_hostile_expressions_are_wrong_and_stay_within_their_memory(answer: str) -> None:
+    with AnswerChecker(deadline_seconds=1) as checker:
+        assert not checker.check(Expected("x+1", "expression"), f"Answer: {answer}").correct
+
+
+def test_numbers_are_judged_much_faster_than_algebra() -> None:
+    number, responses = Expected("14", "number"), [f"8+6=14;Answer:{value}" for value in range(2000)]
+    with AnswerChecker(deadline_seconds=60) as checker:
+        checker.check(SQUARE, RIGHT)
+        started = time.perf_counter()
+        for response in responses:
+            checker.check(number, response)
+        per_number = (time.perf_counter() - started) / len(responses)
+        started = time.perf_counter()
+        for extra in range(5):
+            checker.check(SQUARE, f"Answer: x^2+2x+1+{extra}")
+        per_algebra = (time.perf_counter() - started) / 5
+    assert per_number < per_algebra / 20
+
+
+@pytest.mark.parametrize("arguments", [(0.0, 1), (-1.0, 1), (1.0, 0)])
+def test_senseless_settings_are_refused(arguments: tuple[float, int]) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        AnswerChecker(*arguments)
