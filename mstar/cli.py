@@ -197,6 +197,8 @@ def answers(
     from mstar.answers.files import judge_file
 
     counts = judge_file(file, sys.stdout)
+    for line in counts.errors:
+        print(line, file=sys.stderr)
     print(
         f"{counts.judged} judged, {counts.correct} correct, {counts.timed_out} timed out, {counts.bad} bad",
         file=sys.stderr,

@@ -29,9 +29,7 @@ def share(outcomes: Sequence[bool]) -> Estimate:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean of values in [0, 1], one per problem, with a bootstrap interval. The same values give the same
-    interval.
-    """
+    """The mean of values in [0, 1], one per problem, with a bootstrap interval that is always the same."""
     if len(values) == 0:
         return Estimate(0.0, 0.0, 1.0, 0)
     sample = np.asarray(values, dtype=np.float64)
@@ -47,7 +45,7 @@ def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> Estimate:
 
 
 def unbiased_pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> Estimate:
-    """Mean over problems of 1 - C(n-c, k) / C(n, k), for n samples of which c are correct (arXiv 2107.03374)."""
+    """Mean over problems of 1 - C(n-c, k) / C(n, k): n samples, of which c are correct (arXiv 2107.03374)."""
     return mean([1.0 - math.comb(len(own) - sum(own), k) / math.comb(len(own), k) for own in correct])
 
 

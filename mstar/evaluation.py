@@ -39,7 +39,7 @@ ASKED_WITH = {"engine", "top_p", "max_tokens", "rows_in_flight"}
 
 @dataclass(frozen=True)
 class Examination:
-    """One set of problems answered in one way: a test set greedily, or the validation set at one temperature."""
+    """Problems answered in one way: a test set greedily, or the validation set at one temperature."""
 
     folder: str
     problems: ProblemFile

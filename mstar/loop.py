@@ -63,7 +63,7 @@ def _tell_accuracy(run: RunDir, iteration: int | None, metrics: Metrics, progres
         f"{name} {test.accuracy.value:.1%} [{test.accuracy.low:.1%}, {test.accuracy.high:.1%}]"
         for name, test in report.tests.items()
     )
-    progress.note(f"{'start' if iteration is None else f'iteration {iteration}'}: accuracy {found}")
+    progress.accuracy(f"{'start' if iteration is None else f'iteration {iteration}'}: accuracy {found}")
 
 
 def _write_timing(run: RunDir, seconds: float) -> None:

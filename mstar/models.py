@@ -20,7 +20,7 @@ from mstar.config import Images, Model, Prompt
 from mstar.datasets import load_image
 from mstar.errors import UserError
 from mstar.prompts import build_messages
-from mstar.records import Problem
+from mstar.records import ImageSource, Problem
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 transformers.logging.set_verbosity_error()
@@ -56,19 +56,22 @@ class Encoder:
         self.prompt = prompt
         self._limits = _pixel_limits(self.image_processor, images)
 
-    def encode_prompt(self, problem: Problem) -> Encoded:
-        """The tokens of a problem up to where its response begins."""
-        text = self.tokenizer.apply_chat_template(
-            build_messages(problem, self.prompt), add_generation_prompt=True, tokenize=False
-        )
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if not problem.images:
-            return Encoded(ids)
-        images = [load_image(source) for source in problem.images]
-        read = self.image_processor(images=images, return_tensors="pt", size=self._limits)
-        grids = tuple(read["image_grid_thw"])
-        pixels = torch.split(read["pixel_values"], [int(grid.prod()) for grid in grids])
-        return Encoded(self._expand_images(ids, grids, problem), tuple(pixels), grids)
+    def encode_prompts(self, problems: Sequence[Problem]) -> list[Encoded]:
+        """The tokens of each problem up to where its response begins, and the patches of its images."""
+        texts = [
+            self.tokenizer.apply_chat_template(
+                build_messages(problem, self.prompt), add_generation_prompt=True, tokenize=False
+            )
+            for problem in problems
+        ]
+        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        images = iter(self._read_images([source for problem in problems for source in problem.images]))
+        encoded = []
+        for problem, own in zip(problems, ids, strict=True):
+            read = [next(images) for _ in problem.images]
+            pixels, grids = tuple(patches for patches, _ in read), tuple(grid for _, grid in read)
+            encoded.append(Encoded(self._expand_images(own, grids, problem), pixels, grids))
+        return encoded
 
     def encode_response(self, text: str) -> list[int]:
         """The tokens of a finished response, end token included."""
@@ -77,12 +80,21 @@ class Encoder:
     def decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def _read_images(self, sources: Sequence[ImageSource]) -> list[tuple[Tensor, Tensor]]:
+        """Patches and grid of each image."""
+        if not sources:
+            return []
+        images = [load_image(source) for source in sources]
+        read = self.image_processor(images=images, return_tensors="pt", size=self._limits)
+        grids = read["image_grid_thw"]
+        return list(zip(read["pixel_values"].split(grids.prod(-1).tolist()), grids, strict=True))
+
     def _expand_images(self, ids: list[int], grids: Sequence[Tensor], problem: Problem) -> list[int]:
         image_id = self.config.image_token_id
         if ids.count(image_id) != len(grids):
             raise UserError(
-                f"problem {problem.id} has {len(grids)} images but its prompt has {ids.count(image_id)} image "
-                "tokens; a question must not contain the model's image token"
+                f"problem {problem.id} has {len(grids)} images but {ids.count(image_id)} image tokens "
+                "in its prompt; a question must not contain the model's image token"
             )
         counts = iter(int(grid.prod()) // self.image_processor.merge_size**2 for grid in grids)
         return [copy for token in ids for copy in ([token] * next(counts) if token == image_id else [token])]
@@ -99,7 +111,7 @@ def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> 
     )
     if model.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            "model.device is cuda but torch sees no GPU; set model.device=cpu or install a CUDA build of torch"
+            "model.device is cuda but torch sees no GPU; set it to cpu or install a CUDA build of torch"
         )
     return loaded.to(model.device).eval()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mstar.config import Config
 from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
+from mstar.storage import build_storage
 
 FULLY_CHECKED = 20_000
 """Files of up to this many problems are read whole, images included; of larger ones only the first row."""
@@ -20,7 +21,7 @@ def check_inputs(config: Config) -> None:
     _check_model(config.model.path, "model.path")
     if config.score.prm is not None:
         _check_model(config.score.prm, "score.prm")
-    _check_output(Path(config.output))
+    _check_output(config.output)
     for key, path in _problem_files(config):
         _check_problems(key, path)
 
@@ -61,7 +62,9 @@ def _check_model(path: str, key: str) -> None:
         )
 
 
-def _check_output(output: Path) -> None:
-    nearest = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+def _check_output(output: str) -> None:
+    build_storage(output)
+    folders = (Path(output), *Path(output).absolute().parents)
+    nearest = next(folder for folder in folders if folder.exists())
     if not nearest.is_dir():
         raise UserError(f"output is {output}, but {nearest} is a file; choose another output")

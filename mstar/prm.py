@@ -49,8 +49,8 @@ class ProcessRewardModel:
         """For each problem and each of its texts the score of every step, in [0, 1]."""
         rows: list[Encoded] = []
         ends: list[list[int]] = []
-        for problem, own in zip(problems, texts, strict=True):
-            prompt = self.encoder.encode_prompt(problem) if own else Encoded([])
+        prompts = self.encoder.encode_prompts(problems)
+        for prompt, own in zip(prompts, texts, strict=True):
             for text in own:
                 ids, step_places = self._encode(text)
                 rows.append(Encoded(prompt.ids + ids, prompt.pixels, prompt.grids))

@@ -27,6 +27,10 @@ class Progress:
     def note(self, text: str) -> None:
         """One line that stays."""
 
+    def accuracy(self, text: str) -> None:
+        """The newest accuracy: a line, and from now on beside the live bar."""
+        self.note(text)
+
 
 QUIET = Progress()
 
@@ -67,6 +71,7 @@ class LiveProgress(Progress):
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.newest_accuracy = ""
 
     @contextmanager
     def stage(self, name: str, iteration: int | None, total: int, unit: str) -> Iterator[Advance]:
@@ -76,6 +81,7 @@ class LiveProgress(Progress):
             rich_progress.MofNCompleteColumn(),
             rich_progress.TextColumn("{task.fields[rate]}"),
             rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn(self.newest_accuracy),
         )
         start = time.monotonic()
         with rich_progress.Progress(*columns, console=self.console, transient=True) as bar:
@@ -90,6 +96,10 @@ class LiveProgress(Progress):
 
             yield advance
         self.note(f"{title(name, iteration):24} {done} {unit} in {time.monotonic() - start:.1f} s")
+
+    def accuracy(self, text: str) -> None:
+        self.newest_accuracy = text.split(": ", 1)[-1].split(" [", 1)[0]
+        self.note(text)
 
     def note(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False)

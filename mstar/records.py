@@ -6,7 +6,6 @@ starts from. Report is what `evaluate` found. Nothing here reads images or knows
 datasets.py, rundir.py).
 """
 
-import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter
 from mstar.answers import AnswerType, Expected
 
 Record = TypeVar("Record")
+ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +162,10 @@ RESPONSE_SCHEMA = pa.schema(
 
 def write_responses(path: Path, responses: Iterable[Response]) -> None:
     """Write responses as one Parquet file; the same responses always give the same bytes."""
-    rows = [dataclasses.asdict(response) for response in responses]
-    pq.write_table(pa.Table.from_pylist(rows, schema=RESPONSE_SCHEMA), path, compression="zstd")
+    rows = list(responses)
+    columns = [[getattr(row, field.name) for row in rows] for field in RESPONSE_SCHEMA]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, RESPONSE_SCHEMA, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=RESPONSE_SCHEMA), path, compression="zstd")
 
 
 def read_responses(path: Path) -> Iterator[Response]:
@@ -178,10 +180,18 @@ def read_responses(path: Path) -> Iterator[Response]:
 
 def to_json(record: Any) -> str:
     """A record (or a dict of them) as indented JSON with stable key order."""
-    plain = TypeAdapter(type(record)).dump_python(record, mode="json")
+    plain = _adapter(type(record)).dump_python(record, mode="json")
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(kind: type[Record], text: str) -> Record:
     """The record that `to_json` wrote."""
-    return TypeAdapter(kind).validate_json(text)
+    found: Record = _adapter(kind).validate_json(text)
+    return found
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Building one takes milliseconds, so each is built once."""
+    if kind not in ADAPTERS:
+        ADAPTERS[kind] = TypeAdapter(kind)
+    return ADAPTERS[kind]

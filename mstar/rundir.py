@@ -94,7 +94,7 @@ class RunDir:
             )
         except FileNotFoundError:
             raise UserError(
-                f"iteration {iteration} cannot start before adapt of iteration {iteration - 1}; run that first"
+                f"iteration {iteration} needs the decision of iteration {iteration - 1}; run its adapt first"
             ) from None
 
     def write_state(self, state: State) -> None:

@@ -44,9 +44,9 @@ class Storage(Protocol):
 
 def build_storage(output: str) -> Storage:
     """The storage that `output` names."""
-    if "://" in output and not output.startswith("file://"):
+    if "://" in output:
         raise UserError(f"output is {output}; this version writes to folders only; name a folder")
-    return FolderStorage(Path(output.removeprefix("file://")))
+    return FolderStorage(Path(output))
 
 
 def write_text(storage: Storage, key: str, text: str) -> None:
@@ -80,7 +80,7 @@ class FolderStorage:
             if target.is_dir():
                 shutil.rmtree(target)
             os.replace(scratch, target)
-            _flush(target.parent)
+            _flush_entry(target.parent)
         except Exception as error:
             if explained := _explain(error, target):
                 raise explained from error
@@ -96,10 +96,15 @@ class FolderStorage:
 
 
 def _flush(path: Path) -> None:
-    """Make the kernel put a file, or a folder and all that is in it, on the disk."""
+    """Make the kernel put a file, or a new folder and all that is in it, on the disk."""
     if path.is_dir():
         for inner in path.iterdir():
             _flush(inner)
+    _flush_entry(path)
+
+
+def _flush_entry(path: Path) -> None:
+    """The same for one file, or for the list of names in one folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

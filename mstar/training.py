@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from mstar.config import Train
 from mstar.datasets import ProblemFile, open_problems
 from mstar.generation import sampled_with
 from mstar.progress import QUIET, Progress
@@ -88,12 +89,17 @@ def _train(
 
     with clock.inside():
         steps = build_trainer(run.config).train(lesson, save_to)
-        with progress.stage("train", iteration, 0, "steps") as advance:
+        with progress.stage("train", iteration, planned_steps(run.config.train, lesson), "steps") as advance:
             for progressed in steps:
                 padded, total = padded + progressed.padded_tokens, total + progressed.total_tokens
                 facts.add(progressed, padded, total)
                 advance(1)
     return facts
+
+
+def planned_steps(config: Train, lesson: Lesson) -> int:
+    """Optimizer steps of the whole iteration."""
+    return config.epochs * -(-len(lesson.examples) // config.batch_size)
 
 
 def read_examples(run: RunDir, iterations: range, problems: ProblemFile) -> list[Example]:

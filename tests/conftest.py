@@ -1,5 +1,6 @@
 """What many tests need: the quick start's files, and configurations and models that are smaller still."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,3 +42,18 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
         return parse_config({**tree, **sections}, "test")
 
     return make
+
+
+@pytest.fixture
+def prm_folder(tmp_path: Path) -> Path:
+    """A process reward model with random weights, whose steps end with ";"."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tests.tiny_models import save_tiny_model
+
+    folder = save_tiny_model("qwen3_vl", tmp_path / "prm")
+    weight = torch.randn((1, 32), generator=torch.Generator().manual_seed(3))
+    save_file({"weight": weight, "bias": torch.tensor([0.25])}, folder / "prm_head.safetensors")
+    (folder / "prm.json").write_text(json.dumps({"step_separator": ";"}))
+    return folder

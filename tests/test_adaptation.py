@@ -25,7 +25,9 @@ def config(**sections: Any) -> Config:
     return parse_config({**tree, **sections}, "test")
 
 
-def row(temperature: float, value: float, reward: float | None = None, balance: float = 0.0) -> TemperatureReport:
+def row(
+    temperature: float, value: float, reward: float | None = None, balance: float = 0.0
+) -> TemperatureReport:
     def estimate(at: float) -> Estimate:
         return Estimate(at, at, at, 100)
 
@@ -45,10 +47,10 @@ def test_fixed_never_moves() -> None:
 
 
 def test_schedule_is_linear_and_ends_at_the_last_iteration() -> None:
-    settings = config(
-        adapt={"policy": "schedule", "final_temperature": 0.6}, generate={"temperature": 1.0}
-    )
-    temperatures = [decide(settings, 1.0, iteration, [Report(iteration)]).temperature for iteration in range(5)]
+    settings = config(adapt={"policy": "schedule", "final_temperature": 0.6}, generate={"temperature": 1.0})
+    temperatures = [
+        decide(settings, 1.0, iteration, [Report(iteration)]).temperature for iteration in range(5)
+    ]
     assert temperatures == [0.9, 0.8, 0.7, 0.6, 0.6]
 
 
@@ -59,10 +61,17 @@ def test_takes_the_highest() -> None:
 
 
 def test_each_policy_reads_its_own_measure() -> None:
-    rows = (row(0.5, 0.9, 0.1, 0.1), row(0.7, 0.1, 0.9, 0.1), row(0.9, 0.1, 0.1, 0.9), row(1.1, 0.0, 0.0, 0.0))
+    rows = (
+        row(0.5, 0.9, 0.1, 0.1),
+        row(0.7, 0.1, 0.9, 0.1),
+        row(0.9, 0.1, 0.1, 0.9),
+        row(1.1, 0.0, 0.0, 0.0),
+    )
     score = {"prm": "p"}
     found = {
-        policy: decide(config(adapt={"policy": policy}, score=score), 1.0, 0, [Report(0, {}, rows)]).temperature
+        policy: decide(
+            config(adapt={"policy": policy}, score=score), 1.0, 0, [Report(0, {}, rows)]
+        ).temperature
         for policy in ("pass_at_k", "reward_pass_at_k", "balance")
     }
     assert found == {"pass_at_k": 0.5, "reward_pass_at_k": 0.7, "balance": 0.9}

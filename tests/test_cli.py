@@ -37,7 +37,13 @@ def workplace(tmp_path: Path) -> Path:
 
 def write_problems(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     rows = [
-        {"id": f"p{number}", "question": "value?", "answer": "3", "answer_type": "number", "image": "strip.png"}
+        {
+            "id": f"p{number}",
+            "question": "value?",
+            "answer": "3",
+            "answer_type": "number",
+            "image": "strip.png",
+        }
         for number in range(4)
     ]
     rows[2] = change(rows[2])
@@ -73,11 +79,14 @@ def refused(folder: Path, *arguments: str) -> str:
 
 
 def test_help_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
-    code = "import sys, mstar.cli; sys.argv = ['mstar', '--help']\ntry: mstar.cli.main()\nexcept SystemExit: pass\n"
+    code = "import sys, mstar.cli\nsys.argv = ['mstar', '--help']\n"
+    code += "try: mstar.cli.main()\nexcept SystemExit: pass\n"
     loaded = "print(sorted({'torch', 'transformers', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
-    assert all(verb in done.stdout for verb in ("run", "generate", "score", "select", "train", "evaluate", "adapt"))
+    assert all(
+        verb in done.stdout for verb in ("run", "generate", "score", "select", "train", "evaluate", "adapt")
+    )
 
     def user_seconds(*command: str) -> float:
         before = os.times().children_user
@@ -147,7 +156,9 @@ def test_an_output_below_a_file(workplace: Path) -> None:
     assert "is a file; choose another output" in refused(workplace)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs a place that nobody may write to")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/self").exists(), reason="needs a place that nobody may write to"
+)
 def test_an_output_that_cannot_be_written(workplace: Path) -> None:
     write_config(workplace, lambda tree: tree.update(output="/proc/self/out"))
     assert "/proc/self" in refused(workplace)
@@ -199,7 +210,15 @@ def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    smoke = [sys.executable, "-m", "mstar", "run", str(QUICKSTART / "smoke.yaml"), "--metrics-port", str(port)]
+    smoke = [
+        sys.executable,
+        "-m",
+        "mstar",
+        "run",
+        str(QUICKSTART / "smoke.yaml"),
+        "--metrics-port",
+        str(port),
+    ]
     process = subprocess.Popen([*smoke, "--set", f"output={workplace / 'out'}"], stdout=subprocess.DEVNULL)
     try:
         text = ""

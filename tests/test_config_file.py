@@ -37,7 +37,9 @@ def test_paths_are_relative_to_the_config(good: Path) -> None:
 
 
 def test_a_model_that_is_no_folder_is_left_to_the_hub(good: Path) -> None:
-    assert load_config(good, ["model.path=Qwen/Qwen3-VL-2B-Instruct"]).model.path == "Qwen/Qwen3-VL-2B-Instruct"
+    assert (
+        load_config(good, ["model.path=Qwen/Qwen3-VL-2B-Instruct"]).model.path == "Qwen/Qwen3-VL-2B-Instruct"
+    )
 
 
 def test_what_is_dumped_is_read_back_the_same(good: Path, tmp_path: Path) -> None:

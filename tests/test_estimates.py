@@ -64,7 +64,9 @@ def test_balance_counts_unique_correct_among_selected() -> None:
     assert estimates.balance([["a", "b"]], [[True, True]], 2).value == 1.0
 
 
-@pytest.mark.parametrize("samples, expected", [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])])
+@pytest.mark.parametrize(
+    "samples, expected", [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])]
+)
 def test_reported_k(samples: int, expected: list[int]) -> None:
     assert estimates.powers_up_to(samples) == expected
 

@@ -1,4 +1,4 @@
-"""The real command on the quick start's model: what a run leaves, what a second start does, and what damage costs."""
+"""The real command: what a run leaves, what a second start does, and what damage and kills cost."""
 
 import hashlib
 import json
@@ -125,7 +125,9 @@ def test_the_stages_one_by_one_and_in_shards_leave_the_same_files(finished: Path
     for stage in ("select", "train", "evaluate", "adapt"):
         mstar(stage, *at)
     whole = fingerprints(finished)
-    expected = {name: value for name, value in whole.items() if name.startswith(("start/", "iterations/000/"))}
+    expected = {
+        name: value for name, value in whole.items() if name.startswith(("start/", "iterations/000/"))
+    }
     found = fingerprints(output)
     assert found.pop("iterations/001/state.json") == whole["iterations/001/state.json"]
     assert found == expected
@@ -135,7 +137,10 @@ def test_a_stage_out_of_order_says_what_comes_first(tmp_path: Path) -> None:
     output = tmp_path / "order"
     mstar(*arguments_for(output), "--prepare")
     at = ["--run", str(output), "--iteration"]
-    for stage, iteration, remedy in (("score", "0", "mstar generate"), ("generate", "1", "adapt of iteration 0")):
+    for stage, iteration, remedy in (
+        ("score", "0", "mstar generate"),
+        ("generate", "1", "decision of iteration 0"),
+    ):
         failed = mstar(stage, *at, iteration, check=False)
         assert failed.returncode == 2
         assert remedy in failed.stderr and "Traceback" not in failed.stderr
@@ -184,7 +189,9 @@ def test_killed_at_random_moments_it_ends_like_one_that_was_not(finished: Path, 
     longest = json.loads((finished / "timing.json").read_text())["wall_clock_seconds"]
     landed = 0
     for _ in range(KILLS):
-        process = subprocess.Popen([sys.executable, "-m", "mstar", *arguments_for(output)], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mstar", *arguments_for(output)], stdout=subprocess.DEVNULL
+        )
         time.sleep(chance.uniform(2, 4 + longest / 2))
         landed += process.poll() is None
         process.send_signal(signal.SIGKILL)

@@ -1,12 +1,10 @@
 """The process reward model's plumbing, on a small one with known weights."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from mstar.config import Config
 from mstar.datasets import open_problems
@@ -14,19 +12,9 @@ from mstar.errors import UserError
 from mstar.models import collate, with_positions
 from mstar.prm import ProcessRewardModel
 from tests.conftest import PROBLEMS
-from tests.tiny_models import save_tiny_model
 
 MakeConfig = Callable[..., Config]
 TEXTS = ["Read:8+6;8+6=14;Answer:14", "Answer:3", "a;b;c;d;"]
-
-
-@pytest.fixture
-def prm_folder(tmp_path: Path) -> Path:
-    folder = save_tiny_model("qwen3_vl", tmp_path / "prm")
-    weight = torch.randn((1, 32), generator=torch.Generator().manual_seed(3))
-    save_file({"weight": weight, "bias": torch.tensor([0.25])}, folder / "prm_head.safetensors")
-    (folder / "prm.json").write_text(json.dumps({"step_separator": ";"}))
-    return folder
 
 
 def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_folder: Path) -> None:
@@ -34,7 +22,7 @@ def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_fold
     problem = open_problems(PROBLEMS / "heldout.parquet").read([0])[0]
     scores = prm.score([problem], [TEXTS])[0]
     assert [len(own) for own in scores] == [3, 1, 4]
-    prompt = prm.encoder.encode_prompt(problem)
+    prompt = prm.encoder.encode_prompts([problem])[0]
     for text, found in zip(TEXTS, scores, strict=True):
         ids = prm.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
         row = type(prompt)(prompt.ids + ids, prompt.pixels, prompt.grids)
@@ -44,7 +32,9 @@ def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_fold
         separator = prm.encoder.tokenizer(";", add_special_tokens=False)["input_ids"][0]
         places = [place for place, token in enumerate(ids) if token == separator]
         places += [] if text.endswith(";") else [len(ids) - 1]
-        expected = torch.sigmoid(hidden[[len(prompt.ids) + place for place in places]] @ prm.weight[0] + prm.bias)
+        expected = torch.sigmoid(
+            hidden[[len(prompt.ids) + place for place in places]] @ prm.weight[0] + prm.bias
+        )
         assert found == pytest.approx(expected.tolist(), abs=1e-5)
 
 

@@ -40,7 +40,9 @@ def test_threshold_is_exclusive_and_works_beside_top_k() -> None:
 def test_random_k_depends_on_the_seed_alone() -> None:
     assert kept(REWARDS, rule="random_k") == kept(REWARDS, rule="random_k")
     candidates = [Candidate(place, str(place), 1.0) for place in range(5)]
-    draws = {choose(candidates, Select(rule="random_k"), random.Random(s), Counts())[0].place for s in range(50)}
+    draws = {
+        choose(candidates, Select(rule="random_k"), random.Random(s), Counts())[0].place for s in range(50)
+    }
     assert draws == {0, 1, 2, 3, 4}
 
 
@@ -58,7 +60,9 @@ def test_duplicates_differ_in_more_than_white_space() -> None:
     st.integers(1, 4),
     st.floats(0, 0.9),
 )
-def test_every_correct_response_is_counted_once(rows: list[Any], rule: Any, limit: int, threshold: float) -> None:
+def test_every_correct_response_is_counted_once(
+    rows: list[Any], rule: Any, limit: int, threshold: float
+) -> None:
     counts = Counts()
     candidates = [Candidate(place, text, reward) for place, (text, reward) in enumerate(rows)]
     section = Select(rule=rule, keep_per_problem=limit, threshold=threshold)

@@ -14,7 +14,9 @@ NAMES = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
 
 
 def open_stage(root: Path, shard: str = "1/1", **changes: object) -> StageDir:
-    return StageDir(FolderStorage(root), "iterations/000/generate", {**MADE_FROM, **changes}, Shard.parse(shard))
+    return StageDir(
+        FolderStorage(root), "iterations/000/generate", {**MADE_FROM, **changes}, Shard.parse(shard)
+    )
 
 
 def write_parts(stage: StageDir, names: list[str]) -> None:

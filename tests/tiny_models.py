@@ -1,10 +1,11 @@
-"""Random models of a few thousand weights in every family that mstar runs, around the quick start's tokenizer."""
+"""Random models of a few thousand weights in every family, around the quick start's tokenizer."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+
 from tiny_policy import build_image_processor, build_tokenizer
 
 TEXT = {
@@ -51,9 +52,17 @@ def _config(family: str, tokenizer: Any) -> Any:
             rope = {"rope_parameters": ROPE}
             return transformers.Qwen2VLConfig(text_config={**text, **rope}, vision_config=vision, **special)
         case "qwen2_5_vl":
-            vision = {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "out_hidden_size": 32}
+            vision = {
+                "depth": 1,
+                "hidden_size": 32,
+                "num_heads": 2,
+                "intermediate_size": 48,
+                "out_hidden_size": 32,
+            }
             rope = {"rope_parameters": ROPE}
-            return transformers.Qwen2_5_VLConfig(text_config={**text, **rope}, vision_config=vision, **special)
+            return transformers.Qwen2_5_VLConfig(
+                text_config={**text, **rope}, vision_config=vision, **special
+            )
         case "qwen3_vl":
             vision = {
                 "depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "out_hidden_size": 32,

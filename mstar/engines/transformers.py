@@ -39,7 +39,7 @@ class TransformersEngine:
         self.banned_ids = torch.tensor(_banned_ids(self.encoder, self.model), device=self.model.device)
 
     def generate(self, problems: Sequence[Problem], sampling: Sampling, seed: int) -> list[list[Generated]]:
-        encoded = [self.encoder.encode_prompt(problem) for problem in problems]
+        encoded = self.encoder.encode_prompts(problems)
         by_length = sorted(range(len(problems)), key=lambda index: len(encoded[index].ids))
         at_once = max(1, self.rows_in_flight // sampling.samples_per_problem)
         results: list[list[Generated]] = [[] for _ in problems]
@@ -89,7 +89,7 @@ class TransformersEngine:
         return [self._finish(tokens[row], int(lengths[row]), bool(ended[row])) for row in range(total)]
 
     def _prefill(self, prompts: list[Encoded], samples: int) -> tuple["_Rows", Tensor]:
-        """Read every prompt once; rows and next-token logits (rows, vocabulary) for `samples` copies of each."""
+        """Read every prompt once; `samples` rows of each, and their logits (rows, vocabulary)."""
         pad_id, image_id = self.encoder.tokenizer.pad_token_id, self.encoder.config.image_token_id
         batch, offsets = with_positions(self.model, collate(prompts, pad_id, image_id, "left"))
         layers = self.encoder.config.get_text_config().num_hidden_layers

@@ -5,6 +5,7 @@ into micro-batches, and every token weighs the same in the batch's loss. (Batche
 favour short responses.) Weights are kept in float32: at learning rates of 1e-6 an update is lost in bfloat16.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mstar.config import Config, Train
+from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads, with_positions
 from mstar.trainers import Example, Lesson, Progressed, SaveTo
 from mstar.trainers.checkpoint import TrainingState, load_training_state, save_checkpoint
@@ -28,27 +30,29 @@ class SingleTrainer:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.train_config = config.train
 
     def train(self, lesson: Lesson, save_to: SaveTo) -> Iterator[Progressed]:
         set_threads(self.config.model)
-        policy = _Policy(lesson.interrupted or lesson.policy, self.config)
-        state = _starting_state(lesson)
-        policy.restore(state)
-        batches = plan_batches(len(lesson.examples), self.train_config, lesson.seed)
-        for number in range(state.batches_done, len(batches)):
-            examples = [lesson.examples[index] for index in batches[number]]
-            rows = policy.encode(examples, lesson)
-            progressed = policy.step(rows, state.train_step + 1, len(batches) - number - 1)
-            state = policy.state(progressed.train_step, number + 1)
-            if (number + 1) % self.train_config.checkpoint_every == 0 and progressed.steps_left:
-                self._save(policy, state, save_to)
+        policy = Policy(lesson.interrupted or lesson.policy, self.config)
+        start = state = starting_state(lesson)
+        for state, progressed in self.steps(lesson, policy, start):
+            if state.batches_done % self.config.train.checkpoint_every == 0 and progressed.steps_left:
+                policy.save(state, save_to)
             yield progressed
-        self._save(policy, state, save_to)
+        policy.save(state, save_to)
 
-    def _save(self, policy: "_Policy", state: TrainingState, save_to: SaveTo) -> None:
-        with save_to() as folder:
-            save_checkpoint(folder, policy.model, policy.encoder, state)
+    def steps(
+        self, lesson: Lesson, policy: "Policy", start: TrainingState
+    ) -> Iterator[tuple[TrainingState, Progressed]]:
+        """The optimizer steps that are left from `start`, each with where training stands after it."""
+        policy.restore(start)
+        train_step = start.train_step
+        batches = plan_batches(len(lesson.examples), self.config.train, lesson.seed)
+        for number in range(start.batches_done, len(batches)):
+            rows = policy.encode([lesson.examples[index] for index in batches[number]], lesson)
+            train_step += 1
+            progressed = policy.step(rows, train_step, len(batches) - number - 1)
+            yield policy.state(train_step, number + 1), progressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,8 @@ class Row:
     response_tokens: int
 
 
-class _Policy:
-    """The model being trained and its optimizer."""
+class Policy:
+    """The model being trained, its optimizer, and how examples become batches for it."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.encoder = Encoder(folder, config.images, config.prompt)
@@ -93,11 +97,17 @@ class _Policy:
         rate = learning_rate_at(train_step, self.config)
         return TrainingState(train_step, batches_done, rate, moments, torch.get_rng_state())
 
+    def save(self, state: TrainingState, save_to: SaveTo) -> None:
+        with save_to() as folder:
+            save_checkpoint(folder, self.model, self.encoder, state)
+
     def encode(self, examples: Sequence[Example], lesson: Lesson) -> list[Row]:
-        problems = lesson.read_problems([example.row for example in examples])
+        numbers = sorted({example.row for example in examples})
+        encoded = self.encoder.encode_prompts(lesson.read_problems(numbers))
+        prompts = dict(zip(numbers, encoded, strict=True))
         rows = []
-        for problem, example in zip(problems, examples, strict=True):
-            prompt = self.encoder.encode_prompt(problem)
+        for example in examples:
+            prompt = prompts[example.row]
             response = self.encoder.encode_response(example.text)
             rows.append(Row(Encoded(prompt.ids + response, prompt.pixels, prompt.grids), len(response)))
         return rows
@@ -107,12 +117,17 @@ class _Policy:
         response_tokens = sum(row.response_tokens for row in rows)
         loss, padded, total = 0.0, 0, 0
         for indices in plan_micro_batches([len(row.encoded.ids) for row in rows], self.config):
-            batch, labels = self._collate([rows[index] for index in indices])
-            share = self._summed_loss(batch, labels) / response_tokens
+            batch, labels = self.collate_rows([rows[index] for index in indices])
+            share = self.summed_loss(batch, labels) / response_tokens
             share.backward()  # type: ignore[no-untyped-call]
             loss += share.item()
             padded += int((batch["attention_mask"] == 0).sum())
             total += batch["attention_mask"].numel()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at train step {train_step}; the checkpoint before it is kept; "
+                f"lower train.learning_rate (it is {self.config.learning_rate:g}) or train.max_grad_norm"
+            )
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(train_step, self.config)
@@ -120,7 +135,7 @@ class _Policy:
         self.optimizer.zero_grad()
         return Progressed(train_step, steps_left, loss, response_tokens, padded, total)
 
-    def _collate(self, rows: Sequence[Row]) -> tuple[dict[str, Tensor], Tensor]:
+    def collate_rows(self, rows: Sequence[Row]) -> tuple[dict[str, Tensor], Tensor]:
         """The padded batch and the label of each position: the next token where that is one of the
         response's.
         """
@@ -135,8 +150,8 @@ class _Policy:
             labels[index, learned.start - 1 : end - 1] = batch["input_ids"][index, learned]
         return batch, labels
 
-    def _summed_loss(self, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """Logits are made for the learned positions only: a large vocabulary times every token would not fit."""
+    def summed_loss(self, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Logits are made for the learned positions only: vocabulary times all tokens would not fit."""
         with self.autocast:
             hidden = self.model.model(**batch, use_cache=False).last_hidden_state
             learned = labels != IGNORED
@@ -153,7 +168,7 @@ def learning_rate_at(train_step: int, config: Train) -> float:
 
 
 def plan_batches(examples: int, config: Train, seed: int) -> list[list[int]]:
-    """Indices of the examples of each optimizer step: every epoch is a fresh random order, cut into batches."""
+    """Indices of the examples of each optimizer step: an epoch is a fresh random order, cut into batches."""
     shuffler = random.Random(seed)
     batches = []
     for _ in range(config.epochs):
@@ -184,7 +199,8 @@ def plan_micro_batches(lengths: Sequence[int], config: Train) -> list[list[int]]
     return groups
 
 
-def _starting_state(lesson: Lesson) -> TrainingState:
+def starting_state(lesson: Lesson) -> TrainingState:
+    """Where a lesson begins: where it was interrupted, where the policy's own training ended, or afresh."""
     if lesson.interrupted:
         return load_training_state(lesson.interrupted)
     random_state = torch.Generator().manual_seed(lesson.seed).get_state()

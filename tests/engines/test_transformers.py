@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.tiny_models import save_tiny_model
 
 from mstar.config import Config
 from mstar.datasets import open_problems
@@ -17,8 +16,8 @@ from mstar.engines.transformers import TransformersEngine
 from mstar.errors import UserError
 from mstar.models import FAMILIES, collate
 from mstar.records import ImageSource, Problem
-
 from tests.conftest import BASE, PROBLEMS
+from tests.tiny_models import save_tiny_model
 
 GREEDY = Sampling(samples_per_problem=1, temperature=0.0, top_p=1.0, max_tokens=60)
 MakeConfig = Callable[..., Config]
@@ -36,14 +35,20 @@ def problem(number: int, *cells: int, question: str = "value?") -> Problem:
     return Problem(f"p{number}", question, images, "1", "number")
 
 
-MIXED = [problem(0, 5), problem(1), problem(2, 3, 9), problem(3, 1, 2, 3), problem(4, question="> 12? and more")]
+MIXED = [
+    problem(0, 5),
+    problem(1),
+    problem(2, 3, 9),
+    problem(3, 1, 2, 3),
+    problem(4, question="> 12? and more"),
+]
 
 
 def generate_with_transformers(engine: TransformersEngine, problems: list[Problem]) -> list[str]:
     """Greedy texts of `model.generate`, one problem at a time so that nothing is padded."""
     texts, tokenizer = [], engine.encoder.tokenizer
     for one in problems:
-        rows = [engine.encoder.encode_prompt(one)]
+        rows = engine.encoder.encode_prompts([one])
         batch = collate(rows, tokenizer.pad_token_id, engine.encoder.config.image_token_id, "left")
         engine.model.model.rope_deltas = None
         ids = engine.model.generate(
@@ -74,7 +79,7 @@ def test_samples_follow_the_models_probabilities(make_config: MakeConfig, tmp_pa
     engine = TransformersEngine(save_tiny_model("qwen3_vl", tmp_path / "model"), make_config())
     one, temperature, samples = problem(7, 4), 1.5, 4000
     drawn = engine.generate([one], Sampling(samples, temperature, 1.0, 1), 3)[0]
-    _, logits = engine._prefill([engine.encoder.encode_prompt(one)], 1)
+    _, logits = engine._prefill(engine.encoder.encode_prompts([one]), 1)
     logits[:, engine.banned_ids] = -torch.inf
     expected = torch.softmax(logits[0].detach() / temperature, -1)
     tokenizer = engine.encoder.tokenizer
@@ -111,7 +116,7 @@ def test_banned_tokens_never_appear(make_config: MakeConfig, tmp_path: Path) -> 
     nameless = range(len(tokenizer), len(tokenizer) + 3)
     assert {*named, *nameless} <= set(engine.banned_ids.tolist())
     assert tokenizer.eos_token_id not in engine.banned_ids
-    _, logits = engine._prefill([engine.encoder.encode_prompt(MIXED[0])], 2000)
+    _, logits = engine._prefill(engine.encoder.encode_prompts(MIXED[:1]), 2000)
     chosen = engine._choose(logits, Sampling(1, 2.0, 1.0, 1), torch.rand(2000))
     assert not torch.isin(chosen, engine.banned_ids).any()
 

@@ -18,7 +18,7 @@ from mstar.errors import UserError
 from mstar.records import Problem
 from mstar.trainers import Example, Lesson, build_trainer
 from mstar.trainers.checkpoint import load_training_state
-from mstar.trainers.single import _Policy, learning_rate_at, plan_batches, plan_micro_batches
+from mstar.trainers.single import Policy, learning_rate_at, plan_batches, plan_micro_batches
 from tests.conftest import BASE, PROBLEMS
 from tests.tiny_models import save_tiny_model
 
@@ -68,12 +68,14 @@ def test_loss_is_the_mean_over_response_tokens_however_it_is_cut(make_config: Ma
     losses, gradients = [], []
     for max_padding, tokens in ((0.9, 16_384), (0.0, 16_384), (0.9, 16)):
         section = {"batch_size": 12, "max_padding": max_padding, "tokens_per_micro_batch": tokens}
-        policy = _Policy(tiny, make_config(train={**section, "learning_rate": 1e-30, "max_grad_norm": 1e9}))
+        policy = Policy(tiny, make_config(train={**section, "learning_rate": 1e-30, "max_grad_norm": 1e9}))
         policy.optimizer.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
         rows = policy.encode(lesson(tiny).examples, lesson(tiny))
         progressed = policy.step(rows, 1, 0)
         losses.append(progressed.loss)
-        gradients.append(torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]))
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None])
+        )
     assert progressed.response_tokens == sum(row.response_tokens for row in rows)
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
     for gradient in gradients[1:]:
@@ -81,11 +83,11 @@ def test_loss_is_the_mean_over_response_tokens_however_it_is_cut(make_config: Ma
     assert losses[0] == pytest.approx(_loss_by_hand(policy, rows), rel=1e-5)
 
 
-def _loss_by_hand(policy: _Policy, rows: Sequence[Any]) -> float:
+def _loss_by_hand(policy: Policy, rows: Sequence[Any]) -> float:
     """One row at a time, with the model's own forward and nothing masked but the prompt."""
     total = 0.0
     for row in rows:
-        batch, _ = policy._collate([row])
+        batch, _ = policy.collate_rows([row])
         with torch.no_grad():
             logits = policy.model(**batch).logits[0]
         first = len(row.encoded.ids) - row.response_tokens
@@ -95,9 +97,9 @@ def _loss_by_hand(policy: _Policy, rows: Sequence[Any]) -> float:
 
 
 def test_the_response_and_its_end_are_learned_and_nothing_else(make_config: MakeConfig, tiny: Path) -> None:
-    policy = _Policy(tiny, make_config())
+    policy = Policy(tiny, make_config())
     rows = policy.encode(lesson(tiny).examples[:4], lesson(tiny))
-    batch, labels = policy._collate(rows)
+    batch, labels = policy.collate_rows(rows)
     for index, text in enumerate(TEXTS):
         learned = labels[index][labels[index] != -100].tolist()
         assert learned == policy.encoder.encode_response(text)
@@ -113,7 +115,7 @@ def test_moments_step_and_rate_go_on_where_inherited(make_config: MakeConfig, tm
     assert (before.train_step, steps[-1].train_step) == (3, 3)
     assert before.learning_rate == pytest.approx(1e-3 * 3 / 6)
 
-    inheriting = _Policy(tmp_path / "first", config)
+    inheriting = Policy(tmp_path / "first", config)
     inheriting.restore(before)
     held = inheriting.state(before.train_step, 0).moments
     assert set(held) == {name for name, _ in inheriting.model.named_parameters()}
@@ -156,9 +158,21 @@ def test_a_killed_training_ends_like_one_that_was_not(
     assert files_of(tmp_path / "resumed") == files_of(tmp_path / "whole")
 
 
+def test_a_loss_that_is_no_number_stops_the_training(
+    make_config: MakeConfig, tiny: Path, tmp_path: Path
+) -> None:
+    config = make_config(train={"learning_rate": 1.0, "batch_size": 4, "max_grad_norm": 1e30, "epochs": 30})
+    with pytest.raises(UserError, match="the loss is (nan|inf) at train step"):
+        for _ in build_trainer(config).train(lesson(tiny), save_to(tmp_path / "out")):
+            pass
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_checkpoint_without_state_cannot_be_inherited(make_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no training state"):
-        list(build_trainer(make_config()).train(lesson(BASE, inherit_optimizer=True), save_to(tmp_path / "x")))
+        list(
+            build_trainer(make_config()).train(lesson(BASE, inherit_optimizer=True), save_to(tmp_path / "x"))
+        )
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.floats(0, 0.5), st.integers(300, 2000))

@@ -1,0 +1,66 @@
+"""Answers first, then steps; and what the reward becomes of both."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mstar.config import Config
+from mstar.datasets import open_problems
+from mstar.records import Response
+from mstar.scoring import Scorer, by_problem
+from mstar.steps import aggregate_steps
+from mstar.timing import StageClock
+from tests.conftest import PROBLEMS
+
+MakeConfig = Callable[..., Config]
+
+
+def responses_to(ids: list[str], texts: list[list[str]]) -> list[Response]:
+    return [
+        Response(problem_id, sample, text, 9, text.endswith("cut"), 1.0)
+        for problem_id, own in zip(ids, texts, strict=True)
+        for sample, text in enumerate(own)
+    ]
+
+
+def judge(config: Config, everything: bool) -> list[Response]:
+    """Two problems, each with a right, a wrong and a truncated response."""
+    problems = open_problems(PROBLEMS / "train.parquet").read([0, 1])
+    texts = [[f"a;Answer:{p.answer}", "a;b;Answer:no way", f"Answer:{p.answer} cut"] for p in problems]
+    responses = responses_to([problem.id for problem in problems], texts)
+    with Scorer(config, StageClock()) as scorer:
+        return scorer.score(problems, scorer.check(problems, responses), everything)
+
+
+def test_without_a_prm_the_reward_is_the_outcome(make_config: MakeConfig) -> None:
+    judged = judge(make_config(), everything=False)
+    assert [one.correct for one in judged] == [True, False, False] * 2
+    assert [one.reward for one in judged] == [1.0, 0.0, 0.0] * 2
+    assert all(one.step_scores is None for one in judged)
+
+
+@pytest.mark.parametrize("aggregate", ["min", "mean", "product", "last"])
+def test_with_a_prm_only_correct_responses_are_scored(
+    make_config: MakeConfig,
+    prm_folder: Path,
+    aggregate: str,
+) -> None:
+    config = make_config(score={"prm": str(prm_folder), "aggregate": aggregate})
+    judged = judge(config, everything=False)
+    assert [one.step_scores is not None for one in judged] == [True, False, False] * 2
+    for one in judged:
+        assert one.reward == (
+            aggregate_steps(one.step_scores, config.score.aggregate) if one.step_scores else 0.0
+        )
+    assert len(judged[0].step_scores or ()) == 2
+
+
+def test_the_sweep_scores_everything_but_rewards_only_what_is_right(
+    make_config: MakeConfig,
+    prm_folder: Path,
+) -> None:
+    judged = judge(make_config(score={"prm": str(prm_folder)}), everything=True)
+    assert [len(one.step_scores or ()) for one in judged[:3]] == [2, 3, 1]
+    assert [(one.reward or 0) > 0 for one in judged] == [True, False, False] * 2
+    assert [len(own) for own in by_problem(judged)] == [3, 3]

@@ -1,0 +1,93 @@
+"""What one iteration's training takes over from the ones before, through the real stage."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from mstar.config import Config
+from mstar.datasets import open_problems
+from mstar.errors import UserError
+from mstar.records import Response, State, write_responses
+from mstar.rundir import RunDir
+from mstar.selection import SELECTED
+from mstar.trainers.checkpoint import load_training_state
+from mstar.training import train
+from tests.conftest import PROBLEMS
+
+MakeConfig = Callable[..., Config]
+IDS = open_problems(PROBLEMS / "train.parquet").ids[:12]
+
+
+def select_by_hand(run: RunDir, iteration: int, ids: Sequence[str]) -> None:
+    stage = run.stage("select", iteration, {})
+    with stage.write(SELECTED) as path:
+        write_responses(
+            path, [Response(i, 0, f"Answer:{iteration}", 4, False, 1.0, "1", True, None, 1.0) for i in ids]
+        )
+    stage.commit(dict)
+
+
+def train_twice(config: Config) -> tuple[Path, Path]:
+    """Checkpoints of two iterations: of 8 responses, and of 4 others."""
+    run = RunDir.create(config)
+    select_by_hand(run, 0, IDS[:8])
+    train(run, 0)
+    run.write_state(State(1, run.policy_after(0), 1.0, config.seed))
+    select_by_hand(run, 1, IDS[8:])
+    train(run, 1)
+    first, second = (run.policy_folder(run.policy_after(iteration)) for iteration in (0, 1))
+    return first, second
+
+
+@pytest.mark.parametrize(
+    "inherit, steps, moments_steps, examples",
+    [
+        ("optimizer", [2, 3], [2.0, 3.0], 4),
+        ("weights", [2, 1], [2.0, 1.0], 4),
+        ("none", [2, 3], [2.0, 3.0], 12),
+    ],
+)
+def test_what_is_inherited(
+    make_config: MakeConfig, inherit: str, steps: list[int], moments_steps: list[float], examples: int
+) -> None:
+    config = make_config(
+        train={"inherit": inherit, "learning_rate": 1e-3, "batch_size": 4, "warmup_steps": 4}
+    )
+    states = [load_training_state(folder) for folder in train_twice(config)]
+    assert [state.train_step for state in states] == steps
+    for state, expected in zip(states, moments_steps, strict=True):
+        assert {float(kinds["step"]) for kinds in state.moments.values()} == {expected}
+    assert states[1].learning_rate == pytest.approx(1e-3 * steps[1] / 4)
+    manifest = RunDir.open(config.output).manifest("train", 1)
+    assert manifest is not None
+    assert manifest.facts["examples"] == examples
+    assert manifest.facts["train_steps"] == -(-examples // 4)
+
+
+def test_only_a_restart_does_without_the_checkpoint_before(make_config: MakeConfig) -> None:
+    for inherit in ("none", "weights"):
+        output = f"{make_config().output}-{inherit}"
+        run = RunDir.create(make_config(output=output, train={"inherit": inherit, "batch_size": 4}))
+        select_by_hand(run, 0, IDS[:4])
+        train(run, 0)
+        run.write_state(State(1, run.policy_after(0), 1.0, 0))
+        select_by_hand(run, 1, IDS[4:8])
+        shutil.rmtree(run.policy_folder(run.policy_after(0)))
+        if inherit == "none":
+            train(run, 1)
+            assert (run.policy_folder(run.policy_after(1)) / "model.safetensors").is_file()
+        else:
+            with pytest.raises(UserError, match="is gone"):
+                train(run, 1)
+
+
+def test_nothing_selected_leaves_the_policy(make_config: MakeConfig) -> None:
+    config = make_config()
+    run = RunDir.create(config)
+    select_by_hand(run, 0, [])
+    train(run, 0)
+    assert run.policy_after(0) == config.model.path
+    manifest = run.manifest("train", 0)
+    assert manifest is not None and manifest.facts["train_steps"] == 0
