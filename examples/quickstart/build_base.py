@@ -1,4 +1,4 @@
-"""Trains the base policy of the quick start: `python build_base.py` (about 25 minutes on one core).
+"""Trains the base policy of the quick start: `python build_base.py` (about 40 minutes on a shared core).
 
 A base model that self-training can improve knows a good way of answering and seldom uses it. So the tiny
 model first learns to read and to add from clean solutions, then a corpus of mixed quality: mostly guesses,

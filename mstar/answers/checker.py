@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from types import TracebackType
 
 from mstar.answers.comparison import Question, compare, read_gold, settle
@@ -105,6 +106,12 @@ def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple
     if statement is None:
         read_gold(expected)
         return Judgement(None, False), None
+    return _judge_statement(expected, statement)
+
+
+@lru_cache(maxsize=16_384)
+def _judge_statement(expected: Expected, statement: str) -> tuple[Judgement, Question | None]:
+    """The samples of one problem state the same few answers again and again, hence the cache."""
     verdict = compare(expected, statement)
     extracted = tidy(statement, expected.answer_type, expected.choices)
     if isinstance(verdict, Question):
