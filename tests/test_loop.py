@@ -83,7 +83,8 @@ def test_only_distinct_correct_responses_are_learned(finished: Path) -> None:
     facts = json.loads((finished / "iterations/000/select/manifest.json").read_text())["facts"]
     selected = list(read_responses(finished / "iterations/000/select/selected.parquet"))
     assert 0 < len(selected) == facts["kept"]
-    assert all(response.correct and response.reward == 1.0 for response in selected)
+    assert all(response.correct and 0 < (response.reward or 0) <= 1 for response in selected)
+    assert all(min(response.step_scores or (0,)) == response.reward for response in selected)
     assert len({(response.problem_id, response.text) for response in selected}) == len(selected)
     trained = json.loads((finished / "iterations/000/train/manifest.json").read_text())["facts"]
     assert trained["examples"] == len(selected)

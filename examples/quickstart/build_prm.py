@@ -1,4 +1,4 @@
-"""Trains the process reward model of the quick start: `python build_prm.py` (about 14 minutes on a shared core).
+"""Trains the process reward model: `python build_prm.py` (about 14 minutes on a shared core).
 
 It starts from the base policy. A scalar head reads the hidden state at the end of every step and says how
 likely it is that this step and all before it are right. The labels are exact, because the strips are known;
