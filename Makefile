@@ -4,15 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
 
-.PHONY: help quickstart smoke test lint seeds benchmarks clean
+.PHONY: help quickstart smoke test lint kills seeds benchmarks clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-# torch comes first and pinned: the newest one brings gigabytes of CUDA packages.
+# torch comes first and pinned. Where pip's index serves the CUDA build (several GB), TORCH_INDEX may name PyTorch's
+# own index of CPU builds: make quickstart TORCH_INDEX=...
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
 	@touch $@
 
@@ -29,6 +30,9 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+kills: $(VENV)/installed  ## kill -9 at 20 random moments, and compare with a run that was not
+	MSTAR_KILLS=20 $(BIN)/python -m pytest -q tests/test_loop.py -k killed
 
 seeds: $(VENV)/installed  ## the quick start over several seeds, with the table for the README
 	$(BIN)/python benchmarks/seeds.py $(SEEDS)

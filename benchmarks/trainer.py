@@ -34,8 +34,9 @@ def main() -> None:
     trainer, policy = SingleTrainer(config), Policy(base, config)
     torch.set_num_threads(config.model.threads or torch.get_num_threads())
     ready = []
+    batches = plan_batches(EXAMPLES, config.train, lesson.seed)
     padded = total = 0
-    for batch in plan_batches(EXAMPLES, config.train, lesson.seed):
+    for batch in batches:
         rows = policy.encode([lesson.examples[index] for index in batch], lesson)
         groups = plan_micro_batches([len(row.encoded.ids) for row in rows], config.train)
         micro = [policy.collate_rows([rows[index] for index in group]) for group in groups]
@@ -52,7 +53,7 @@ def main() -> None:
             policy.optimizer.zero_grad()
 
     def whole() -> None:
-        for _ in trainer.steps(lesson, policy, starting_state(lesson)):
+        for _ in trainer.steps(lesson, policy, batches, starting_state(lesson)):
             pass
 
     ratios = compare(("the trainer", "a bare loop"), (whole, bare), PAIRS)

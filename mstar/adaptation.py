@@ -31,27 +31,30 @@ def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
     if config.adapt.policy == "schedule":
         made_from["iterations"] = config.iterations.count
     stage = run.stage("adapt", iteration, made_from)
-    if stage.done:
-        return
-    with stage_clock(run, "adapt", iteration):
-        reports = [read_report(run, number) for number in range(iteration + 1)]
-        state = run.state(iteration)
-        decision = decide(config, state.temperature, iteration, reports)
-        with stage.write("decision.json") as path:
-            path.write_text(to_json(decision))
-        run.write_state(State(iteration + 1, run.policy_after(iteration), decision.temperature, state.seed))
-        stage.commit(dict)
-    progress.note(f"temperature {decision.temperature:g}: {decision.reason}")
+    if not stage.done:
+        with stage_clock(run, "adapt", iteration):
+            reports = [read_report(run, number) for number in range(iteration + 1)]
+            decision = decide(config, run.state(iteration).temperature, iteration, reports)
+            with stage.write("decision.json") as path:
+                path.write_text(to_json(decision), encoding="utf-8")
+            stage.commit(dict)
+        progress.note(f"temperature {decision.temperature:g}: {decision.reason}")
+    decision = read_decision(run, iteration)
+    run.write_state(
+        State(iteration + 1, run.policy_after(iteration), decision.temperature, run.state(iteration).seed)
+    )
 
 
 def read_report(run: RunDir, iteration: int | None) -> Report:
     """What `evaluate` of that iteration measured."""
-    return from_json(Report, run.stage_file("evaluate", iteration, "report.json").read_text())
+    return from_json(Report, run.stage_file("evaluate", iteration, "report.json").read_text(encoding="utf-8"))
 
 
 def read_decision(run: RunDir, iteration: int) -> Decision:
     """What `adapt` of that iteration decided."""
-    return from_json(Decision, run.stage_file("adapt", iteration, "decision.json").read_text())
+    return from_json(
+        Decision, run.stage_file("adapt", iteration, "decision.json").read_text(encoding="utf-8")
+    )
 
 
 def decide(config: Config, temperature: float, iteration: int, reports: Sequence[Report]) -> Decision:

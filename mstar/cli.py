@@ -226,6 +226,13 @@ def _guarded(command: Callable[[], None]) -> None:
         _fail(
             f"{error.filename or 'the disk'}: {error.strerror}; put it right and start the same command again"
         )
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        _fail(
+            "the device's memory is full; lower generate.rows_in_flight (in a new output), "
+            "score.tokens_per_batch or train.tokens_per_micro_batch, or take a larger device"
+        )
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "transformers", "safetensors"):
             raise

@@ -58,10 +58,17 @@ class Images(Section):
     max_pixels: int | None = Field(None, ge=1)
     """Largest image after resizing, in pixels; null keeps what the policy's image processor says."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = self.min_pixels, self.max_pixels
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_pixels is {low}, above max_pixels {high}; swap them")
+        return self
+
 
 class Prompt(Section):
     version: Literal["reasoning-1", "question-1"] = "reasoning-1"
-    """`reasoning-1` asks for numbered steps and a last line `Answer: ...`; `question-1` is the bare question.
+    """`reasoning-1` asks for short steps and a last line `Answer: ...`; `question-1` is the question.
     """
     step_separator: str = Field("\n", min_length=1)
     """What stands between two steps of a response; the process reward model reads its scores there."""
@@ -155,9 +162,8 @@ class Evaluate(Section):
     samples_per_problem: int = Field(16, ge=1, le=1024)
     """K: responses per validation problem and temperature."""
     out_of_distribution_at: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Iterations after which the other test sets are evaluated too; always before the first and after the
-    last.
-    """
+    """Iterations after which the other test sets are evaluated too. They always are before the first
+    iteration and after number `iterations.count - 1`, but not where `stop` ends the run earlier."""
 
     @model_validator(mode="after")
     def _grid_rises(self) -> Self:

@@ -135,7 +135,16 @@ def _explain_one(mistake: Any) -> str:
     rule = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] == "value_error":
         return f"{key}: {rule}" if key else rule
-    return f"{key} is {mistake['input']!r}; {rule[0].lower()}{rule[1:]}"
+    hint = "" if mistake["type"] not in ("float_type", "int_type") else _number_hint(mistake["input"])
+    return f"{key} is {mistake['input']!r}; {rule[0].lower()}{rule[1:]}{hint}"
+
+
+def _number_hint(text: object) -> str:
+    """YAML reads 1e-6 as text, because it has no point."""
+    try:
+        return f"; write {float(text)!r} without quotes, and with a point" if isinstance(text, str) else ""
+    except ValueError:
+        return ""
 
 
 def _nearest_key(location: list[str]) -> str:

@@ -25,7 +25,7 @@ from mstar.records import (
     to_json,
     write_responses,
 )
-from mstar.rundir import RunDir, part_names
+from mstar.rundir import FIRST_POLICY, RunDir, part_names
 from mstar.scoring import Scorer, by_problem, judged_with
 from mstar.seeds import derive_seed
 from mstar.stagedir import WHOLE, Shard, StageDir
@@ -62,11 +62,11 @@ class Examination:
 def evaluate(run: RunDir, iteration: int | None, shard: Shard = WHOLE, progress: Progress = QUIET) -> None:
     """Examine the policy that an iteration ended with; None examines the one that the run starts from."""
     config = run.config
-    policy = run.state(0).policy if iteration is None else run.policy_after(iteration)
+    policy = FIRST_POLICY if iteration is None else run.policy_after(iteration)
     due = examinations(config, iteration)
     made_from = {
         **sampled_with(config),
-        **judged_with(config, run),
+        **judged_with(config),
         "evaluate": config.evaluate.model_dump(mode="json"),
         "generate": config.generate.model_dump(mode="json", include=ASKED_WITH),
         "seed": config.seed,
@@ -81,7 +81,7 @@ def evaluate(run: RunDir, iteration: int | None, shard: Shard = WHOLE, progress:
         names = [name for one in due for name in one.parts(config.generate.rows_in_flight)]
         if not stage.unfinished(names):
             with stage.write(REPORT) as path:
-                path.write_text(to_json(build_report(config, iteration, due, stage)))
+                path.write_text(to_json(build_report(config, iteration, due, stage)), encoding="utf-8")
             stage.commit(dict, [*names, REPORT])
 
 
@@ -106,7 +106,9 @@ def examinations(config: Config, iteration: int | None) -> list[Examination]:
 
 def data_identities(config: Config) -> dict[str, str]:
     """Which problems a report can speak of."""
-    sets = {**config.data.tests, **({"validation": config.data.validation} if config.data.validation else {})}
+    sets = {f"tests.{name}": path for name, path in config.data.tests.items()}
+    if config.data.validation is not None:
+        sets["validation"] = config.data.validation
     return {name: open_problems(path).sha256 for name, path in sets.items()}
 
 

@@ -20,7 +20,7 @@ from mstar.config import Images, Model, Prompt
 from mstar.datasets import load_image
 from mstar.errors import UserError
 from mstar.prompts import build_messages
-from mstar.records import ImageSource, Problem
+from mstar.records import Problem
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 transformers.logging.set_verbosity_error()
@@ -65,7 +65,7 @@ class Encoder:
             for problem in problems
         ]
         ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        images = iter(self._read_images([source for problem in problems for source in problem.images]))
+        images = iter(self._read_images(problems))
         encoded = []
         for problem, own in zip(problems, ids, strict=True):
             read = [next(images) for _ in problem.images]
@@ -80,12 +80,20 @@ class Encoder:
     def decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _read_images(self, sources: Sequence[ImageSource]) -> list[tuple[Tensor, Tensor]]:
-        """Patches and grid of each image."""
-        if not sources:
+    def _read_images(self, problems: Sequence[Problem]) -> list[tuple[Tensor, Tensor]]:
+        """Patches and grid of each image of the problems, in order."""
+        images = [load_image(source) for problem in problems for source in problem.images]
+        if not images:
             return []
-        images = [load_image(source) for source in sources]
-        read = self.image_processor(images=images, return_tensors="pt", size=self._limits)
+        try:
+            read = self.image_processor(images=images, return_tensors="pt", size=self._limits)
+        except ValueError as error:
+            if len(problems) > 1:
+                return [found for problem in problems for found in self._read_images([problem])]
+            raise UserError(
+                f"problem {problems[0].id} has an image that the model's image processor refuses ({error}); "
+                "crop it or leave the problem out"
+            ) from None
         grids = read["image_grid_thw"]
         return list(zip(read["pixel_values"].split(grids.prod(-1).tolist()), grids, strict=True))
 
@@ -120,7 +128,8 @@ def set_threads(model: Model) -> int:
     """Give torch the cores that this process may use, and no more: oversubscribed cores are many times
     slower.
     """
-    threads = model.threads or len(os.sched_getaffinity(0))
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = model.threads or allowed
     torch.set_num_threads(threads)
     return threads
 

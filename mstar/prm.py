@@ -68,7 +68,10 @@ class ProcessRewardModel:
         """A response's tokens, and the index of the token in which each step ends."""
         read = self.encoder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         token_ends = [end for _, end in read["offset_mapping"]]
-        places, token = [], 0
+        places: list[int] = []
+        token = 0
+        if not token_ends:
+            return [], places
         for end in step_ends(text, self.separator):
             while token < len(token_ends) - 1 and token_ends[token] < end:
                 token += 1

@@ -75,13 +75,13 @@ class Response:
     """The process reward model's score of every step, each in [0, 1]; None where no PRM has looked."""
     reward: float | None = None
     """1[correct] times the aggregate of step_scores (1[correct] where there are none)."""
+    timed_out: bool = False
+    """True when checking the answer took longer than `score.deadline_seconds`; it then counts as wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an iteration starts from. `policy` is a checkpoint folder: in the run (relative) or given by the
-    user.
-    """
+    """What an iteration starts from. `policy` is a checkpoint folder in the run, or `first`: the user's."""
 
     iteration: int
     policy: str
@@ -156,6 +156,7 @@ RESPONSE_SCHEMA = pa.schema(
         pa.field("correct", pa.bool_()),
         pa.field("step_scores", pa.list_(pa.float64())),
         pa.field("reward", pa.float64()),
+        pa.field("timed_out", pa.bool_(), nullable=False),
     ]
 )
 

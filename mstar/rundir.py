@@ -23,7 +23,22 @@ from mstar.storage import Storage, build_storage, write_text
 
 STAGES = ("generate", "score", "select", "train", "evaluate", "adapt")
 CHECKPOINT = "checkpoint"
-MAY_CHANGE = ("iterations.count", "tracking.metrics_port", "model.threads", "output")
+FIRST_POLICY = "first"
+"""How a State names the policy that the user gave, wherever that lies."""
+MAY_CHANGE = (
+    "output",
+    "iterations.count",
+    "model.path",
+    "model.threads",
+    "data.",
+    "score.prm",
+    "score.tokens_per_batch",
+    "score.workers",
+    "train.tokens_per_micro_batch",
+    "train.checkpoint_every",
+    "tracking.",
+)
+"""What does not change results, and paths: problems and models are known by their contents."""
 
 
 class RunDir:
@@ -45,7 +60,7 @@ class RunDir:
             return run
         old, new = started.model_dump(mode="json"), config.model_dump(mode="json")
         for key, before, after in differences(old, new):
-            if key not in MAY_CHANGE:
+            if run._has_begun() and not key.startswith(MAY_CHANGE):
                 raise UserError(
                     f"{config.output} was started with {key} = {before}, now it is {after}; "
                     "put it back or choose another output"
@@ -87,12 +102,13 @@ class RunDir:
         """What an iteration starts from; iteration 0 starts from the configuration."""
         if iteration == 0:
             config = self.config
-            return State(0, config.model.path, config.generate.temperature, config.seed)
+            return State(0, FIRST_POLICY, config.generate.temperature, config.seed)
         try:
             return from_json(
-                State, self.storage.read(f"{iteration_prefix(iteration)}/state.json").read_text()
+                State,
+                self.storage.read(f"{iteration_prefix(iteration)}/state.json").read_text(encoding="utf-8"),
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             raise UserError(
                 f"iteration {iteration} needs the decision of iteration {iteration - 1}; run its adapt first"
             ) from None
@@ -103,7 +119,7 @@ class RunDir:
     def policy_folder(self, policy: str) -> Path:
         """A local folder of the checkpoint that a State names."""
         try:
-            return self.storage.read(policy) if policy.startswith("iterations/") else Path(policy)
+            return Path(self.config.model.path) if policy == FIRST_POLICY else self.storage.read(policy)
         except FileNotFoundError:
             raise UserError(
                 f"the policy {policy} is gone; delete that train folder's manifest and start the run again"
@@ -123,13 +139,10 @@ class RunDir:
         """What tells one policy from another, for a fingerprint: the training that made it, or its files and
         sizes.
         """
-        if policy.startswith("iterations/"):
-            manifest = self.storage.read(f"{policy.removesuffix(CHECKPOINT)}manifest.json")
-            return {"sha256": describe(manifest).sha256}
-        folder = Path(policy)
-        return {path.name: path.stat().st_size for path in sorted(folder.glob("*")) if path.is_file()} or {
-            "id": policy
-        }
+        if policy == FIRST_POLICY:
+            return model_identity(self.config.model.path)
+        manifest = self.storage.read(f"{policy.removesuffix(CHECKPOINT)}manifest.json")
+        return {"sha256": describe(manifest).sha256}
 
     def stage_file(self, name: str, iteration: int | None, file: str) -> Path:
         """A local path of a finished stage's file."""
@@ -156,6 +169,10 @@ class RunDir:
                 raise UserError(f"{prefix} is not finished; run mstar {name} for it first") from None
         return found
 
+    def _has_begun(self) -> bool:
+        """True once a stage has left something."""
+        return bool(self.storage.keys("start/") or self.storage.keys("iterations/"))
+
     def _write_config(self) -> None:
         write_text(self.storage, "run.yaml", dump_config(self.config))
 
@@ -166,6 +183,12 @@ def stage_prefix(name: str, iteration: int | None) -> str:
 
 def iteration_prefix(iteration: int) -> str:
     return f"iterations/{iteration:03d}"
+
+
+def model_identity(path: str) -> dict[str, Any]:
+    """A model's files and sizes, or its id on a hub."""
+    files = sorted(file for file in Path(path).glob("*") if file.is_file())
+    return {file.name: file.stat().st_size for file in files} or {"id": path}
 
 
 def part_names(count: int) -> list[str]:

@@ -21,10 +21,13 @@ from mstar.datasets import open_problems
 from mstar.generation import iteration_chunks
 from mstar.progress import QUIET, Progress
 from mstar.records import Problem, Response, read_responses, write_responses
-from mstar.rundir import RunDir, part_names
+from mstar.rundir import RunDir, model_identity, part_names
 from mstar.stagedir import WHOLE, Shard
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock, stage_clock
+
+WITHOUT_EFFECT = {"prm", "tokens_per_batch", "workers"}
+"""Settings of `score` that change no judgement; the process reward model is identified by its files."""
 
 
 class Scorer:
@@ -55,13 +58,14 @@ class Scorer:
     def check(self, problems: Sequence[Problem], responses: Iterable[Response]) -> list[Response]:
         """The responses with `extracted` and `correct`."""
         expected = {problem.id: problem.expected for problem in problems}
-        checked = []
-        for response in responses:
-            judgement = self.checker.check(expected[response.problem_id], response.text, response.truncated)
-            checked.append(
-                dataclasses.replace(response, extracted=judgement.extracted, correct=judgement.correct)
+        unjudged = list(responses)
+        pairs = [(expected[one.problem_id], "" if one.truncated else one.text) for one in unjudged]
+        return [
+            dataclasses.replace(
+                one, extracted=found.extracted, correct=found.correct, timed_out=found.timed_out
             )
-        return checked
+            for one, found in zip(unjudged, self.checker.check_many(pairs), strict=True)
+        ]
 
     def score(
         self, problems: Sequence[Problem], responses: Sequence[Response], everything: bool
@@ -94,7 +98,7 @@ class Scorer:
 def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> None:
     """Judge an iteration's responses, part by part."""
     config = run.config
-    made_from = {**judged_with(config, run), "inputs": run.inputs(iteration, "generate")}
+    made_from = {**judged_with(config), "inputs": run.inputs(iteration, "generate")}
     stage = run.stage("score", iteration, made_from, shard)
     if stage.done:
         return
@@ -114,18 +118,17 @@ def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress 
             with stage.write_part(name) as path:
                 write_responses(path, judged)
             advance(1)
-        timed_out = scorer.checker.timed_out
-        stage.commit(lambda: {**_facts(run, iteration, names), "timed_out": timed_out}, names)
-    if timed_out:
-        progress.note(f"{timed_out} answer checks were killed at score.deadline_seconds and count as wrong")
+        stage.commit(lambda: _facts(run, iteration, names), names)
+        if scorer.checker.timed_out:
+            progress.note(f"{scorer.checker.timed_out} answer checks passed score.deadline_seconds: wrong")
 
 
-def judged_with(config: Config, run: RunDir) -> dict[str, Any]:
+def judged_with(config: Config) -> dict[str, Any]:
     """The settings that change a judgement."""
     return {
-        "score": config.score.model_dump(mode="json"),
+        "score": config.score.model_dump(mode="json", exclude=WITHOUT_EFFECT),
         "prompt": config.prompt.model_dump(mode="json"),
-        "prm": run.policy_identity(config.score.prm) if config.score.prm else None,
+        "prm": model_identity(config.score.prm) if config.score.prm else None,
     }
 
 
@@ -135,10 +138,13 @@ def by_problem(responses: Iterable[Response]) -> list[list[Response]]:
 
 
 def _facts(run: RunDir, iteration: int, names: Sequence[str]) -> dict[str, float]:
-    responses, correct, rewards = 0, 0, 0.0
+    counts = {"responses": 0, "correct": 0, "timed_out": 0}
+    rewards = 0.0
     for name in names:
-        table = pq.read_table(run.stage_file("score", iteration, name), columns=["correct", "reward"])
-        responses += table.num_rows
-        correct += pc.sum(table["correct"]).as_py()
+        path = run.stage_file("score", iteration, name)
+        table = pq.read_table(path, columns=["correct", "reward", "timed_out"])
+        counts["responses"] += table.num_rows
+        counts["correct"] += pc.sum(table["correct"]).as_py()
+        counts["timed_out"] += pc.sum(table["timed_out"]).as_py()
         rewards += pc.sum(table["reward"]).as_py()
-    return {"responses": responses, "correct": correct, "mean_reward": rewards / max(1, correct)}
+    return {**counts, "mean_reward": rewards / max(1, counts["correct"])}

@@ -105,7 +105,9 @@ class StageDir:
         """A path for one file or folder of the stage; recorded as part of it when the block ends well."""
         with self.storage.write(f"{self.prefix}/{name}") as path:
             yield path
-        self._record(name)
+            entries = _describe_all(path, name)
+        self._recorded.update(entries)
+        self._intact.update(entries)
 
     @contextmanager
     def write_part(self, name: str) -> Iterator[Path]:
@@ -135,17 +137,11 @@ class StageDir:
         """A local path of one of the stage's files."""
         return self.storage.read(f"{self.prefix}/{name}")
 
-    def _record(self, name: str) -> None:
-        root = self.storage.read(f"{self.prefix}/{name}")
-        paths = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
-        for path in paths:
-            key = name if path == root else f"{name}/{path.relative_to(root).as_posix()}"
-            self._recorded[key] = describe(path)
-            self._intact.add(key)
-
     def _read_progress(self) -> None:
         for key in self.storage.keys(f"{self.prefix}/progress-"):
-            self._take_over(from_json(Manifest, self.storage.read(key).read_text()))
+            progress = _read(self.storage, key)
+            if progress:
+                self._take_over(progress)
 
     def _take_over(self, manifest: Manifest) -> None:
         """Count the files that another start or another shard has made, as far as they are whole."""
@@ -180,14 +176,26 @@ class StageDir:
 
 
 def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
+    """What a finished stage left, or None."""
+    return _read(storage, f"{prefix}/manifest.json")
+
+
+def _read(storage: Storage, key: str) -> Manifest | None:
     try:
-        text = storage.read(f"{prefix}/manifest.json").read_text(encoding="utf-8")
-        return from_json(Manifest, text)
+        return from_json(Manifest, storage.read(key).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
-        log.warning("%s/manifest.json is damaged; the stage will be checked and finished again", prefix)
+        log.warning("%s is damaged; what it lists will be checked and made again", key)
         return None
+
+
+def _describe_all(path: Path, name: str) -> dict[str, FileEntry]:
+    """A file's entry, or one for every file in a folder."""
+    if not path.is_dir():
+        return {name: describe(path)}
+    inner = sorted(file for file in path.rglob("*") if file.is_file())
+    return {f"{name}/{file.relative_to(path).as_posix()}": describe(file) for file in inner}
 
 
 def describe(path: Path) -> FileEntry:

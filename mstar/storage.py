@@ -75,6 +75,7 @@ class FolderStorage:
         scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
+            _discard_leftovers(target, scratch)
             yield scratch
             _flush(scratch)
             if target.is_dir():
@@ -110,6 +111,14 @@ def _flush_entry(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _discard_leftovers(target: Path, scratch: Path) -> None:
+    """What killed writes have left: this process number's, and folders (checkpoints), which are large."""
+    _discard(scratch)
+    for leftover in target.parent.glob(f".{target.name}.*.part"):
+        if leftover.is_dir():
+            _discard(leftover)
 
 
 def _discard(scratch: Path) -> None:

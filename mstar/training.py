@@ -5,9 +5,9 @@ everything, only the weights, or nothing, where nothing means the first policy a
 selected so far.
 """
 
-import dataclasses
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -15,7 +15,7 @@ from mstar.config import Train
 from mstar.datasets import ProblemFile, open_problems
 from mstar.generation import sampled_with
 from mstar.progress import QUIET, Progress
-from mstar.rundir import CHECKPOINT, RunDir
+from mstar.rundir import CHECKPOINT, FIRST_POLICY, RunDir
 from mstar.seeds import derive_seed
 from mstar.selection import SELECTED
 from mstar.stagedir import StageDir
@@ -23,36 +23,15 @@ from mstar.timing import StageClock, stage_clock
 from mstar.trainers import Example, Lesson, Progressed, build_trainer
 
 
-@dataclasses.dataclass(slots=True)
-class TrainingFacts:
-    """What the training of one iteration amounted to."""
-
-    examples: int
-    train_steps: int = 0
-    train_step: int = 0
-    response_tokens: int = 0
-    padding_ratio: float = 0.0
-    first_loss: float | None = None
-    loss: float | None = None
-
-    def add(self, progressed: Progressed, padded: int, total: int) -> None:
-        self.train_steps += 1
-        self.train_step = progressed.train_step
-        self.response_tokens += progressed.response_tokens
-        self.padding_ratio = padded / total
-        self.first_loss = progressed.loss if self.first_loss is None else self.first_loss
-        self.loss = progressed.loss
-
-
 def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
     """Train on what the iteration selected, and leave a checkpoint; with nothing selected, leave none."""
     config, state = run.config, run.state(iteration)
     inherit = config.train.inherit
-    origin = run.state(0).policy if inherit == "none" else state.policy
+    origin = FIRST_POLICY if inherit == "none" else state.policy
     iterations = range(iteration + 1) if inherit == "none" else range(iteration, iteration + 1)
     made_from = {
         **sampled_with(config),
-        "train": config.train.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json", exclude={"tokens_per_micro_batch", "checkpoint_every"}),
         "seed": state.seed,
         "policy": run.policy_identity(origin),
         "inputs": {str(number): run.inputs(number, "select")["select"] for number in iterations},
@@ -63,38 +42,48 @@ def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
     problems = open_problems(config.data.train)
     lesson = Lesson(
         policy=run.policy_folder(origin),
-        inherit_optimizer=inherit == "optimizer" and origin != run.state(0).policy,
+        inherit_optimizer=inherit == "optimizer" and origin != FIRST_POLICY,
         interrupted=stage.path(CHECKPOINT) if stage.has(CHECKPOINT) else None,
         examples=read_examples(run, iterations, problems),
         read_problems=problems.read,
         seed=derive_seed(state.seed, iteration, "train"),
     )
     with stage_clock(run, "train", iteration) as clock:
-        facts = _train(run, iteration, stage, lesson, (clock, progress))
-        stage.commit(lambda: dataclasses.asdict(facts))
+        progressed = _train(run, iteration, stage, lesson, (clock, progress))
+        stage.commit(lambda: facts_of(lesson, progressed))
 
 
 def _train(
     run: RunDir, iteration: int, stage: StageDir, lesson: Lesson, watch: tuple[StageClock, Progress]
-) -> TrainingFacts:
+) -> Progressed:
     clock, progress = watch
-    facts = TrainingFacts(len(lesson.examples))
+    progressed = Progressed(0)
     if not lesson.examples:
         progress.note(f"iteration {iteration} selected no response: the policy stays as it is")
-        return facts
-    padded = total = 0
+        return progressed
 
     def save_to() -> AbstractContextManager[Path]:
         return stage.write_part(CHECKPOINT)
 
-    with clock.inside():
-        steps = build_trainer(run.config).train(lesson, save_to)
-        with progress.stage("train", iteration, planned_steps(run.config.train, lesson), "steps") as advance:
-            for progressed in steps:
-                padded, total = padded + progressed.padded_tokens, total + progressed.total_tokens
-                facts.add(progressed, padded, total)
-                advance(1)
-    return facts
+    total = planned_steps(run.config.train, lesson)
+    with clock.inside(), progress.stage("train", iteration, total, "steps") as advance:
+        for now in build_trainer(run.config).train(lesson, save_to):
+            advance(now.steps_done - progressed.steps_done)
+            progressed = now
+    return progressed
+
+
+def facts_of(lesson: Lesson, progressed: Progressed) -> dict[str, Any]:
+    """What the training of one iteration amounted to; the same whether it was killed on the way or not."""
+    return {
+        "examples": len(lesson.examples),
+        "train_steps": progressed.steps_done,
+        "train_step": progressed.train_step,
+        "response_tokens": progressed.response_tokens,
+        "padding_ratio": progressed.padded_tokens / max(1, progressed.total_tokens),
+        "first_loss": progressed.first_loss,
+        "loss": progressed.loss,
+    }
 
 
 def planned_steps(config: Train, lesson: Lesson) -> int:

@@ -53,6 +53,11 @@ def test_what_is_dumped_is_read_back_the_same(good: Path, tmp_path: Path) -> Non
     [
         ("generate.temperature=-1", "generate.temperature is -1; input should be greater than 0"),
         ("generate.temperature=hot", "generate.temperature is 'hot'; input should be a valid number"),
+        (
+            "train.learning_rate=1e-6",
+            "train.learning_rate is '1e-6'; input should be a valid number; write 1e-06",
+        ),
+        ("images={min_pixels: 9, max_pixels: 4}", "images: min_pixels is 9, above max_pixels 4; swap them"),
         ("generate.temperature=.nan", "generate.temperature: nan is not a finite number"),
         ("generate.temperature=.inf", "generate.temperature: inf is not a finite number"),
         ("generate.temperture=1", "generate.temperture is not a setting; did you mean generate.temperature?"),

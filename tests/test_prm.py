@@ -14,14 +14,14 @@ from mstar.prm import ProcessRewardModel
 from tests.conftest import PROBLEMS
 
 MakeConfig = Callable[..., Config]
-TEXTS = ["Read:8+6;8+6=14;Answer:14", "Answer:3", "a;b;c;d;"]
+TEXTS = ["Read:8+6;8+6=14;Answer:14", "Answer:3", "a;b;c;d;", ""]
 
 
 def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_folder: Path) -> None:
     prm = ProcessRewardModel(prm_folder, make_config())
     problem = open_problems(PROBLEMS / "heldout.parquet").read([0])[0]
     scores = prm.score([problem], [TEXTS])[0]
-    assert [len(own) for own in scores] == [3, 1, 4]
+    assert [len(own) for own in scores] == [3, 1, 4, 0]
     prompt = prm.encoder.encode_prompts([problem])[0]
     for text, found in zip(TEXTS, scores, strict=True):
         ids = prm.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -31,7 +31,7 @@ def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_fold
             hidden = prm.model.model(**batch).last_hidden_state[0]
         separator = prm.encoder.tokenizer(";", add_special_tokens=False)["input_ids"][0]
         places = [place for place, token in enumerate(ids) if token == separator]
-        places += [] if text.endswith(";") else [len(ids) - 1]
+        places += [] if text.endswith(";") or not text else [len(ids) - 1]
         expected = torch.sigmoid(
             hidden[[len(prompt.ids) + place for place in places]] @ prm.weight[0] + prm.bias
         )
@@ -45,7 +45,7 @@ def test_batches_do_not_change_the_scores(make_config: MakeConfig, prm_folder: P
     small = ProcessRewardModel(
         prm_folder, make_config(score={"tokens_per_batch": 16})
     ).score(problems, texts)  # fmt: skip
-    assert [len(own) for own in large] == [3, 0, 1, 2]
+    assert [len(own) for own in large] == [4, 0, 1, 3]
     for one, other in zip(sum(large, []), sum(small, []), strict=True):
         assert one == pytest.approx(other, abs=1e-5)
     assert all(0 < score < 1 for own in large for scores in own for score in scores)

@@ -1,6 +1,9 @@
 """What one iteration's training takes over from the ones before, through the real stage."""
 
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from mstar.rundir import RunDir
 from mstar.selection import SELECTED
 from mstar.trainers.checkpoint import load_training_state
 from mstar.training import train
-from tests.conftest import PROBLEMS
+from tests.conftest import BASE, PROBLEMS
 
 MakeConfig = Callable[..., Config]
 IDS = open_problems(PROBLEMS / "train.parquet").ids[:12]
@@ -56,7 +59,7 @@ def test_what_is_inherited(
         train={"inherit": inherit, "learning_rate": 1e-3, "batch_size": 4, "warmup_steps": 4}
     )
     states = [load_training_state(folder) for folder in train_twice(config)]
-    assert [state.train_step for state in states] == steps
+    assert [state.progressed.train_step for state in states] == steps
     for state, expected in zip(states, moments_steps, strict=True):
         assert {float(kinds["step"]) for kinds in state.moments.values()} == {expected}
     assert states[1].learning_rate == pytest.approx(1e-3 * steps[1] / 4)
@@ -88,6 +91,33 @@ def test_nothing_selected_leaves_the_policy(make_config: MakeConfig) -> None:
     run = RunDir.create(config)
     select_by_hand(run, 0, [])
     train(run, 0)
-    assert run.policy_after(0) == config.model.path
+    assert run.policy_folder(run.policy_after(0)) == BASE
     manifest = run.manifest("train", 0)
     assert manifest is not None and manifest.facts["train_steps"] == 0
+
+
+def test_a_killed_training_leaves_the_same_manifest(make_config: MakeConfig) -> None:
+    manifests = []
+    for name in ("whole", "killed"):
+        section = {"batch_size": 2, "checkpoint_every": 1, "learning_rate": 1e-4}
+        config = make_config(output=f"{make_config().output}-{name}", train=section)
+        run = RunDir.create(config)
+        select_by_hand(run, 0, IDS)
+        if name == "killed":
+            kill_after_first_checkpoint(config.output)
+            assert run.manifest("train", 0) is None
+        train(run, 0)
+        manifests.append(run.manifest("train", 0))
+    whole, killed = manifests
+    assert whole == killed
+    assert whole is not None and whole.facts["train_steps"] == 6
+
+
+def kill_after_first_checkpoint(output: str) -> None:
+    command = [sys.executable, "-m", "mstar", "train", "--run", output, "--iteration", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not list(Path(output).rglob("progress-*.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()

@@ -43,9 +43,9 @@ class TransformersEngine:
         by_length = sorted(range(len(problems)), key=lambda index: len(encoded[index].ids))
         at_once = max(1, self.rows_in_flight // sampling.samples_per_problem)
         results: list[list[Generated]] = [[] for _ in problems]
-        random = torch.Generator().manual_seed(seed)
         for start in range(0, len(problems), at_once):
             indices = by_length[start : start + at_once]
+            random = torch.Generator().manual_seed(seed + start)
             texts = self._sample([encoded[index] for index in indices], sampling, random)
             for place, index in enumerate(indices):
                 own = texts[place * sampling.samples_per_problem : (place + 1) * sampling.samples_per_problem]

@@ -39,25 +39,27 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """What one optimizer step did."""
+    """How far a lesson has come; kept in its checkpoints, so that it counts across kills."""
 
     train_step: int
     """Optimizer steps so far, over all iterations whose optimizer was inherited."""
-    steps_left: int
-    loss: float
-    """Mean negative log-likelihood per response token of this batch, before the step."""
-    response_tokens: int
-    padded_tokens: int
-    """Padding in this batch's micro-batches."""
-    total_tokens: int
-    """All tokens of the micro-batches, padding included."""
+    steps_done: int = 0
+    """Optimizer steps of this lesson."""
+    loss: float | None = None
+    """Mean negative log-likelihood per response token of the last batch, before its step."""
+    first_loss: float | None = None
+    response_tokens: int = 0
+    padded_tokens: int = 0
+    """Padding in the micro-batches of this lesson."""
+    total_tokens: int = 0
+    """All tokens of those micro-batches, padding included."""
 
 
 class Trainer(Protocol):
     def train(self, lesson: Lesson, save_to: SaveTo) -> Iterator[Progressed]:
-        """Train on every example `train.epochs` times, a step at a time; saves checkpoints, the last one at
-        the end.
+        """Train on every example `train.epochs` times; saves checkpoints, the last one at the end.
 
+        Yields how far the lesson has come: at the beginning, and after every optimizer step.
         A checkpoint is a folder that `from_pretrained` loads, with the optimizer's state beside the weights.
         """
 

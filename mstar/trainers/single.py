@@ -8,7 +8,7 @@ favour short responses.) Weights are kept in float32: at learning rates of 1e-6 
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,25 +34,26 @@ class SingleTrainer:
     def train(self, lesson: Lesson, save_to: SaveTo) -> Iterator[Progressed]:
         set_threads(self.config.model)
         policy = Policy(lesson.interrupted or lesson.policy, self.config)
+        batches = plan_batches(len(lesson.examples), self.config.train, lesson.seed)
         start = state = starting_state(lesson)
-        for state, progressed in self.steps(lesson, policy, start):
-            if state.batches_done % self.config.train.checkpoint_every == 0 and progressed.steps_left:
+        yield start.progressed
+        for state in self.steps(lesson, policy, batches, start):
+            done = state.progressed.steps_done
+            if done % self.config.train.checkpoint_every == 0 and done < len(batches):
                 policy.save(state, save_to)
-            yield progressed
+            yield state.progressed
         policy.save(state, save_to)
 
     def steps(
-        self, lesson: Lesson, policy: "Policy", start: TrainingState
-    ) -> Iterator[tuple[TrainingState, Progressed]]:
-        """The optimizer steps that are left from `start`, each with where training stands after it."""
+        self, lesson: Lesson, policy: "Policy", batches: Sequence[Sequence[int]], start: TrainingState
+    ) -> Iterator[TrainingState]:
+        """Take the optimizer steps that are left from `start`; yields where training stands after each."""
         policy.restore(start)
-        train_step = start.train_step
-        batches = plan_batches(len(lesson.examples), self.config.train, lesson.seed)
-        for number in range(start.batches_done, len(batches)):
-            rows = policy.encode([lesson.examples[index] for index in batches[number]], lesson)
-            train_step += 1
-            progressed = policy.step(rows, train_step, len(batches) - number - 1)
-            yield policy.state(train_step, number + 1), progressed
+        progressed = start.progressed
+        for batch in batches[progressed.steps_done :]:
+            rows = policy.encode([lesson.examples[index] for index in batch], lesson)
+            progressed = policy.step(rows, progressed)
+            yield policy.state(progressed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +89,13 @@ class Policy:
         if moments:
             groups = self.optimizer.state_dict()["param_groups"]
             self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        if state.random_state is not None:
-            torch.set_rng_state(state.random_state)
+        torch.set_rng_state(state.random_state)
 
-    def state(self, train_step: int, batches_done: int) -> TrainingState:
+    def state(self, progressed: Progressed) -> TrainingState:
         held = self.optimizer.state_dict()["state"]
         moments = {name: held[index] for index, name in enumerate(self._names()) if index in held}
-        rate = learning_rate_at(train_step, self.config)
-        return TrainingState(train_step, batches_done, rate, moments, torch.get_rng_state())
+        rate = learning_rate_at(progressed.train_step, self.config)
+        return TrainingState(progressed, rate, moments, torch.get_rng_state())
 
     def save(self, state: TrainingState, save_to: SaveTo) -> None:
         with save_to() as folder:
@@ -112,8 +112,9 @@ class Policy:
             rows.append(Row(Encoded(prompt.ids + response, prompt.pixels, prompt.grids), len(response)))
         return rows
 
-    def step(self, rows: Sequence[Row], train_step: int, steps_left: int) -> Progressed:
+    def step(self, rows: Sequence[Row], before: Progressed) -> Progressed:
         """One optimizer step on the mean loss over all response tokens of the batch."""
+        train_step = before.train_step + 1
         response_tokens = sum(row.response_tokens for row in rows)
         loss, padded, total = 0.0, 0, 0
         for indices in plan_micro_batches([len(row.encoded.ids) for row in rows], self.config):
@@ -123,17 +124,29 @@ class Policy:
             loss += share.item()
             padded += int((batch["attention_mask"] == 0).sum())
             total += batch["attention_mask"].numel()
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at train step {train_step}; the checkpoint before it is kept; "
-                f"lower train.learning_rate (it is {self.config.learning_rate:g}) or train.max_grad_norm"
-            )
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self._refuse_nonfinite(train_step, loss, float(norm))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(train_step, self.config)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return Progressed(train_step, steps_left, loss, response_tokens, padded, total)
+        return Progressed(
+            train_step=train_step,
+            steps_done=before.steps_done + 1,
+            loss=loss,
+            first_loss=loss if before.first_loss is None else before.first_loss,
+            response_tokens=before.response_tokens + response_tokens,
+            padded_tokens=before.padded_tokens + padded,
+            total_tokens=before.total_tokens + total,
+        )
+
+    def _refuse_nonfinite(self, train_step: int, loss: float, norm: float) -> None:
+        """A step on such a gradient would make every weight NaN."""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise UserError(
+                f"the loss is {loss} and its gradient's norm {norm} at train step {train_step}; both must be "
+                f"finite; train.learning_rate is {self.config.learning_rate:g}: start a run with a lower one"
+            )
 
     def collate_rows(self, rows: Sequence[Row]) -> tuple[dict[str, Tensor], Tensor]:
         """The padded batch and the label of each position: the next token where that is one of the
@@ -203,10 +216,7 @@ def starting_state(lesson: Lesson) -> TrainingState:
     """Where a lesson begins: where it was interrupted, where the policy's own training ended, or afresh."""
     if lesson.interrupted:
         return load_training_state(lesson.interrupted)
-    random_state = torch.Generator().manual_seed(lesson.seed).get_state()
-    if not lesson.inherit_optimizer:
-        return TrainingState(0, 0, 0.0, {}, random_state)
-    inherited = load_training_state(lesson.policy)
-    return TrainingState(
-        inherited.train_step, 0, inherited.learning_rate, inherited.moments, inherited.random_state
-    )
+    if lesson.inherit_optimizer:
+        inherited = load_training_state(lesson.policy)
+        return replace(inherited, progressed=Progressed(inherited.progressed.train_step))
+    return TrainingState(Progressed(0), 0.0, {}, torch.Generator().manual_seed(lesson.seed).get_state())
