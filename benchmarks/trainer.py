@@ -1,5 +1,6 @@
 """The `single` trainer against a bare loop of forward, backward and step over the very same micro-batches.
 
+Two responses to each of 96 problems spread over the file, as an iteration of the quick start selects them.
 The bare loop gets its micro-batches ready-made: it neither reads problems nor decodes images nor plans
 batches.
 """
@@ -15,7 +16,14 @@ from mstar.config_file import load_config
 from mstar.datasets import open_problems
 from mstar.records import Problem
 from mstar.trainers import Example, Lesson
-from mstar.trainers.single import Policy, SingleTrainer, plan_batches, plan_micro_batches, starting_state
+from mstar.trainers.single import (
+    LessonRows,
+    Policy,
+    SingleTrainer,
+    plan_batches,
+    plan_micro_batches,
+    starting_state,
+)
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 EXAMPLES, PAIRS = 192, 5
@@ -30,14 +38,17 @@ def main() -> None:
         return train_problems.read(rows)
 
     base = Path(config.model.path)
-    lesson = Lesson(base, False, None, [Example(row, TEXTS[row % 3]) for row in range(EXAMPLES)], read, 0)
+    lesson = Lesson(
+        base, False, None, [Example(one // 2 * 8, TEXTS[one % 3]) for one in range(EXAMPLES)], read, 0
+    )
     trainer, policy = SingleTrainer(config), Policy(base, config)
     torch.set_num_threads(config.model.threads or torch.get_num_threads())
     ready = []
     batches = plan_batches(EXAMPLES, config.train, lesson.seed)
     padded = total = 0
+    lesson_rows = LessonRows(lesson, policy.encoder)
     for batch in batches:
-        rows = policy.encode([lesson.examples[index] for index in batch], lesson)
+        rows = lesson_rows.read(batch)
         groups = plan_micro_batches([len(row.encoded.ids) for row in rows], config.train)
         micro = [policy.collate_rows([rows[index] for index in group]) for group in groups]
         ready.append((sum(row.response_tokens for row in rows), micro))

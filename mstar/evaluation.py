@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mstar import estimates
 from mstar.config import Config
-from mstar.datasets import ProblemFile, open_problems
+from mstar.datasets import ProblemFile
 from mstar.engines import Sampling, build_engine
 from mstar.generation import sample, sampled_with
 from mstar.progress import QUIET, Progress
@@ -63,7 +63,7 @@ def evaluate(run: RunDir, iteration: int | None, shard: Shard = WHOLE, progress:
     """Examine the policy that an iteration ended with; None examines the one that the run starts from."""
     config = run.config
     policy = FIRST_POLICY if iteration is None else run.policy_after(iteration)
-    due = examinations(config, iteration)
+    due = examinations(run, iteration)
     made_from = {
         **sampled_with(config),
         **judged_with(config),
@@ -71,7 +71,7 @@ def evaluate(run: RunDir, iteration: int | None, shard: Shard = WHOLE, progress:
         "generate": config.generate.model_dump(mode="json", include=ASKED_WITH),
         "seed": config.seed,
         "policy": run.policy_identity(policy),
-        "data": data_identities(config),
+        "data": data_identities(run),
     }
     stage = run.stage("evaluate", iteration, made_from, shard)
     if stage.done:
@@ -85,16 +85,17 @@ def evaluate(run: RunDir, iteration: int | None, shard: Shard = WHOLE, progress:
             stage.commit(dict, [*names, REPORT])
 
 
-def examinations(config: Config, iteration: int | None) -> list[Examination]:
+def examinations(run: RunDir, iteration: int | None) -> list[Examination]:
     """What is due after an iteration."""
+    config = run.config
     greedy = Sampling(1, 0.0, 1.0, config.generate.max_tokens)
     names = list(config.data.tests)
     is_last = iteration == config.iterations.count - 1
     if not (iteration is None or is_last or iteration in config.evaluate.out_of_distribution_at):
         names = names[:1]
-    due = [Examination(f"test-{name}", open_problems(config.data.tests[name]), greedy) for name in names]
+    due = [Examination(f"test-{name}", run.problems(config.data.tests[name]), greedy) for name in names]
     if config.data.validation is not None and sweep_is_due(config, iteration):
-        validation = open_problems(config.data.validation)
+        validation = run.problems(config.data.validation)
         for temperature in config.evaluate.temperatures:
             section = config.generate
             sampling = Sampling(
@@ -104,12 +105,13 @@ def examinations(config: Config, iteration: int | None) -> list[Examination]:
     return due
 
 
-def data_identities(config: Config) -> dict[str, str]:
+def data_identities(run: RunDir) -> dict[str, str]:
     """Which problems a report can speak of."""
-    sets = {f"tests.{name}": path for name, path in config.data.tests.items()}
-    if config.data.validation is not None:
-        sets["validation"] = config.data.validation
-    return {name: open_problems(path).sha256 for name, path in sets.items()}
+    data = run.config.data
+    sets = {f"tests.{name}": path for name, path in data.tests.items()}
+    if data.validation is not None:
+        sets["validation"] = data.validation
+    return {name: run.problems(path).sha256 for name, path in sets.items()}
 
 
 def sweep_is_due(config: Config, iteration: int | None) -> bool:

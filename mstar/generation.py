@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mstar.config import Config
-from mstar.datasets import open_problems
 from mstar.engines import Engine, Generated, Sampling, build_engine
 from mstar.progress import QUIET, Progress
 from mstar.records import Problem, Response, write_responses
@@ -27,7 +26,7 @@ def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progre
     temperature.
     """
     config, state = run.config, run.state(iteration)
-    problems = open_problems(config.data.train)
+    problems = run.problems(config.data.train)
     made_from = {
         **sampled_with(config),
         "generate": config.generate.model_dump(mode="json"),

@@ -16,6 +16,7 @@ import yaml
 
 from mstar.config import Config
 from mstar.config_file import dump_config, parse_config
+from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import UserError
 from mstar.records import State, from_json, to_json
 from mstar.stagedir import WHOLE, Manifest, Shard, StageDir, describe, differences, read_manifest
@@ -47,6 +48,7 @@ class RunDir:
     def __init__(self, storage: Storage, config: Config) -> None:
         self.storage = storage
         self.config = config
+        self._problems: dict[str, ProblemFile] = {}
 
     @classmethod
     def create(cls, config: Config) -> "RunDir":
@@ -93,6 +95,12 @@ class RunDir:
             return dict(json.loads(text))
         except (FileNotFoundError, ValueError):
             return {}
+
+    def problems(self, path: str) -> ProblemFile:
+        """A problem file, opened once: its ids and its hash are the same for every stage."""
+        if path not in self._problems:
+            self._problems[path] = open_problems(path)
+        return self._problems[path]
 
     def manifest(self, name: str, iteration: int | None) -> Manifest | None:
         """What a finished stage left, or None."""

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from mstar.answers import AnswerChecker
 from mstar.config import Config
-from mstar.datasets import open_problems
 from mstar.generation import iteration_chunks
 from mstar.progress import QUIET, Progress
 from mstar.records import Problem, Response, read_responses, write_responses
@@ -102,7 +101,7 @@ def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress 
     stage = run.stage("score", iteration, made_from, shard)
     if stage.done:
         return
-    problems = open_problems(config.data.train)
+    problems = run.problems(config.data.train)
     chunks = iteration_chunks(config, len(problems), iteration)
     names = part_names(len(chunks))
     missing = stage.missing(names)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from mstar.config import Train
-from mstar.datasets import ProblemFile, open_problems
+from mstar.datasets import ProblemFile
 from mstar.generation import sampled_with
 from mstar.progress import QUIET, Progress
 from mstar.rundir import CHECKPOINT, FIRST_POLICY, RunDir
@@ -39,7 +39,7 @@ def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
     stage = run.stage("train", iteration, made_from)
     if stage.done:
         return
-    problems = open_problems(config.data.train)
+    problems = run.problems(config.data.train)
     lesson = Lesson(
         policy=run.policy_folder(origin),
         inherit_optimizer=inherit == "optimizer" and origin != FIRST_POLICY,

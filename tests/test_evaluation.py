@@ -8,6 +8,7 @@ from mstar.config import Config
 from mstar.engines import Sampling
 from mstar.evaluation import examinations, measure_temperature, measure_test, sweep_is_due
 from mstar.records import Response
+from mstar.rundir import RunDir
 from tests.conftest import PROBLEMS
 
 MakeConfig = Callable[..., Config]
@@ -54,7 +55,8 @@ def test_what_is_due_when(make_config: MakeConfig) -> None:
         data={"train": files["heldout"], "validation": files["heldout"], "tests": files},
         evaluate={"every": 2, "temperatures": [0.5, 1.0], "out_of_distribution_at": [2]},
     )
-    due = {i: [one.folder for one in examinations(config, i)] for i in (None, 0, 1, 2, 5)}
+    run = RunDir.create(config)
+    due = {i: [one.folder for one in examinations(run, i)] for i in (None, 0, 1, 2, 5)}
     sweep, both = ["sweep-0.5", "sweep-1"], ["test-heldout", "test-six_terms"]
     assert due == {None: both + sweep, 0: both[:1], 1: both[:1] + sweep, 2: both, 5: both + sweep}
     assert [sweep_is_due(config, i) for i in (None, 0, 1, 2, 3)] == [True, False, True, False, True]
@@ -62,7 +64,7 @@ def test_what_is_due_when(make_config: MakeConfig) -> None:
 
 def test_parts_hold_what_the_engine_answers_at_once(make_config: MakeConfig) -> None:
     config = make_config(generate={"rows_in_flight": 100})
-    greedy = examinations(config, 0)[0].parts(100)
+    greedy = examinations(RunDir.create(config), 0)[0].parts(100)
     assert list(greedy)[:2] == ["test-heldout/part-00000.parquet", "test-heldout/part-00001.parquet"]
     assert [len(rows) for rows in greedy.values()] == [100] * 4
     assert [row for rows in greedy.values() for row in rows] == list(range(400))

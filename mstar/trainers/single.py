@@ -23,6 +23,10 @@ from mstar.trainers.checkpoint import TrainingState, load_training_state, save_c
 
 IGNORED = -100
 """Label of the tokens that are not learned, as in torch's cross_entropy."""
+HELD_BYTES = 1 << 30
+"""Image patches that are kept in memory during a lesson."""
+AT_ONCE = 64
+"""Prompts that are encoded together."""
 
 
 class SingleTrainer:
@@ -50,9 +54,9 @@ class SingleTrainer:
         """Take the optimizer steps that are left from `start`; yields where training stands after each."""
         policy.restore(start)
         progressed = start.progressed
+        rows = LessonRows(lesson, policy.encoder)
         for batch in batches[progressed.steps_done :]:
-            rows = policy.encode([lesson.examples[index] for index in batch], lesson)
-            progressed = policy.step(rows, progressed)
+            progressed = policy.step(rows.read(batch), progressed)
             yield policy.state(progressed)
 
 
@@ -64,8 +68,43 @@ class Row:
     response_tokens: int
 
 
+class LessonRows:
+    """The examples of a lesson as rows.
+
+    Prompts are encoded once, in the order in which they are read fastest, as far as their patches fit into
+    `HELD_BYTES`; the others when they are needed.
+    """
+
+    def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
+        self.lesson = lesson
+        self.encoder = encoder
+        self.held: dict[int, Encoded] = {}
+        numbers, size = sorted({example.row for example in lesson.examples}), 0
+        for start in range(0, len(numbers), AT_ONCE):
+            prompts = self._encode(numbers[start : start + AT_ONCE])
+            size += sum(patches.nbytes for prompt in prompts.values() for patches in prompt.pixels)
+            if size > HELD_BYTES:
+                break
+            self.held.update(prompts)
+
+    def read(self, batch: Sequence[int]) -> list[Row]:
+        """The rows of some examples."""
+        examples = [self.lesson.examples[index] for index in batch]
+        missing = sorted({example.row for example in examples} - self.held.keys())
+        prompts = {**self.held, **self._encode(missing)} if missing else self.held
+        return [self._row(prompts[example.row], example) for example in examples]
+
+    def _encode(self, numbers: Sequence[int]) -> dict[int, Encoded]:
+        encoded = self.encoder.encode_prompts(self.lesson.read_problems(numbers))
+        return dict(zip(numbers, encoded, strict=True))
+
+    def _row(self, prompt: Encoded, example: Example) -> Row:
+        response = self.encoder.encode_response(example.text)
+        return Row(Encoded(prompt.ids + response, prompt.pixels, prompt.grids), len(response))
+
+
 class Policy:
-    """The model being trained, its optimizer, and how examples become batches for it."""
+    """The model being trained and its optimizer."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.encoder = Encoder(folder, config.images, config.prompt)
@@ -100,17 +139,6 @@ class Policy:
     def save(self, state: TrainingState, save_to: SaveTo) -> None:
         with save_to() as folder:
             save_checkpoint(folder, self.model, self.encoder, state)
-
-    def encode(self, examples: Sequence[Example], lesson: Lesson) -> list[Row]:
-        numbers = sorted({example.row for example in examples})
-        encoded = self.encoder.encode_prompts(lesson.read_problems(numbers))
-        prompts = dict(zip(numbers, encoded, strict=True))
-        rows = []
-        for example in examples:
-            prompt = prompts[example.row]
-            response = self.encoder.encode_response(example.text)
-            rows.append(Row(Encoded(prompt.ids + response, prompt.pixels, prompt.grids), len(response)))
-        return rows
 
     def step(self, rows: Sequence[Row], before: Progressed) -> Progressed:
         """One optimizer step on the mean loss over all response tokens of the batch."""

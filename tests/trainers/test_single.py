@@ -19,7 +19,7 @@ from mstar.errors import UserError
 from mstar.records import Problem
 from mstar.trainers import Example, Lesson, Progressed, build_trainer
 from mstar.trainers.checkpoint import load_training_state
-from mstar.trainers.single import Policy, learning_rate_at, plan_batches, plan_micro_batches
+from mstar.trainers.single import LessonRows, Policy, learning_rate_at, plan_batches, plan_micro_batches
 from tests.conftest import BASE, PROBLEMS
 from tests.tiny_models import save_tiny_model
 
@@ -73,7 +73,7 @@ def test_loss_is_the_mean_over_response_tokens_however_it_is_cut(make_config: Ma
         section = {"batch_size": 12, "max_padding": max_padding, "tokens_per_micro_batch": tokens}
         policy = Policy(tiny, make_config(train={**section, "learning_rate": 1e-30, "max_grad_norm": 1e9}))
         policy.optimizer.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
-        rows = policy.encode(lesson(tiny).examples, lesson(tiny))
+        rows = LessonRows(lesson(tiny), policy.encoder).read(range(12))
         progressed = policy.step(rows, Progressed(0))
         losses.append(progressed.loss)
         gradients.append(
@@ -101,7 +101,7 @@ def _loss_by_hand(policy: Policy, rows: Sequence[Any]) -> float:
 
 def test_the_response_and_its_end_are_learned_and_nothing_else(make_config: MakeConfig, tiny: Path) -> None:
     policy = Policy(tiny, make_config())
-    rows = policy.encode(lesson(tiny).examples[:4], lesson(tiny))
+    rows = LessonRows(lesson(tiny), policy.encoder).read(range(4))
     batch, labels = policy.collate_rows(rows)
     for index, text in enumerate(TEXTS):
         learned = labels[index][labels[index] != -100].tolist()
@@ -109,6 +109,19 @@ def test_the_response_and_its_end_are_learned_and_nothing_else(make_config: Make
         places = (labels[index] != -100).nonzero()[:, 0]
         assert torch.equal(batch["input_ids"][index, places + 1], labels[index, places])
     assert policy.encoder.tokenizer.eos_token_id == learned[-1]
+
+
+def test_prompts_that_do_not_fit_are_encoded_when_needed(
+    make_config: MakeConfig, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Policy(tiny, make_config()).encoder
+    held = LessonRows(lesson(tiny), encoder)
+    monkeypatch.setattr("mstar.trainers.single.HELD_BYTES", 0)
+    needed = LessonRows(lesson(tiny), encoder)
+    assert (len(held.held), len(needed.held)) == (12, 0)
+    for one, other in zip(held.read([3, 1, 3]), needed.read([3, 1, 3]), strict=True):
+        assert one.encoded.ids == other.encoded.ids
+        assert all(torch.equal(a, b) for a, b in zip(one.encoded.pixels, other.encoded.pixels, strict=True))
 
 
 def test_moments_step_and_rate_go_on_where_inherited(make_config: MakeConfig, tmp_path: Path) -> None:
