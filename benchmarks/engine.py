@@ -54,7 +54,8 @@ def with_transformers(
     """What a script without mstar would do, with the same tokens banned."""
     tokenizer = engine.encoder.tokenizer
     rows = engine.encoder.encode_prompts(problems)
-    batch = collate(rows, tokenizer.pad_token_id, engine.encoder.config.image_token_id, "left")
+    batch = collate(rows, engine.encoder, "left", engine.model.device)
+    del batch["position_ids"]
     how = (
         {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_return_sequences": samples}
         if samples > 1

@@ -1,11 +1,12 @@
 """Vision-language models as the engine, the trainer and the process reward model all see them.
 
-`load_model` reads the weights; `Encoder` turns problems into token ids and pixels; `collate` makes one padded
-batch; `position_ids` numbers its tokens. There is one image processor and one place where image tokens are
-counted, so that rollouts and training cannot disagree about them. Works with the Qwen-VL classes of
-transformers (2, 2.5 and 3).
+`load_model` reads the weights; `Encoder` turns problems into token ids, positions and pixels; `collate`
+makes one padded batch. There is one image processor and one place where image tokens are counted, so that
+rollouts and training cannot disagree about them. Works with the Qwen-VL classes of transformers (2, 2.5 and
+3).
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,13 +30,25 @@ transformers.logging.disable_progress_bar()
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One sequence: token ids with image tokens expanded, and the patches of its images in order."""
+    """One sequence: token ids with image tokens expanded, their positions, and the patches of its images."""
 
     ids: list[int]
+    positions: Tensor
+    """(3, tokens): time, height and width. An image spans fewer positions than tokens."""
     pixels: tuple[Tensor, ...] = ()
     """Per image (patches, patch values)."""
     grids: tuple[Tensor, ...] = ()
     """Per image (3,): patches over time, height and width."""
+
+    @property
+    def next_position(self) -> int:
+        """Where the next token stands."""
+        return int(self.positions.max()) + 1
+
+    def followed_by(self, ids: list[int]) -> "Encoded":
+        """This sequence and more text."""
+        more = torch.arange(self.next_position, self.next_position + len(ids)).expand(3, -1)
+        return Encoded(self.ids + ids, torch.cat([self.positions, more], dim=1), self.pixels, self.grids)
 
 
 class Encoder:
@@ -70,7 +83,9 @@ class Encoder:
         for problem, own in zip(problems, ids, strict=True):
             read = [next(images) for _ in problem.images]
             pixels, grids = tuple(patches for patches, _ in read), tuple(grid for _, grid in read)
-            encoded.append(Encoded(self._expand_images(own, grids, problem), pixels, grids))
+            expanded = self._expand_images(own, grids, problem)
+            positions = image_positions(expanded, self.config.image_token_id, self._token_grids(grids))
+            encoded.append(Encoded(expanded, positions, pixels, grids))
         return encoded
 
     def encode_response(self, text: str) -> list[int]:
@@ -104,8 +119,35 @@ class Encoder:
                 f"problem {problem.id} has {len(grids)} images but {ids.count(image_id)} image tokens "
                 "in its prompt; a question must not contain the model's image token"
             )
-        counts = iter(int(grid.prod()) // self.image_processor.merge_size**2 for grid in grids)
+        counts = iter(math.prod(grid) for grid in self._token_grids(grids))
         return [copy for token in ids for copy in ([token] * next(counts) if token == image_id else [token])]
+
+    def _token_grids(self, grids: Sequence[Tensor]) -> list[tuple[int, int, int]]:
+        """Image tokens over time, height and width, for each image."""
+        merge = self.image_processor.merge_size
+        return [
+            (time, height // merge, width // merge) for time, height, width in (g.tolist() for g in grids)
+        ]
+
+
+def image_positions(ids: Sequence[int], image_id: int, grids: Sequence[tuple[int, int, int]]) -> Tensor:
+    """The positions (3, tokens) of the Qwen-VL families (arXiv 2409.12191, section 2.1).
+
+    Text counts up in all three. The tokens of an image stand at its start plus their place in its grid, and
+    what follows goes on after the longest side. Computed here, once per prompt: the model classes do it row
+    by row for every batch, keep offsets between calls, and number left padding wrongly without them.
+    """
+    pieces, start, index = [], 0, 0
+    for time, height, width in grids:
+        text = ids.index(image_id, index) - index
+        pieces.append(torch.arange(start, start + text).expand(3, -1))
+        start += text
+        places = torch.cartesian_prod(*(torch.arange(side) for side in (time, height, width)))
+        pieces.append(places.reshape(-1, 3).T + start)
+        start += max(time, height, width)
+        index += text + time * height * width
+    pieces.append(torch.arange(start, start + len(ids) - index).expand(3, -1))
+    return torch.cat(pieces, dim=1)
 
 
 def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:
@@ -135,45 +177,27 @@ def set_threads(model: Model) -> int:
 
 
 def collate(
-    rows: Sequence[Encoded], pad_id: int, image_id: int, side: Literal["left", "right"]
+    rows: Sequence[Encoded], encoder: Encoder, side: Literal["left", "right"], device: torch.device
 ) -> dict[str, Tensor]:
-    """One padded batch: input_ids, attention_mask and mm_token_type_ids (rows, length), and all images in row
-    order.
+    """One padded batch for the model: input_ids, attention_mask and mm_token_type_ids (rows, length),
+    position_ids (3, rows, length), and all images in row order.
     """
     length = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), length), pad_id)
+    image_id = encoder.config.image_token_id
+    ids = torch.full((len(rows), length), encoder.tokenizer.pad_token_id)
     mask = torch.zeros((len(rows), length), dtype=torch.long)
+    positions = torch.zeros((3, len(rows), length), dtype=torch.long)
     for index, row in enumerate(rows):
         place = slice(length - len(row.ids), length) if side == "left" else slice(0, len(row.ids))
         ids[index, place] = torch.tensor(row.ids)
         mask[index, place] = 1
-    batch = {"input_ids": ids, "attention_mask": mask}
+        positions[:, index, place] = row.positions
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
     if any(row.pixels for row in rows):
         batch["mm_token_type_ids"] = (ids == image_id).long()
         batch["pixel_values"] = torch.cat([pixels for row in rows for pixels in row.pixels])
         batch["image_grid_thw"] = torch.stack([grid for row in rows for grid in row.grids])
-    return batch
-
-
-def with_positions(model: Any, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """The batch on the model's device with position_ids (3, rows, length), and each row's offset (rows, 1).
-
-    The next token of a row stands at (number of its tokens) + offset: an image spans fewer positions than
-    tokens. Computed here because the classes of transformers keep offsets between calls and number padding
-    wrongly without them.
-    """
-    batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    mask = batch["attention_mask"]
-    if "image_grid_thw" not in batch:
-        text_positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        return {**batch, "position_ids": text_positions.expand(3, -1, -1)}, torch.zeros_like(mask[:, :1])
-    positions, offsets = model.model.get_rope_index(
-        batch["input_ids"],
-        image_grid_thw=batch["image_grid_thw"],
-        attention_mask=mask,
-        mm_token_type_ids=batch["mm_token_type_ids"],
-    )
-    return {**batch, "position_ids": positions}, offsets
+    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _load(load: Any, folder: Path, what: str, **options: Any) -> Any:

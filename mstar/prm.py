@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mstar.config import Config
 from mstar.errors import UserError
-from mstar.models import Encoded, Encoder, collate, load_model, set_threads, with_positions
+from mstar.models import Encoded, Encoder, collate, load_model, set_threads
 from mstar.records import Problem
 from mstar.steps import step_ends
 
@@ -53,7 +53,7 @@ class ProcessRewardModel:
         for prompt, own in zip(prompts, texts, strict=True):
             for text in own:
                 ids, step_places = self._encode(text)
-                rows.append(Encoded(prompt.ids + ids, prompt.pixels, prompt.grids))
+                rows.append(prompt.followed_by(ids))
                 ends.append([len(prompt.ids) + place for place in step_places])
         scores: list[tuple[float, ...]] = [()] * len(rows)
         for batch in self._batches(rows):
@@ -89,8 +89,7 @@ class ProcessRewardModel:
         return batches
 
     def _forward(self, rows: Sequence[Encoded], ends: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
-        pad_id, image_id = self.encoder.tokenizer.pad_token_id, self.encoder.config.image_token_id
-        batch, _ = with_positions(self.model, collate(rows, pad_id, image_id, "right"))
+        batch = collate(rows, self.encoder, "right", self.model.device)
         hidden = self.model.model(**batch, use_cache=False).last_hidden_state.float()
         scores: Tensor = torch.sigmoid(hidden @ self.weight[0] + self.bias)
         return [tuple(scores[index, list(places)].tolist()) for index, places in enumerate(ends)]

@@ -9,7 +9,7 @@ import torch
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
-from mstar.models import collate, with_positions
+from mstar.models import collate
 from mstar.prm import ProcessRewardModel
 from tests.conftest import PROBLEMS
 
@@ -25,8 +25,8 @@ def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_fold
     prompt = prm.encoder.encode_prompts([problem])[0]
     for text, found in zip(TEXTS, scores, strict=True):
         ids = prm.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-        row = type(prompt)(prompt.ids + ids, prompt.pixels, prompt.grids)
-        batch, _ = with_positions(prm.model, collate([row], 0, prm.encoder.config.image_token_id, "right"))
+        row = prompt.followed_by(ids)
+        batch = collate([row], prm.encoder, "right", prm.model.device)
         with torch.no_grad():
             hidden = prm.model.model(**batch).last_hidden_state[0]
         separator = prm.encoder.tokenizer(";", add_special_tokens=False)["input_ids"][0]

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from mstar.config import Config
 from mstar.engines import Generated, Sampling
-from mstar.models import Encoded, Encoder, collate, load_model, set_threads, with_positions
+from mstar.models import Encoded, Encoder, collate, load_model, set_threads
 from mstar.records import Problem
 
 ROOM = 64
@@ -90,18 +90,21 @@ class TransformersEngine:
 
     def _prefill(self, prompts: list[Encoded], samples: int) -> tuple["_Rows", Tensor]:
         """Read every prompt once; `samples` rows of each, and their logits (rows, vocabulary)."""
-        pad_id, image_id = self.encoder.tokenizer.pad_token_id, self.encoder.config.image_token_id
-        batch, offsets = with_positions(self.model, collate(prompts, pad_id, image_id, "left"))
+        batch = collate(prompts, self.encoder, "left", self.model.device)
         layers = self.encoder.config.get_text_config().num_hidden_layers
         cache = Cache(layers=[_RoomyLayer() for _ in range(layers)])
         output = self.model(**batch, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(samples)
-        mask = batch["attention_mask"].repeat_interleave(samples, dim=0)
-        next_positions = mask.sum(-1, keepdim=True) + offsets.repeat_interleave(samples, dim=0)
-        owners = torch.arange(len(prompts) * samples)
-        return _Rows(cache, mask, next_positions, owners), output.logits[:, -1].repeat_interleave(
-            samples, dim=0
+        next_positions = torch.tensor(
+            [[prompt.next_position] for prompt in prompts], device=self.model.device
         )
+        rows = _Rows(
+            cache,
+            batch["attention_mask"].repeat_interleave(samples, dim=0),
+            next_positions.repeat_interleave(samples, dim=0),
+            torch.arange(len(prompts) * samples),
+        )
+        return rows, output.logits[:, -1].repeat_interleave(samples, dim=0)
 
     def _advance(self, rows: "_Rows", chosen: Tensor) -> Tensor:
         """Feed one token per row; logits (rows, vocabulary) of the next."""

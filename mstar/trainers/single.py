@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from mstar.config import Config, Train
 from mstar.errors import UserError
-from mstar.models import Encoded, Encoder, collate, load_model, set_threads, with_positions
+from mstar.models import Encoded, Encoder, collate, load_model, set_threads
 from mstar.trainers import Example, Lesson, Progressed, SaveTo
 from mstar.trainers.checkpoint import TrainingState, load_training_state, save_checkpoint
 
@@ -100,7 +100,7 @@ class LessonRows:
 
     def _row(self, prompt: Encoded, example: Example) -> Row:
         response = self.encoder.encode_response(example.text)
-        return Row(Encoded(prompt.ids + response, prompt.pixels, prompt.grids), len(response))
+        return Row(prompt.followed_by(response), len(response))
 
 
 class Policy:
@@ -180,10 +180,7 @@ class Policy:
         """The padded batch and the label of each position: the next token where that is one of the
         response's.
         """
-        pad_id, image_id = self.encoder.tokenizer.pad_token_id, self.encoder.config.image_token_id
-        batch, _ = with_positions(
-            self.model, collate([row.encoded for row in rows], pad_id, image_id, "right")
-        )
+        batch = collate([row.encoded for row in rows], self.encoder, "right", self.model.device)
         labels = torch.full_like(batch["input_ids"], IGNORED)
         for index, row in enumerate(rows):
             end = len(row.encoded.ids)

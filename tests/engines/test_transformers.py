@@ -49,7 +49,8 @@ def generate_with_transformers(engine: TransformersEngine, problems: list[Proble
     texts, tokenizer = [], engine.encoder.tokenizer
     for one in problems:
         rows = engine.encoder.encode_prompts([one])
-        batch = collate(rows, tokenizer.pad_token_id, engine.encoder.config.image_token_id, "left")
+        batch = collate(rows, engine.encoder, "left", engine.model.device)
+        del batch["position_ids"]
         engine.model.model.rope_deltas = None
         ids = engine.model.generate(
             **batch, do_sample=False, max_new_tokens=60, suppress_tokens=engine.banned_ids.tolist()
@@ -73,6 +74,22 @@ def test_families_and_images_mix_in_one_batch(family: str, make_config: MakeConf
     found = [own[0].text for own in engine.generate(MIXED, GREEDY, 0)]
     assert found == generate_with_transformers(engine, MIXED)
     assert len(set(found)) == len(MIXED)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_positions_are_those_of_the_model(family: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    engine = TransformersEngine(save_tiny_model(family, tmp_path / "model"), make_config())
+    with_images = [one for one in MIXED if one.images]
+    for row in engine.encoder.encode_prompts(with_images):
+        batch = collate([row.followed_by([9, 10])], engine.encoder, "left", engine.model.device)
+        positions, offsets = engine.model.model.get_rope_index(
+            batch["input_ids"],
+            image_grid_thw=batch["image_grid_thw"],
+            attention_mask=batch["attention_mask"],
+            mm_token_type_ids=batch["mm_token_type_ids"],
+        )
+        assert torch.equal(batch["position_ids"], positions)
+        assert row.next_position + 2 == len(row.ids) + 2 + int(offsets)
 
 
 def test_samples_follow_the_models_probabilities(make_config: MakeConfig, tmp_path: Path) -> None:
