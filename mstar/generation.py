@@ -39,30 +39,22 @@ def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progre
     stage = run.stage("generate", iteration, made_from, shard)
     if stage.done:
         return
-    chunks = iteration_chunks(config, len(problems), iteration)
-    names = part_names(len(chunks))
-    missing = stage.missing(names)
+    parts = iteration_parts(config, len(problems), iteration)
+    missing, total = stage.missing(parts), sum(len(parts[name]) for name in stage.missing(parts))
     sampling = sampling_of(config, state.temperature)
     with stage_clock(run, "generate", iteration) as clock:
         with clock.inside():
             engine = build_engine(config, run.policy_folder(state.policy))
-        with (
-            engine,
-            progress.stage(
-                "generate", iteration, sum(len(chunks[names.index(n)]) for n in missing), "problems"
-            ) as advance,
-        ):
+        with engine, progress.stage("generate", iteration, total, "problems") as advance:
             for name in missing:
-                number = names.index(name)
-                chunk = problems.read(chunks[number])
+                chunk = problems.read(parts[name])
+                seed = derive_seed(state.seed, iteration, "generate", list(parts).index(name))
                 with clock.inside():
-                    responses = sample(
-                        engine, chunk, sampling, derive_seed(state.seed, iteration, "generate", number)
-                    )
+                    responses = sample(engine, chunk, sampling, seed)
                 with stage.write_part(name) as path:
                     write_responses(path, responses)
                 advance(len(chunk))
-        stage.commit(lambda: _facts(run, iteration, names), names)
+        stage.commit(lambda: _facts(run, iteration, list(parts)), parts)
 
 
 def sample(engine: Engine, problems: Sequence[Problem], sampling: Sampling, seed: int) -> list[Response]:
@@ -79,11 +71,12 @@ def _response(problem: Problem, index: int, one: Generated, temperature: float) 
     return Response(problem.id, index, one.text, one.tokens, one.truncated, temperature)
 
 
-def iteration_chunks(config: Config, total: int, iteration: int) -> list[list[int]]:
-    """The rows of each chunk of an iteration."""
+def iteration_parts(config: Config, total: int, iteration: int) -> dict[str, list[int]]:
+    """The rows of the problems in each Parquet part of an iteration."""
     rows = interval_rows(total, config.iterations.problems_share, config.seed, iteration)
     size = config.generate.problems_per_chunk
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return dict(zip(part_names(len(chunks)), chunks, strict=True))
 
 
 def interval_rows(total: int, share: float, seed: int, iteration: int) -> list[int]:

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from mstar.answers import AnswerChecker
 from mstar.config import Config
-from mstar.generation import iteration_chunks
+from mstar.generation import iteration_parts
 from mstar.progress import QUIET, Progress
 from mstar.records import Problem, Response, read_responses, write_responses
-from mstar.rundir import RunDir, model_identity, part_names
+from mstar.rundir import RunDir, model_identity
 from mstar.stagedir import WHOLE, Shard
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock, stage_clock
@@ -102,22 +102,21 @@ def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress 
     if stage.done:
         return
     problems = run.problems(config.data.train)
-    chunks = iteration_chunks(config, len(problems), iteration)
-    names = part_names(len(chunks))
-    missing = stage.missing(names)
+    parts = iteration_parts(config, len(problems), iteration)
+    missing = stage.missing(parts)
     with (
         stage_clock(run, "score", iteration) as clock,
         Scorer(config, clock) as scorer,
         progress.stage("score", iteration, len(missing), "parts") as advance,
     ):
         for name in missing:
-            chunk = problems.read(chunks[names.index(name)])
+            chunk = problems.read(parts[name])
             responses = read_responses(run.stage_file("generate", iteration, name))
             judged = scorer.score(chunk, scorer.check(chunk, responses), everything=False)
             with stage.write_part(name) as path:
                 write_responses(path, judged)
             advance(1)
-        stage.commit(lambda: _facts(run, iteration, names), names)
+        stage.commit(lambda: _facts(run, iteration, list(parts)), parts)
         if scorer.checker.timed_out:
             progress.note(f"{scorer.checker.timed_out} answer checks passed score.deadline_seconds: wrong")
 
