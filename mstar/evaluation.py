@@ -7,6 +7,7 @@ response is kept.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mstar import estimates
 from mstar.config import Config
@@ -16,7 +17,6 @@ from mstar.generation import sample, sampled_with
 from mstar.progress import QUIET, Progress
 from mstar.records import (
     Estimate,
-    Problem,
     Report,
     Response,
     TemperatureReport,
@@ -126,11 +126,12 @@ def _answer(
     examined: tuple[str, Sequence[Examination]],
     watch: tuple[StageClock, Progress],
 ) -> None:
-    """Write the parts that are missing."""
+    """Write the parts that are missing; a sweep's temperatures share their problems, which are read once."""
     (policy, due), (clock, progress), config = examined, watch, run.config
     work = list(_missing(due, stage, config))
     if not work:
         return
+    read = lru_cache(maxsize=1)(ProblemFile.read)
     with clock.inside():
         engine = build_engine(config, run.policy_folder(policy))
     with (
@@ -139,7 +140,7 @@ def _answer(
         progress.stage("evaluate", iteration, sum(len(rows) for _, _, rows in work), "problems") as advance,
     ):
         for name, one, rows in work:
-            problems: list[Problem] = one.problems.read(rows)
+            problems = read(one.problems, tuple(rows))
             with clock.inside():
                 responses = sample(engine, problems, one.sampling, _seed(config, iteration, rows[0]))
             judged = scorer.check(problems, responses)
