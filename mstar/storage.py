@@ -8,6 +8,7 @@ adds a class and a case in `build_storage`.
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -130,16 +131,22 @@ def _discard(scratch: Path) -> None:
 
 
 def _explain(error: Exception, target: Path) -> UserError | None:
-    """The user's side of a failed write. Libraries wrap the system's error in their own, so a full disk is
-    measured.
+    """The user's side of a failed write.
+
+    Libraries wrap the system's error in their own, so its number is also looked for in the message, and a
+    full disk is measured.
     """
-    reason = REMEDIES.get(error.errno or 0) if isinstance(error, OSError) else None
-    if reason is None and not isinstance(error, UserError) and _is_full(target):
+    if isinstance(error, UserError):
+        return None
+    named = re.search(r"(?:os error|errno) (\d+)", str(error), re.IGNORECASE)
+    number = error.errno if isinstance(error, OSError) else int(named[1]) if named else None
+    reason = REMEDIES.get(number or 0)
+    if reason is None and _is_full(target):
         reason = REMEDIES[errno.ENOSPC]
     if reason is None:
         return None
     return UserError(
-        f"cannot write {target}: {reason}; then start the same command again, what is committed is kept"
+        f"cannot write {target}: {reason}; then start the same command again; what is committed is kept"
     )
 
 

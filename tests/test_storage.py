@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mstar.errors import UserError
 from mstar.storage import FolderStorage, build_storage, write_text
@@ -83,6 +85,15 @@ def test_a_library_that_hides_the_reason_is_explained_all_the_same(small_disk: P
             path.write_bytes(os.urandom(8 << 20))
         except OSError as error:
             raise RuntimeError("writer failed") from error
+
+
+def test_weights_that_do_not_fit_are_explained(small_disk: Path) -> None:
+    """The writer of safetensors reserves the room first, so the disk is not even full when it fails."""
+    storage = FolderStorage(small_disk)
+    with pytest.raises(UserError, match="the disk is full"), storage.write("checkpoint") as path:
+        path.mkdir()
+        save_file({"weight": torch.zeros(2 << 20)}, path / "model.safetensors")
+    assert list(small_disk.iterdir()) == []
 
 
 def test_a_read_only_disk_is_explained(small_disk: Path) -> None:
