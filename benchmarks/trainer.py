@@ -6,7 +6,6 @@ batches.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +13,6 @@ from pairs import compare
 
 from mstar.config_file import load_config
 from mstar.datasets import open_problems
-from mstar.records import Problem
 from mstar.trainers import Example, Lesson
 from mstar.trainers.single import (
     LessonRows,
@@ -32,10 +30,7 @@ TEXTS = ("Answer:12", "Read:8+6-2;8+6=14;14-2=12;Answer:12", "Read:3+4+5;3+4=7;7
 
 def main() -> None:
     config = load_config(QUICKSTART / "quickstart.yaml", sys.argv[1:])
-    train_problems = open_problems(config.data.train)
-
-    def read(rows: Sequence[int]) -> list[Problem]:
-        return train_problems.read(rows)
+    read = open_problems(config.data.train).read
 
     base = Path(config.model.path)
     lesson = Lesson(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 
 from mstar.config import Images, Model, Prompt
 from mstar.datasets import load_image
@@ -220,8 +220,3 @@ def _pixel_limits(processor: Any, images: Images) -> dict[str, int]:
     if images.max_pixels is not None:
         size["longest_edge"] = images.max_pixels
     return size
-
-
-def parameters_of(model: nn.Module) -> int:
-    """Number of weights."""
-    return sum(parameter.numel() for parameter in model.parameters())
