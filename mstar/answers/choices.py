@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_copula
 from mstar.answers.expressions import read_expression
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """One choice: its text (normalised, unless that makes two choices one) and its number, if it is one."""
 
     text: str
@@ -93,8 +92,9 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> int | None:
     if len(statement) == 1 and statement.isascii() and statement.isalpha():
         return _within(statement, choices)
     contents = read_contents(choices)
+    folded = statement.casefold()
     for index, content in enumerate(contents):
-        if content.text == statement.casefold():
+        if content.text == folded:
             return index
     letter = _LETTER.fullmatch(statement)
     if letter:
@@ -116,6 +116,8 @@ def _within(letter: str, choices: Sequence[str]) -> int | None:
 
 def _text(statement: str) -> str:
     """A normalised text in which roots, powers and π are spelled in one way."""
+    if statement.isascii() and statement.isalnum():
+        return statement.casefold()
     if re.search(r"[\\√π^]|sqrt", statement):
         statement = read_expression(statement).formula
     return normalize_text(statement)
@@ -143,6 +145,8 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
     if _EXPLAINS.match(rest):
         return index
     contents = read_contents(choices)
+    if contents and contents[index].text == rest.casefold():
+        return index
     readings = list(clauses(rest))
     for reading in readings:
         named = _content_index(reading, contents)

@@ -24,10 +24,14 @@ from mstar.answers.booleans import read_boolean
 from mstar.answers.choices import Content, named_choice, read_contents
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_copula
 from mstar.answers.expected import ANSWER_TYPES, AnswerType, Expected
-from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+from mstar.answers.quantities import (
+    MAX_PRECISION,
+    Quantity,
+    parse_quantity,
+    plain_numbers_agree,
+    quantities_agree,
+)
 from mstar.answers.units import canonical_unit
-
-MAX_PRECISION = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,10 @@ Gold = int | bool | str | Quantity | lists.Items | expressions.Expression
 
 def compare(expected: Expected, statement: str) -> bool | Question:
     """Whether a stated answer is the expected one, or the question that decides. ValueError: bad gold."""
+    if expected.answer_type == "number" and not expected.unit:
+        agree = plain_numbers_agree(expected.answer, statement, expected.precision)
+        if agree is not None:
+            return agree
     gold = read_gold(expected)
     answer = clean(statement)
     if not answer or len(answer) > 2 * MAX_ANSWER_CHARACTERS:
@@ -160,10 +168,10 @@ def _gold_choice(expected: Expected, answer: str) -> int:
 
 
 def _is_same_choice(content: Content, other: Content) -> bool:
-    if content.text == other.text or content.number is None or other.number is None:
-        return content.text == other.text
     number, value = content.number, other.number
-    return (number.value, number.unit, number.scale) == (value.value, value.unit, value.scale)
+    if number is None or value is None or number.value != value.value:
+        return content.text == other.text
+    return content.text == other.text or (number.unit, number.scale) == (value.unit, value.scale)
 
 
 def _gold_number(expected: Expected, answer: str) -> Quantity:
@@ -177,7 +185,7 @@ def _gold_number(expected: Expected, answer: str) -> Quantity:
     unit = canonical_unit(clean(expected.unit)) if expected.unit else ""
     if unit and quantity.unit and unit != quantity.unit:
         raise _bad(expected, f"has another unit than the unit {expected.unit!r}", "write the unit once")
-    return replace(quantity, unit=unit) if unit else quantity
+    return quantity._replace(unit=unit) if unit else quantity
 
 
 def _gold_boolean(expected: Expected, answer: str) -> bool:
@@ -224,7 +232,7 @@ _RELATIVE_DIFFERENCE = Fraction(1, 100)
 
 
 def _same_values(statement: str) -> list[Quantity]:
-    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", where all agree within one per cent; else none."""
+    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33": roundings of one value, within one per cent; else none."""
     parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(statement)]
     if not 2 <= len(parts) <= 3:
         return []
@@ -233,8 +241,10 @@ def _same_values(statement: str) -> list[Quantity]:
     if len(known) < len(values):
         return []
     plain = [value.value / 100 if value.unit == "%" else value.value for value in known]
-    agree = all(abs(value - plain[0]) <= abs(plain[0]) * _RELATIVE_DIFFERENCE for value in plain)
-    return known if agree else []
+    places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
+    rounding = Fraction(1, 2 * 10 ** min(places)) if places else Fraction(0)
+    allowed = min(rounding, abs(plain[0]) * _RELATIVE_DIFFERENCE)
+    return known if all(abs(value - plain[0]) <= allowed for value in plain) else []
 
 
 _SECOND_THOUGHTS = re.compile(

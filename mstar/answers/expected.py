@@ -1,21 +1,20 @@
 """What is expected of an answer, and what a check of one answer found.
 
-Two frozen records and the six answer types; no logic. `Expected` carries the fields of a problem that
+Two records and the six answer types; no logic. Records of this package are named tuples where one is made
+per response: they cost a quarter of a frozen dataclass. `Expected` carries the fields of a problem that
 decide how its answer is compared; `Judgement` is what the checker says about one response.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 AnswerType = Literal["choice", "number", "boolean", "text", "list", "expression"]
 
 ANSWER_TYPES: tuple[AnswerType, ...] = get_args(AnswerType)
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """A gold answer and how to compare with it.
 
     `precision` is the number of decimals that the answer is rounded to; None means as many as the gold
@@ -30,8 +29,7 @@ class Expected:
     unit: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """`extracted` is the final answer that the response states, None where it states none.
 
     `timed_out` says that the comparison did not finish before its deadline; such an answer is not correct.

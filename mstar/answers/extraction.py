@@ -22,20 +22,16 @@ import re
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean
 from mstar.answers.comparison import contradicts, reads_as
 from mstar.answers.expected import AnswerType
-from mstar.answers.markers import DISOWNED, NOWHERE, TAKEN_BACK, last_statement
+from mstar.answers.markers import NOWHERE, TAKEN_BACK, last_statement
+from mstar.answers.plain import plain_statement
 
 MAX_BARE_CHARACTERS = 100
 
 _END_MARKS = re.compile(r"</|<\|")
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
 _SIMPLE = re.compile(r"[\w.,%$ ()+-]{1,24}")
+_LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
 _BLANK = re.compile(r"\s*(?:(?<=\n)> )?")
-_PLAIN_VALUE = r"(?:\(?([A-Za-z])\)?|([-+]?\d{1,30}(?:\.\d{1,30})?))"
-_QUICK = re.compile(
-    rf"[Aa]nswer(?:\*{{0,2}}:\*{{0,2}}| is:?(?=\s))[ ]{{0,2}}\*{{0,2}}{_PLAIN_VALUE}\.?\*{{0,2}}\s*\Z"
-)
-_QUICK_BOXED = re.compile(rf"\\boxed\{{{_PLAIN_VALUE}\}}[$.]{{0,3}}\s*\Z")
-_QUICK_BEFORE = frozenset({"", "\n", ";", "*", " "})
 
 
 def extract(
@@ -51,9 +47,12 @@ def extract(
 
 def find_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
     """The last statement of a final answer as it stands, with what follows it on its line."""
-    quick = _quick_statement(response)
-    if quick is not None:
-        return quick
+    plain = plain_statement(response, answer_type, choices)
+    return search_statement(response, answer_type, choices) if plain is None else plain
+
+
+def search_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
+    """`find_statement` by the search alone, for any response."""
     text = _without_thoughts(response)
     lowered = _lowered(text)
     found = last_statement(text, lowered)
@@ -69,7 +68,10 @@ def find_statement(response: str, answer_type: AnswerType | None, choices: tuple
 
 
 def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...] = ()) -> str:
-    """A statement without emphasis, closing punctuation and (where it reads as its type) explanation."""
+    """A statement without emphasis, closing punctuation and (where it reads as its type) explanation.
+
+    A letter stands alone: "(B)." is "B".
+    """
     if statement.isalnum():
         return statement
     if not _SIMPLE.fullmatch(statement):
@@ -78,22 +80,8 @@ def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...
             if answer_type and reads_as(answer_type, reading, choices) and not contradicts(cleaned, reading):
                 return reading
         return cleaned or statement
-    return statement.rstrip(" .;,") or statement
-
-
-def _quick_statement(response: str) -> str | None:
-    """The statement of a response that ends in a plain one, such as "Answer: 14": same result, less work."""
-    if response.count("\\boxed") == 1 and "think>" not in response:
-        match = _QUICK_BOXED.match(response, response.rfind("\\boxed"))
-        return match[1] or match[2] if match else None
-    position = response.rfind("nswer") - 1
-    match = _QUICK.match(response, position) if position >= 0 else None
-    if match is None or "think>" in response:
-        return None
-    before = response[position - 1 : position]
-    if before == " " and DISOWNED.search(response[max(position - 40, 0) : position].lower()):
-        return None
-    return (match[1] or match[2]) if before in _QUICK_BEFORE else None
+    letter = _LETTER.fullmatch(statement)
+    return letter[1] if letter else statement.rstrip(" .;,") or statement
 
 
 def _without_thoughts(response: str) -> str:

@@ -28,7 +28,7 @@ _AFTER_ANSWER = re.compile(
     rf"(?:\([^)\n]{{1,30}}\))?{_GAP}"
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
 )
-_DESCRIBES = re.compile(
+DESCRIBES = re.compile(
     r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached)"
     r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows)"
 )
@@ -52,7 +52,7 @@ _BEFORE_CORRECT = re.compile(
 )
 DISOWNED = re.compile(
     r"\b(?:wrong|incorrect|or|maybe|perhaps|possibly|not|isn't) "
-    r"(?:maybe )?(?:the |my |an? )?(?:final |correct )?$"
+    r"(?:maybe )?(?:the |my |an? )?(?:final |correct )?\Z"
 )
 TAKEN_BACK = re.compile(
     r"\bwait\s*[,.!:—-]|\bwait\b,?\s+(?:no|that|let|i)\b|\bi made (?:a|an) (?:mistake|error)\b|\bcorrection:"
@@ -137,7 +137,7 @@ def _mentions(lowered: str, word: str) -> Iterator[int]:
 def _answer_at(text: str, lowered: str, position: int) -> Statement | None:
     before = lowered[max(position - 40, 0) : position]
     after = None if lowered.startswith('answer"', position) else _AFTER_ANSWER.match(lowered, position)
-    if after and (after["mark"] or not _DESCRIBES.match(lowered, after.end())):
+    if after and (after["mark"] or not DESCRIBES.match(lowered, after.end())):
         disowned = DISOWNED.search(before)
         return Statement(position, NOWHERE if disowned else after.end())
     quoted = _QUOTED.match(text, position)
@@ -162,6 +162,8 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
 def _option(text: str, lowered: str) -> Statement | None:
     found = []
     for word in ("option", "choice"):
+        if word not in lowered:
+            continue
         positions = _mentions(lowered, word)
         found.append(
             next(filter(None, (_option_at(text, lowered, position) for position in positions)), None)
@@ -173,7 +175,7 @@ def _option(text: str, lowered: str) -> Statement | None:
 
 def _option_at(text: str, lowered: str, position: int) -> Statement | None:
     after = _AFTER_OPTION.match(lowered, position)
-    if after is None or _DESCRIBES.match(lowered, after.end()):
+    if after is None or DESCRIBES.match(lowered, after.end()):
         return None
     before = lowered[max(position - 40, 0) : position]
     if DISOWNED.search(before) or not (_CHOSEN.search(before) or _LETTER_PAYLOAD.match(text, after.end())):

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 from mstar.answers.units import canonical_unit, is_measure, units_agree
 
 MAX_EXPONENT = 300
+MAX_PRECISION = 30
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """`decimals` counts the digits after the point, None for a fraction; `unit` is canonical, "" for none."""
 
     value: Fraction
@@ -62,7 +62,10 @@ _CORE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _POWER_OF_TEN = re.compile(r"([-+]?)10\s*\^\s*\{?\s*([-+]?\d+)\s*\}?")
-_SIMPLE = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_SIMPLE = re.compile(
+    r"(?P<number>[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?P<tail>[ ]?[A-Za-z%°][A-Za-z ]{0,30})?"
+)
+_PLAIN = re.compile(r"([-+]?\d{1,30})(?:\.(\d{1,30}))?")
 _TAIL = re.compile(
     r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b)?\s*"
     r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,80})",
@@ -86,15 +89,31 @@ _UNIT_LETTERS = frozenset("mgshlLNJWVAKCFΩ%°$€£¥₹")
 _NO_UNITS = frozenset({"st", "nd", "rd", "th", "of", "i", "π", "x", "is", "are"})
 
 
-@lru_cache(maxsize=4096)
 def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     """The one number that a cleaned statement consists of, or None.
 
     With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
     up to the number ("the area is 12") are read too.
     """
-    if _SIMPLE.fullmatch(statement):
-        return _simple(statement)
+    simple = _SIMPLE.fullmatch(statement)
+    return _simple(*simple.groups()) if simple else _parsed(statement, sentence)
+
+
+@lru_cache(maxsize=8192)
+def _simple(number: str, tail: str | None) -> Quantity | None:
+    """The quantity of digits and perhaps a unit: what `_parsed` gives, without its patterns."""
+    scale_and_unit = _tail(tail) if tail else (1, "")
+    if scale_and_unit is None:
+        return None
+    scale, unit = scale_and_unit
+    number = number.replace(",", "")
+    whole, point, decimals = number.partition(".")
+    value = Fraction(int(whole + decimals), 10 ** len(decimals)) if point else Fraction(int(whole))
+    return Quantity(value, len(decimals), _significant(number), unit, scale)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(statement: str, sentence: bool) -> Quantity | None:
     statement = _LATEX_FRACTION.sub(_plain_fraction, statement).strip()
     if not statement or "∞" in statement or "\\infty" in statement:
         return None
@@ -109,15 +128,6 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
 
 def _plain_fraction(match: re.Match[str]) -> str:
     return f" {match[1] or match[3]}/{match[2] or match[4]}"
-
-
-@lru_cache(maxsize=8192)
-def _simple(statement: str) -> Quantity:
-    whole, point, decimals = statement.partition(".")
-    if not point:
-        return Quantity(Fraction(int(statement)), 0, len(whole.lstrip("+-")), "")
-    count = len(decimals)
-    return Quantity(Fraction(int(whole + decimals), 10**count), count, _significant(statement), "")
 
 
 def _significant(number: str) -> int:
@@ -209,6 +219,7 @@ def _exact(number: str) -> Fraction:
     return Fraction(Decimal(number.replace(",", "").replace(" ", "")))
 
 
+@lru_cache(maxsize=4096)
 def _tail(text: str) -> tuple[int, str] | None:
     """Scale word and unit behind a number; None where something else stands there."""
     if not text.strip():
@@ -246,7 +257,7 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
 
 
 def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    as_share = replace(answer, value=answer.value / 100, decimals=_shifted(answer.decimals, 2))
+    as_share = answer._replace(value=answer.value / 100, decimals=_shifted(answer.decimals, 2))
     if gold.unit != "%":
         as_stated = abs(answer.value) >= 1 and _values_agree(gold, answer, precision)
         return (not gold.unit or not is_measure(gold.unit)) and (
@@ -254,7 +265,7 @@ def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> 
         )
     if answer.unit not in ("%", ""):
         return False
-    as_percent = replace(answer, value=answer.value * 100, decimals=_shifted(answer.decimals, -2))
+    as_percent = answer._replace(value=answer.value * 100, decimals=_shifted(answer.decimals, -2))
     return _values_agree(gold, answer, precision) or (
         not answer.unit and _values_agree(gold, as_percent, precision)
     )
@@ -267,8 +278,8 @@ def _shifted(decimals: int | None, shift: int) -> int | None:
 def _values_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
     if gold.scale == answer.scale:
         return _rounds_to(gold, answer, precision)
-    scaled = replace(answer, value=answer.value * answer.scale)
-    if _rounds_to(replace(gold, value=gold.value * gold.scale), scaled, precision):
+    scaled = answer._replace(value=answer.value * answer.scale)
+    if _rounds_to(gold._replace(value=gold.value * gold.scale), scaled, precision):
         return True
     return answer.scale == 1 and _rounds_to(gold, answer, precision)
 
@@ -285,7 +296,28 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
         )
     if decimals == 0 and precision is None:
         return False
-    half = Fraction(1, 2 * 10**decimals)
+    return abs(answer.value - _rounded(gold, decimals)) <= Fraction(1, 2 * 10**decimals)
+
+
+def plain_numbers_agree(gold: str, answer: str, precision: int | None) -> bool | None:
+    """`quantities_agree` for two numbers of digits alone, in integers; None if either is another."""
+    left, right = _PLAIN.fullmatch(gold), _PLAIN.fullmatch(answer)
+    if left is None or right is None:
+        return None
+    shown, given = len(left[2] or ""), len(right[2] or "")
+    if precision is not None and not shown <= precision <= MAX_PRECISION:
+        return None
+    decimals = max(shown, given, precision or 0)
+    wanted = int(left[1] + (left[2] or "")) * int(10 ** (decimals - shown))
+    stated = int(right[1] + (right[2] or "")) * int(10 ** (decimals - given))
+    if precision is None and not shown:
+        return wanted == stated
+    return 2 * abs(stated - wanted) <= int(10 ** (decimals - (shown if precision is None else precision)))
+
+
+def _rounded(gold: Quantity, decimals: int) -> Fraction:
+    """The gold's value at so many decimals; half a unit away from zero rounds up."""
+    if gold.decimals is not None and gold.decimals <= decimals:
+        return gold.value
     rounded = Fraction(math.floor(abs(gold.value) * 10**decimals + Fraction(1, 2)), 10**decimals)
-    rounded = rounded if gold.value >= 0 else -rounded
-    return abs(answer.value - rounded) <= half
+    return rounded if gold.value >= 0 else -rounded
