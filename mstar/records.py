@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,9 +52,8 @@ class Problem:
         return Expected(self.answer, self.answer_type, self.choices, self.precision, self.unit)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """One generated answer to one problem."""
+class Response(NamedTuple):
+    """One generated answer to one problem; a named tuple, because there are many and they are copied."""
 
     problem_id: str
     sample: int
@@ -164,7 +163,7 @@ RESPONSE_SCHEMA = pa.schema(
 def write_responses(path: Path, responses: Iterable[Response]) -> None:
     """Write responses as one Parquet file; the same responses always give the same bytes."""
     rows = list(responses)
-    columns = [[getattr(row, field.name) for row in rows] for field in RESPONSE_SCHEMA]
+    columns = zip(*rows, strict=True) if rows else [()] * len(RESPONSE_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, RESPONSE_SCHEMA, strict=True)]
     pq.write_table(pa.Table.from_arrays(arrays, schema=RESPONSE_SCHEMA), path, compression="zstd")
 

@@ -5,7 +5,6 @@ others can have no reward. The evaluation's sweep scores all of them, because Re
 looking at the answer.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -60,9 +59,7 @@ class Scorer:
         unjudged = list(responses)
         pairs = [(expected[one.problem_id], "" if one.truncated else one.text) for one in unjudged]
         return [
-            dataclasses.replace(
-                one, extracted=found.extracted, correct=found.correct, timed_out=found.timed_out
-            )
+            one._replace(extracted=found.extracted, correct=found.correct, timed_out=found.timed_out)
             for one, found in zip(unjudged, self.checker.check_many(pairs), strict=True)
         ]
 
@@ -71,7 +68,7 @@ class Scorer:
     ) -> list[Response]:
         """Checked responses with step scores (of all, or of the correct ones) and rewards."""
         if self.prm is None:
-            return [dataclasses.replace(one, reward=float(bool(one.correct))) for one in responses]
+            return [one._replace(reward=float(bool(one.correct))) for one in responses]
         wanted = [everything or bool(one.correct) for one in responses]
         texts: dict[str, list[str]] = {problem.id: [] for problem in problems}
         for one, is_wanted in zip(responses, wanted, strict=True):
@@ -89,9 +86,7 @@ class Scorer:
         quality = (
             aggregate_steps(step_scores, self.config.score.aggregate) if step_scores is not None else 0.0
         )
-        return dataclasses.replace(
-            response, step_scores=step_scores, reward=quality if response.correct else 0.0
-        )
+        return response._replace(step_scores=step_scores, reward=quality if response.correct else 0.0)
 
 
 def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> None:
