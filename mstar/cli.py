@@ -3,6 +3,8 @@
 Whatever the user can put right ends in one clear line on standard error and exit code 2; see errors.py.
 """
 
+import atexit
+import gc
 import logging
 import sys
 from collections.abc import Callable
@@ -210,6 +212,7 @@ def answers(
 def main() -> None:
     """The entry point of the `mstar` command."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    atexit.register(gc.freeze)  # else the interpreter's last collections walk all of torch for a second
     _guarded(app)
 
 

@@ -6,9 +6,9 @@ file. An Arrow stream is mapped into memory and copied row by row. A part of a f
 its own rows only.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,17 @@ class ParquetRows:
         return self._ends[-1] if self._ends else 0
 
     def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
-        for index in indices:
-            reason = self._seek(index)
-            yield BadRow([reason]) if reason else row_of(self._batch, index - self._start)
+        for _, own in groupby(indices, key=lambda index: index // BATCH_ROWS):
+            waiting = list(own)
+            while waiting:
+                reason = self._seek(waiting[0])
+                if reason:
+                    yield BadRow([reason])
+                    del waiting[0]
+                else:
+                    end = bisect_left(waiting, self._start + self._batch.num_rows)
+                    yield from rows_of(self._batch.take([index - self._start for index in waiting[:end]]))
+                    del waiting[:end]
 
     def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
         """All rows with these columns only."""
