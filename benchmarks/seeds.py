@@ -56,4 +56,4 @@ def interval(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main([int(text) for text in sys.argv[1:]])
+    main([int(text) for text in sys.argv[1:]] or [11, 12, 13, 14, 15])
