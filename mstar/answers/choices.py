@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_copula
 from mstar.answers.expressions import read_expression
-from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+from mstar.answers.quantities import Quantity, parse_quantity
 
 
 class Content(NamedTuple):

@@ -20,17 +20,12 @@ from functools import lru_cache
 from typing import Literal
 
 from mstar.answers import expressions, lists
+from mstar.answers.agreement import MAX_PRECISION, plain_numbers_agree, quantities_agree
 from mstar.answers.booleans import read_boolean
 from mstar.answers.choices import Content, named_choice, read_contents
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_copula
 from mstar.answers.expected import ANSWER_TYPES, AnswerType, Expected
-from mstar.answers.quantities import (
-    MAX_PRECISION,
-    Quantity,
-    parse_quantity,
-    plain_numbers_agree,
-    quantities_agree,
-)
+from mstar.answers.quantities import Quantity, parse_quantity
 from mstar.answers.units import canonical_unit
 
 

@@ -1,7 +1,7 @@
 """What is expected of an answer, and what a check of one answer found.
 
 Two records and the six answer types; no logic. Records of this package are named tuples where one is made
-per response: they cost a quarter of a frozen dataclass. `Expected` carries the fields of a problem that
+per response: making one costs half of a frozen dataclass. `Expected` carries the fields of a problem that
 decide how its answer is compared; `Judgement` is what the checker says about one response.
 """
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+from mstar.answers.agreement import quantities_agree
+from mstar.answers.quantities import Quantity, parse_quantity
 from mstar.answers.units import canonical_unit, is_measure, units_agree
 
 _FUNCTION_NAMES = (

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text
-from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+from mstar.answers.quantities import Quantity, parse_quantity
 
 MAX_ITEMS = 200
 _OPENING, _CLOSING = "([{", ")]}"

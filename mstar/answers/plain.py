@@ -3,7 +3,7 @@
 `plain_statement` knows three forms: a response that is nothing but a number or a letter, one that ends in a
 box with such a value, and one whose last line says "Answer: ..." or "the answer is ..." in plain characters
 and words that mean nothing to the search in `markers`. What it finds, the search finds too; where it is not
-certain of that, it finds nothing. It costs a tenth of the search.
+certain of that, it finds nothing. It costs a sixth of the search.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import re
 from mstar.answers.expected import AnswerType
 from mstar.answers.markers import DESCRIBES, DISOWNED
 
-_VALUE = r"(?:\(?([A-Za-z])\)?|([-+]?\d{1,30}(?:\.\d{1,30})?))"
-_BARE_NUMBER = re.compile(r"[-+]?\d{1,30}(?:\.\d{1,30})?")
+_NUMBER = r"[-+]?\d{1,30}(?:\.\d{1,30})?"
+_VALUE = rf"(?:\(?([A-Za-z])\)?|({_NUMBER}))"
+_BARE_NUMBER = re.compile(_NUMBER)
 _BARE_LETTER = re.compile(r"([A-Za-z])|\(([A-Za-z])\)")
 _BOXED = re.compile(rf"\\boxed\{{{_VALUE}\}}[$.]{{0,3}}\s*\Z")
 _MARKER = r"[Aa]nswer(?:\*{0,2}:\*{0,2}| (is):?(?=\s))[ ]{0,2}"

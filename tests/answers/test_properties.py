@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mstar.answers import AnswerChecker, Expected, Judgement, extract
+from mstar.answers.agreement import plain_numbers_agree, quantities_agree
 from mstar.answers.cleaning import clauses, clean
 from mstar.answers.comparison import compare
 from mstar.answers.extraction import search_statement, tidy
 from mstar.answers.plain import plain_statement
-from mstar.answers.quantities import parse_quantity, plain_numbers_agree, quantities_agree
+from mstar.answers.quantities import parse_quantity
 
 GOLDS = [
     Expected("14", "number"),
