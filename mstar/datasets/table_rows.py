@@ -50,6 +50,7 @@ class ParquetRows:
         return self._ends[-1] if self._ends else 0
 
     def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
+        """The rows at these rising indices."""
         for _, own in groupby(indices, key=lambda index: index // BATCH_ROWS):
             waiting = list(own)
             while waiting:
