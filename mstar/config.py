@@ -2,16 +2,42 @@
 
 A section is a stage, or something that several stages share; a stage sees its own section and nothing else
 decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
-units and ranges. How a YAML file becomes this tree, and what is said about a mistake in it, is in
-config_file.py.
+units and ranges. Every field says which stages' files it changes (`changes(...)`, `FREE`, `BY_CONTENT`): that
+is what their fingerprints are made of (see fingerprints.py). How a YAML file becomes this tree, and what is
+said about a mistake in it, is in config_file.py.
 """
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Temperature = Annotated[float, Field(gt=0, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+SAMPLING = ("generate", "score", "train", "evaluate")
+"""The stages in which a model reads problems."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Which stages leave other files when a setting has another value; none: it may change in a begun run."""
+
+    stages: tuple[str, ...] = ()
+    by_content: bool = False
+    """The setting is an address: what lies there is part of fingerprints, the address itself may change."""
+    before: Any = None
+    """What runs did that were begun before the setting existed, where that is not its default."""
+
+
+def changes(*stages: str, before: Any = None) -> Effect:
+    """The effect of a setting on the files of these stages."""
+    return Effect(stages, before=before)
+
+
+FREE = Effect()
+BY_CONTENT = Effect(by_content=True)
+TestName = Annotated[str, Field(pattern=r"^[a-z0-9]([-_a-z0-9]{0,51}[a-z0-9])?$")]
 PAPER_GRID = tuple(round(0.3 + 0.1 * step, 1) for step in range(14))
 
 
@@ -24,38 +50,46 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    path: str
+    path: Annotated[str, BY_CONTENT]
     """Folder of the first policy (relative to the config file), or the id of a model on a hub."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    revision: Annotated[str | None, BY_CONTENT] = None
+    """Of a model on a hub: branch, tag or commit; a run pins the commit at its first use."""
+    dtype: Annotated[Literal["float32", "bfloat16"], changes(*SAMPLING)] = "float32"
     """Type of the weights while generating and scoring, and of the arithmetic in training; trained weights
     are kept in float32.
     """
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Annotated[Literal["cpu", "cuda"], changes(*SAMPLING)] = "cpu"
     """Where the `transformers` engine and the `single` trainer run."""
-    threads: int | None = Field(None, ge=1, le=1024)
+    threads: Annotated[int | None, FREE] = Field(None, ge=1, le=1024)
     """CPU threads of torch; null takes the cores that this process may use."""
 
 
 class Iterations(Section):
-    count: int = Field(14, ge=1, le=10_000)
+    count: Annotated[int, FREE] = Field(14, ge=1, le=10_000)
     """Turns of the loop."""
-    problems_share: Share = 0.25
+    problems_share: Annotated[Share, changes("generate")] = 0.25
     """Share of the training problems that one iteration takes (0.25 is the paper's best interval)."""
 
 
 class Data(Section):
-    train: str
+    train: Annotated[str, BY_CONTENT]
     """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file)."""
-    validation: str | None = None
+    validation: Annotated[str | None, BY_CONTENT] = None
     """Problems for the temperature sweep; needed by every `adapt.policy` that reads measurements."""
-    tests: dict[str, str] = Field(min_length=1)
-    """Test sets by name. The first is the in-distribution one and is evaluated after every iteration."""
+    tests: Annotated[dict[TestName, str], BY_CONTENT] = Field(min_length=1)
+    """Test sets by name (lower-case letters, digits, dashes, underscores). The first is the in-distribution
+    one and is evaluated after every iteration.
+    """
+    unusable: Annotated[Literal["skip", "stop"], changes("generate", "evaluate")] = "skip"
+    """What happens to a problem that the model cannot read (a prompt too long, an image that its processor
+    refuses): it is left out, counted and named; or the run stops.
+    """
 
 
 class Images(Section):
-    min_pixels: int | None = Field(None, ge=1)
+    min_pixels: Annotated[int | None, changes(*SAMPLING)] = Field(None, ge=1)
     """Smallest image after resizing, in pixels; null keeps what the policy's image processor says."""
-    max_pixels: int | None = Field(None, ge=1)
+    max_pixels: Annotated[int | None, changes(*SAMPLING)] = Field(None, ge=1)
     """Largest image after resizing, in pixels; null keeps what the policy's image processor says."""
 
     @model_validator(mode="after")
@@ -67,53 +101,59 @@ class Images(Section):
 
 
 class Prompt(Section):
-    version: Literal["reasoning-1", "question-1"] = "reasoning-1"
+    version: Annotated[Literal["reasoning-1", "question-1"], changes(*SAMPLING)] = "reasoning-1"
     """`reasoning-1` asks for short steps and a last line `Answer: ...`; `question-1` is the question.
     """
-    step_separator: str = Field("\n", min_length=1)
+    step_separator: Annotated[str, changes(*SAMPLING)] = Field("\n", min_length=1)
     """What stands between two steps of a response; the process reward model reads its scores there."""
+    max_tokens: Annotated[int, changes("generate", "evaluate", before=2**31)] = Field(8192, ge=16, le=2**31)
+    """Longest prompt in tokens, those of its images included; a longer one is unusable: data.unusable."""
 
 
 class Generate(Section):
-    engine: Literal["transformers"] = "transformers"
+    engine: Annotated[Literal["transformers"], changes("generate", "evaluate")] = "transformers"
     """What samples the responses."""
-    samples_per_problem: int = Field(16, ge=1, le=1024)
+    samples_per_problem: Annotated[int, changes("generate")] = Field(16, ge=1, le=1024)
     """Responses per problem and iteration."""
-    temperature: Temperature = 1.0
+    temperature: Annotated[Temperature, changes("generate")] = 1.0
     """Temperature of the first iteration; from then on `adapt` decides."""
-    top_p: Share = 1.0
+    top_p: Annotated[Share, changes("generate", "evaluate")] = 1.0
     """Nucleus of the sampling, as a share of probability."""
-    max_tokens: int = Field(1024, ge=1, le=131_072)
+    max_tokens: Annotated[int, changes("generate", "evaluate")] = Field(1024, ge=1, le=131_072)
     """Longest response, in tokens; a longer one is cut and counts as wrong."""
-    problems_per_chunk: int = Field(64, ge=1, le=65_536)
-    """Problems in one Parquet part: what a killed stage loses at most. Seeds belong to chunks."""
-    rows_in_flight: int = Field(512, ge=1, le=65_536)
+    problems_per_chunk: Annotated[int, changes("generate", "score")] = Field(64, ge=1, le=65_536)
+    """Problems in one Parquet part: what a killed stage loses at most."""
+    rows_in_flight: Annotated[int, FREE] = Field(512, ge=1, le=65_536)
     """Responses that are decoded at the same time; lower it when memory is short."""
+    tokens_per_prefill: Annotated[int, FREE] = Field(16_384, ge=16)
+    """Prompt tokens, padding and images included, that go through the model at once; lower it when memory is
+    short.
+    """
 
 
 class Score(Section):
-    prm: str | None = None
+    prm: Annotated[str | None, BY_CONTENT] = None
     """Folder of a process reward model (relative to the config file); null rewards the outcome alone."""
-    aggregate: Literal["min", "mean", "product", "last"] = "min"
+    aggregate: Annotated[Literal["min", "mean", "product", "last"], changes("score", "evaluate")] = "min"
     """How the step scores of a response become one number."""
-    tokens_per_batch: int = Field(16_384, ge=16)
+    tokens_per_batch: Annotated[int, FREE] = Field(16_384, ge=16)
     """Tokens that the process reward model reads at once, padding included."""
-    deadline_seconds: float = Field(5.0, gt=0, le=600)
+    deadline_seconds: Annotated[float, changes("score", "evaluate")] = Field(5.0, gt=0, le=600)
     """Longest time for one symbolic answer check, in seconds; then it is killed and counts as wrong."""
-    workers: int = Field(1, ge=1, le=256)
+    workers: Annotated[int, FREE] = Field(1, ge=1, le=256)
     """Processes for symbolic answer checks; none is started before the first one is needed."""
 
 
 class Select(Section):
-    rule: Literal["all", "top_k", "threshold", "random_k"] = "top_k"
+    rule: Annotated[Literal["all", "top_k", "threshold", "random_k"], changes("select")] = "top_k"
     """Which correct responses are kept: every one, the highest rewards, rewards above `threshold`, or a
     random few.
     """
-    keep_per_problem: int | None = Field(2, ge=1)
+    keep_per_problem: Annotated[int | None, changes("select")] = Field(2, ge=1)
     """Most responses kept per problem, under every rule; null sets no limit (rules `all` and `threshold`
     only).
     """
-    threshold: float = Field(0.0, ge=0, lt=1)
+    threshold: Annotated[float, changes("select", "evaluate")] = Field(0.0, ge=0, lt=1)
     """A response is kept only if its reward is above this; `all` ignores it."""
 
     @model_validator(mode="after")
@@ -124,44 +164,59 @@ class Select(Section):
 
 
 class Train(Section):
-    trainer: Literal["single"] = "single"
+    trainer: Annotated[Literal["single"], changes("train")] = "single"
     """What trains: `single` is one torch process on one device."""
-    inherit: Literal["optimizer", "weights", "none"] = "optimizer"
+    inherit: Annotated[Literal["optimizer", "weights", "none"], changes("train")] = "optimizer"
     """`optimizer`: weights, Adam moments and steps go on from iteration to iteration (the paper's best);
     `weights`: the optimizer starts anew; `none`: back to the first policy, on all responses selected so far.
     """
-    learning_rate: float = Field(1e-6, gt=0, le=1)
+    freeze: Annotated[tuple[Literal["vision", "projector", "text"], ...], changes("train", before=())] = (
+        "vision",
+        "projector",
+    )
+    """Parts of the model that stay as they are. The vision tower and its projector by default, as is usual
+    for large models; `[]` trains everything.
+    """
+    gradient_checkpointing: Annotated[bool, FREE] = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
+    learning_rate: Annotated[float, changes("train")] = Field(1e-6, gt=0, le=1)
     """Constant after the warm-up."""
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: Annotated[int, changes("train")] = Field(0, ge=0)
     """Optimizer steps over which the learning rate rises linearly; counted over the whole run where
     inherited.
     """
-    batch_size: int = Field(128, ge=1)
+    batch_size: Annotated[int, changes("train")] = Field(128, ge=1)
     """Responses per optimizer step; the loss is the mean over all their response tokens."""
-    epochs: int = Field(1, ge=1, le=1000)
+    epochs: Annotated[int, changes("train")] = Field(1, ge=1, le=1000)
     """Passes over the selected responses per iteration."""
-    weight_decay: float = Field(0.0, ge=0, le=1)
+    weight_decay: Annotated[float, changes("train")] = Field(0.0, ge=0, le=1)
     """AdamW's decay of the weights."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    betas: Annotated[tuple[Beta, Beta], changes("train")] = (0.9, 0.999)
     """AdamW's decay rates of the moments."""
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: Annotated[float, changes("train")] = Field(1.0, gt=0)
     """Gradients are clipped to this global norm."""
-    max_padding: float = Field(0.1, ge=0, lt=1)
+    max_padding: Annotated[float, changes("train")] = Field(0.1, ge=0, lt=1)
     """Largest share of padding in a micro-batch."""
-    tokens_per_micro_batch: int = Field(16_384, ge=16)
+    tokens_per_micro_batch: Annotated[int, FREE] = Field(16_384, ge=16)
     """Tokens in one forward and backward, padding included; lower it when memory is short."""
-    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_every: Annotated[int, FREE] = Field(500, ge=1)
     """Optimizer steps between checkpoints inside an iteration: what a killed training loses at most."""
+    checkpoint_minutes: Annotated[float, FREE] = Field(20.0, gt=0)
+    """Minutes after which there is a checkpoint all the same."""
+    keep_checkpoints: Annotated[int | None, FREE] = Field(None, ge=1)
+    """Newest iterations whose policies are kept, besides the best on the first test set; null keeps all."""
 
 
 class Evaluate(Section):
-    every: int = Field(2, ge=1)
+    every: Annotated[int, changes("evaluate")] = Field(2, ge=1)
     """Iterations between two temperature sweeps on the validation problems."""
-    temperatures: tuple[Temperature, ...] = Field(PAPER_GRID, min_length=1)
+    temperatures: Annotated[tuple[Temperature, ...], changes("evaluate")] = Field(PAPER_GRID, min_length=1)
     """The grid of the sweep, rising."""
-    samples_per_problem: int = Field(16, ge=1, le=1024)
+    samples_per_problem: Annotated[int, changes("evaluate")] = Field(16, ge=1, le=1024)
     """K: responses per validation problem and temperature."""
-    out_of_distribution_at: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    problems_per_part: Annotated[int, changes("evaluate")] = Field(256, ge=1, le=65_536)
+    """Problems in one Parquet part: what a killed evaluation loses at most."""
+    out_of_distribution_at: Annotated[tuple[Annotated[int, Field(ge=0)], ...], changes("evaluate")] = ()
     """Iterations after which the other test sets are evaluated too. They always are before the first
     iteration and after number `iterations.count - 1`, but not where `stop` ends the run earlier."""
 
@@ -173,38 +228,42 @@ class Evaluate(Section):
 
 
 class Adapt(Section):
-    policy: Literal["fixed", "schedule", "reward_pass_at_k", "pass_at_k", "balance"] = "reward_pass_at_k"
+    policy: Annotated[
+        Literal["fixed", "schedule", "reward_pass_at_k", "pass_at_k", "balance"], changes("adapt")
+    ] = "reward_pass_at_k"
     """How the next sampling temperature is chosen; the last three take the best of the validation sweep."""
-    k: int = Field(2, ge=1)
+    k: Annotated[int, changes("evaluate", "adapt")] = Field(2, ge=1)
     """For `reward_pass_at_k`: how many responses of highest PRM score may contain a correct one (2 is the
     paper's).
     """
-    smooth: bool = False
+    smooth: Annotated[bool, changes("adapt")] = False
     """Fit a parabola over the grid and take its peak instead of the raw argmax, which is noisy."""
-    final_temperature: Temperature = 1.0
+    final_temperature: Annotated[Temperature, changes("adapt")] = 1.0
     """For `schedule`: reached at the last iteration, linearly from `generate.temperature`."""
-    balance_target: int = Field(8, ge=1)
+    balance_target: Annotated[int, changes("evaluate", "adapt")] = Field(8, ge=1)
     """For `balance`: n*, the unique correct responses per problem that are enough."""
+    min_problems: Annotated[int, changes("adapt", before=1)] = Field(50, ge=1)
+    """A sweep of fewer validation problems says too little: the temperature is held."""
 
 
 class Stop(Section):
-    stale_sweeps: int | None = Field(None, ge=1)
+    stale_sweeps: Annotated[int | None, changes("adapt")] = Field(None, ge=1)
     """Stop after this many temperature sweeps without a better value of what `adapt.policy` reads; null never
     does.
     """
 
 
 class Tracking(Section):
-    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    metrics_port: Annotated[int | None, FREE] = Field(None, ge=1, le=65_535)
     """Port on which metrics are served for Prometheus while the run lasts; null serves none."""
 
 
 class Config(Section):
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")
+    name: Annotated[str, FREE] = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")
     """Name of the run: lower-case letters, digits and dashes, at most 53 characters."""
-    output: str = Field(min_length=1)
+    output: Annotated[str, FREE] = Field(min_length=1)
     """Folder of the run, relative to where the command is started."""
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: Annotated[int, changes(*SAMPLING, "select")] = Field(0, ge=0, lt=2**31)
     """All randomness comes from this."""
     model: Model
     iterations: Iterations = Iterations()
