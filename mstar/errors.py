@@ -8,3 +8,12 @@ traceback.
 
 class UserError(ValueError):
     """Something that the user can put right: a setting, a file, a full disk."""
+
+
+class UnusableRequest(UserError):
+    """One problem that the model cannot read: its prompt is too long, or its processor refuses an image."""
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(f"problem {id} {reason}")
+        self.id = id
+        self.reason = reason
