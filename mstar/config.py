@@ -149,9 +149,7 @@ class Select(Section):
     random few.
     """
     keep_per_problem: Annotated[int | None, changes("select")] = Field(2, ge=1)
-    """Most responses kept per problem, under every rule; null sets no limit (rules `all` and `threshold`
-    only).
-    """
+    """Most responses kept per problem; null sets no limit (rules `all` and `threshold` only)."""
     threshold: Annotated[float, changes("select", "evaluate")] = Field(0.0, ge=0, lt=1)
     """A response is kept only if its reward is above this; `all` ignores it."""
 
