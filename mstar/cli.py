@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mstar import __version__
+from mstar.stopping import Stopped, listen, say_where
+
 if TYPE_CHECKING:
     from mstar.rundir import RunDir
 
@@ -21,7 +24,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Self-evolving training for multimodal reasoning: a model learns from its own best responses.",
 )
 problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
 app.add_typer(problems_app, name="problems")
@@ -36,6 +38,22 @@ Iteration = Annotated[int, typer.Option("--iteration", min=0, help="Which turn o
 ShardOption = Annotated[
     str, typer.Option("--shard", metavar="K/N", help="Do only the K-th of N disjoint shares, counted from 1.")
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"mstar {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Self-evolving training for multimodal reasoning: a model learns from its own best responses."""
 
 
 @app.command()
@@ -54,24 +72,30 @@ def run(
     from contextlib import nullcontext
 
     from mstar.config_file import load_config
-    from mstar.preflight import check_inputs
-    from mstar.progress import build_progress
-    from mstar.rundir import RunDir, exclusive
+    from mstar.progress import build_progress, going_on, opening
 
     port = [f"tracking.metrics_port={metrics_port}"] if metrics_port else []
     settings = load_config(config, [*(overrides or []), *port])
+    progress = build_progress()
+    progress.note(opening(settings.name, settings.output))
+    from mstar.preflight import check_inputs
+    from mstar.rundir import RunDir, exclusive
+
     if not (Path(settings.output) / "run.yaml").exists():
         check_inputs(settings)
     with exclusive(Path(settings.output)):
         started = RunDir.create(settings)
         if prepare:
             return
+        place = going_on(lambda *where: started.manifest(*where) is not None, settings.iterations.count)
+        if place:
+            progress.note(place)
         from mstar.loop import evolve
         from mstar.metrics import Metrics
 
         metrics, port_set = Metrics(settings.name, settings.adapt.k), settings.tracking.metrics_port
         with metrics.serve(port_set) if port_set else nullcontext():
-            evolve(started, metrics, build_progress())
+            evolve(started, metrics, progress)
     print(f"report: {Path(settings.output) / 'report.html'}")
 
 
@@ -211,6 +235,7 @@ def answers(
 
 def main() -> None:
     """The entry point of the `mstar` command."""
+    listen()
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     atexit.register(gc.freeze)  # else the interpreter's last collections walk all of torch for a second
     _guarded(app)
@@ -221,6 +246,9 @@ def _guarded(command: Callable[[], None]) -> None:
 
     try:
         command()
+    except Stopped as stopped:
+        print(say_where(stopped), file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(str(error))
     except OSError as error:
