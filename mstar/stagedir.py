@@ -94,6 +94,7 @@ class StageDir:
         if self.manifest:
             self._refuse_other(self.manifest.fingerprint)
         self._stored: dict[str, str] = {}
+        self._entries: dict[str, FileEntry] = {}
         self._stored = self._find_stored()
 
     @property
@@ -103,16 +104,20 @@ class StageDir:
 
     def begin(self) -> None:
         """Note what the stage is made from; parts that another version's rules made do not count."""
+        if self.manifest and self.manifest.version == self.made_from.version:
+            return
         text = to_json(self.made_from)
-        if self.manifest or write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False):
-            return
-        begun = _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
-        if begun and begun.version == self.made_from.version:
-            self._refuse_other(begun.fingerprint)
-            return
+        if not self.manifest:
+            if write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False):
+                return
+            begun = _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+            if begun and begun.version == self.made_from.version:
+                self._refuse_other(begun.fingerprint)
+                return
+        self.manifest, self._stored = None, {}
+        self.storage.remove(f"{self.prefix}/{MANIFEST}")
         self._delete_others(())
         write_text(self.storage, f"{self.prefix}/{BEGUN}", text)
-        self._stored = {}
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Of these files, the ones that are not there as they were written, whoever wrote them."""
@@ -124,9 +129,10 @@ class StageDir:
         """A path for one file of the stage, which has its place when the block ends well."""
         with self.storage.scratch() as path:
             yield path
-            stored = stored_name(name, describe(path).sha256)
+            entry = describe(path)
+            stored = stored_name(name, entry.sha256)
             self.storage.publish(path, f"{self.prefix}/{stored}", replace=self.manifest is not None)
-        self._stored[name] = stored
+        self._stored[name], self._entries[stored] = stored, entry
 
     @contextmanager
     def write_checkpoint(self, done: int) -> Iterator[Path]:
@@ -158,14 +164,17 @@ class StageDir:
 
         A damaged stage that was made again replaces its manifest. What does not count is deleted.
         """
-        files = {self._stored[name]: self._describe(self._stored[name]) for name in sorted(names)}
+        files = {self._stored[name]: self._entries[self._stored[name]] for name in sorted(names)}
         if checkpoint:
             folder = checkpoint[0].removeprefix(f"{self.prefix}/")
             files |= {f"{folder}/{file}": entry for file, entry in checkpoint[1].files.items()}
         made_from = self.made_from
         manifest = Manifest(made_from.fingerprint, files, json.loads(to_json(result)), {}, made_from.version)
         is_repair = self.manifest is not None
-        write_text(self.storage, f"{self.prefix}/{MANIFEST}", to_json(manifest), replace=is_repair)
+        key, text = f"{self.prefix}/{MANIFEST}", to_json(manifest)
+        is_first = write_text(self.storage, key, text, replace=is_repair)
+        if not is_first and read_manifest(self.storage, self.prefix) is None:
+            write_text(self.storage, key, text)
         self.manifest = read_manifest(self.storage, self.prefix)
         if self.manifest and not is_repair:
             self._delete_others(self.manifest.files)
@@ -190,13 +199,12 @@ class StageDir:
             listed = self.manifest.files
             return {plain_name(stored): stored for stored in listed if self._is_whole(stored, listed[stored])}
         found: dict[str, str] = {}
-        known = set(self._stored.values())
         for key in self.storage.keys(f"{self.prefix}/"):
             stored = key.removeprefix(f"{self.prefix}/")
             name = plain_name(stored)
             if name == stored or name in found or stored.startswith(f"{CHECKPOINT}-"):
                 continue
-            if stored in known or self._is_what_it_says(stored):
+            if stored in self._entries or self._is_what_it_says(stored):
                 found[name] = stored
         return found
 
@@ -210,6 +218,7 @@ class StageDir:
         entry = self._describe(stored)
         if stored_name(plain_name(stored), entry.sha256) == stored:
             return True
+        del self._entries[stored]
         log.warning("%s/%s is damaged (sha256 differs); it will be made again", self.prefix, stored)
         self.storage.remove(f"{self.prefix}/{stored}")
         return False
@@ -228,14 +237,18 @@ class StageDir:
         return found == recorded
 
     def _describe(self, stored: str) -> FileEntry:
-        return self.storage.describe(f"{self.prefix}/{stored}")
+        self._entries[stored] = self.storage.describe(f"{self.prefix}/{stored}")
+        return self._entries[stored]
 
     def _delete_others(self, counting: Iterable[str]) -> None:
         """What other writers, and a stage's own work in progress, have left beside the files that count."""
-        kept = {f"{self.prefix}/{name}" for name in (*counting, MANIFEST, TIMING, REMOVED)}
-        for key in self.storage.keys(f"{self.prefix}/"):
-            if key not in kept:
-                self.storage.remove(key)
+        kept = {*counting, MANIFEST, TIMING, REMOVED}
+        folders = {name.split("/")[0] for name in kept}
+        start = f"{self.prefix}/"
+        found = (key.removeprefix(start) for key in self.storage.keys(start))
+        others = {name if name.split("/")[0] in folders else name.split("/")[0] for name in found} - kept
+        for name in sorted(others):
+            self.storage.remove(start + name)
 
     def _refuse_other(self, recorded: Fingerprint) -> None:
         for key, old, new in changed(recorded, self.made_from.fingerprint):

@@ -104,13 +104,15 @@ class FolderStorage:
         with _explained(path):
             folder.mkdir(parents=True, exist_ok=True)
             _discard_leftovers(folder)
-            with path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                try:
+            lock = path.with_suffix(".lock").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                with _explained(path):
                     yield path
-                finally:
-                    _discard(path)
-                    _discard(path.with_suffix(".lock"))
+            finally:
+                _discard(path)
+                _discard(path.with_suffix(".lock"))
 
     def publish(self, path: Path, key: str, replace: bool = False) -> bool:
         target = self.root / key
