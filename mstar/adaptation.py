@@ -15,7 +15,7 @@ from mstar.work import Turn, Work, perform
 
 
 def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision | None:
-    """Decide the temperature of the next iteration; also where it was decided before, its state is written."""
+    """Decide the temperature of the next iteration, and write what that starts from."""
     reads: Fingerprint = dict(run.inputs(iteration, TRAIN, EVALUATE))
     if run.config.adapt.policy == "schedule":
         reads["iterations"] = run.config.iterations.count
@@ -41,7 +41,7 @@ def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision |
 
 
 def question(run: RunDir, iteration: int, report: Report) -> Asked:
-    """What `decide` is asked after an iteration; a whole sweep covers every problem that the model can read."""
+    """What `decide` is asked; a whole sweep covers every validation problem that the model can read."""
     path = run.config.data.validation
     problems = len(run.problems(path)) - len(report.unusable.get("validation", {})) if path else 0
     return ask(run.config, iteration, run.state(iteration).temperature, problems)

@@ -27,7 +27,7 @@ def remove_superseded(run: RunDir, iteration: int) -> None:
 
 
 def best_iteration(run: RunDir, iteration: int) -> int:
-    """The iteration up to this one whose policy is most accurate on the first test set; the earliest of equals."""
+    """The iteration so far whose policy is most accurate on the first test set; the earliest of equals."""
     first_test = next(iter(run.config.data.tests))
 
     def accuracy(number: int) -> float:

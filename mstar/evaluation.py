@@ -18,7 +18,7 @@ from mstar.fingerprints import Fingerprint
 from mstar.inputs import problem_files
 from mstar.measures import measure_temperature, measure_test
 from mstar.progress import QUIET, Progress
-from mstar.records import Report, read_responses, read_unusable, write_responses
+from mstar.records import Report, Response, read_responses, read_unusable, write_responses
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
 from mstar.scoring import Scorer, by_problem, golds, tell_troubles
@@ -86,14 +86,12 @@ def read_report(run: RunDir, iteration: int | None) -> Report:
     report = run.result(EVALUATE, iteration)
     if run.is_finished(REST, iteration):
         rest = run.result(EVALUATE, iteration, REST)
-        return replace(
-            report, tests=report.tests | rest.tests, unusable=report.unusable | rest.unusable
-        )
+        return replace(report, tests=report.tests | rest.tests, unusable=report.unusable | rest.unusable)
     return report
 
 
 def _parts(run: RunDir, tests: Sequence[str], with_sweep: bool) -> list[Part]:
-    """Test sets one after the other, then the sweep: all temperatures of some problems, then the next ones."""
+    """Test sets one after the other, then the sweep: all temperatures of some problems, then the next."""
     config, size = run.config, run.config.evaluate.problems_per_part
     greedy = Sampling(1, 0.0, 1.0, config.generate.max_tokens)
     parts: list[Part] = []
@@ -161,7 +159,8 @@ def build_report(work: Work, parts: Sequence[Part]) -> Report:
     report = Report(work.iteration)
     for folder in dict.fromkeys(part.name.partition("/")[0] for part in parts):
         own = [part for part in parts if part.name.startswith(f"{folder}/")]
-        responses, unusable = [], {}
+        responses: list[Response] = []
+        unusable: dict[str, str] = {}
         for part in own:
             with work.folder.reading(part.name) as path:
                 responses += read_responses(path)

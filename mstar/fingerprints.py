@@ -48,7 +48,7 @@ def may_change(key: str) -> bool:
 
 
 def before(key: str) -> Any:
-    """What runs did that were begun before this setting existed; its default where nothing else is declared."""
+    """What runs did before this setting existed; its default where nothing else is declared."""
     declared = effects()[key].before
     return default_of(key) if declared is None else _as_json(declared)
 

@@ -21,9 +21,7 @@ from mstar.stages import GENERATE
 from mstar.work import Turn, Work, perform
 
 
-def generate(
-    run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET
-) -> Sampled | None:
+def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> Sampled | None:
     """Sample `samples_per_problem` responses to each problem of the iteration, at the iteration's
     temperature.
     """

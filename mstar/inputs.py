@@ -53,7 +53,7 @@ def pin_revision(config: Config) -> Config:
     if Path(model.path).is_dir():
         return config
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         found = Path(hf_hub_download(model.path, "config.json", revision=model.revision))

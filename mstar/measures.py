@@ -1,4 +1,4 @@
-"""What is measured of judged responses: accuracy of a test set, exploration and exploitation at a temperature.
+"""What is measured of judged responses: accuracy on a test set, exploration and exploitation in a sweep.
 
 Pure functions over records; the estimates and their intervals are in estimates.py.
 """

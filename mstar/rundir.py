@@ -49,9 +49,7 @@ class Finished:
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of its files, as long as the block lasts."""
-        key = next(
-            f"{self.prefix}/{stored}" for stored in self.manifest.files if plain_name(stored) == name
-        )
+        key = next(f"{self.prefix}/{stored}" for stored in self.manifest.files if plain_name(stored) == name)
         verb = PurePosixPath(self.prefix).name
         with local_copy(self.storage, key, f"run mstar {verb} for it again") as path:
             yield path

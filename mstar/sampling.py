@@ -7,14 +7,12 @@ what else is sampled with it. Problems that the model cannot read are left out, 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from mstar.config import Config
 from mstar.datasets import ProblemFile
 from mstar.engines import Chunk, Engine, Generated, Sampling, build_engine
 from mstar.errors import UnusableRequest, UserError
 from mstar.prompts import Request, build_request
-from mstar.records import Problem, Response, write_responses
+from mstar.records import Response, write_responses
 from mstar.seeds import derive_seed
 from mstar.stages import part_names
 from mstar.work import Work
@@ -36,9 +34,7 @@ def cut_parts(
     """Parts of `size` problems each; `folder` ends with a slash or is empty."""
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     names = part_names(len(chunks))
-    return [
-        Part(folder + name, problems, chunk, sampling) for name, chunk in zip(names, chunks, strict=True)
-    ]
+    return [Part(folder + name, problems, chunk, sampling) for name, chunk in zip(names, chunks, strict=True)]
 
 
 def sample_parts(work: Work, policy: str, parts: Sequence[Part], labels: Sequence[int | str]) -> None:
@@ -51,9 +47,7 @@ def sample_parts(work: Work, policy: str, parts: Sequence[Part], labels: Sequenc
         with work.clock.inside():
             folder = stack.enter_context(work.run.policy_folder(policy))
             engine = stack.enter_context(build_engine(work.config, folder))
-        advance = stack.enter_context(
-            work.progress.stage(work.stage.name, work.iteration, total, "problems")
-        )
+        advance = stack.enter_context(work.progress.stage(work.stage.name, work.iteration, total, "problems"))
         reader = Reader(work, engine, labels)
         results = engine.generate(reader.chunks(parts))
         for part in parts:
@@ -75,7 +69,7 @@ class Reader:
         self.read: dict[str, tuple[list[Request], dict[str, str]]] = {}
 
     def chunks(self, parts: Sequence[Part]) -> Iterator[Chunk]:
-        """Parts that follow each other with the same rows (a sweep's temperatures) read their problems once."""
+        """Parts in a row that have the same rows (a sweep's temperatures) read their problems once."""
         previous: tuple[ProblemFile, Sequence[int]] | None = None
         requests: list[Request] = []
         unusable: dict[str, str] = {}

@@ -162,7 +162,9 @@ def by_problem(responses: Iterable[Response]) -> list[list[Response]]:
 
 def _scored(work: Work, names: Sequence[str]) -> Scored:
     """Counted from the parts, whichever process wrote them."""
-    totals: dict[str, Any] = dict.fromkeys(("rows", "correct", "timed_out", "failed", "reward", "unjudged"), 0)
+    totals: dict[str, Any] = dict.fromkeys(
+        ("rows", "correct", "timed_out", "failed", "reward", "unjudged"), 0
+    )
     for name in names:
         with work.folder.reading(name) as path:
             table = pq.read_table(path, columns=["correct", "reward", "timed_out", "failed"])

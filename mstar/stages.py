@@ -28,6 +28,7 @@ TRAIN = Stage("train", Trained)
 EVALUATE = Stage("evaluate", Report, version=2)
 ADAPT = Stage("adapt", Decision)
 STAGES: tuple[Stage[Any], ...] = (GENERATE, SCORE, SELECT, TRAIN, EVALUATE, ADAPT)
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
 def stage_prefix(name: str, iteration: int | None) -> str:

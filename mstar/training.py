@@ -50,9 +50,7 @@ def _train(work: Work, origin: str, selected: Sequence[Path]) -> Trained:
         with ExitStack() as copies:
             progressed = _teach(work, _lesson(work, origin, selected, rows, copies))
     else:
-        work.progress.note(
-            f"iteration {work.iteration} selected no response: the policy stays as it is"
-        )
+        work.progress.note(f"iteration {work.iteration} selected no response: the policy stays as it is")
     result = Trained(
         examples=len(rows),
         train_steps=progressed.steps_done,

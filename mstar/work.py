@@ -66,9 +66,7 @@ class Work:
     def missing(self, names: Sequence[str]) -> list[str]:
         """Of the stage's parts, those that this shard owns and nobody has written yet."""
         absent = set(self.folder.missing(names))
-        return [
-            name for number, name in enumerate(names) if name in absent and self.turn.shard.owns(number)
-        ]
+        return [name for number, name in enumerate(names) if name in absent and self.turn.shard.owns(number)]
 
     def commit(self, names: Sequence[str], result: Callable[[], Result]) -> Result | None:
         """Write the manifest if all parts are there, whoever wrote them; `result` reads them."""

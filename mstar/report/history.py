@@ -62,10 +62,14 @@ class Turn:
     adapt: FinishedStage[Decision] | None
 
     @property
-    def stages(self) -> tuple[FinishedStage[Any], ...]:
-        """The finished ones, in order."""
+    def stages(self) -> dict[str, FinishedStage[Any]]:
+        """The finished ones by name, in order."""
         found = (self.generate, self.score, self.select, self.train, self.evaluate, self.adapt)
-        return tuple(stage for stage in found if stage)
+        return {stage.name: stage for stage in found if stage}
+
+    def fact(self, stage: str, name: str) -> float | None:
+        """A number of a stage's result; None where the stage is not finished."""
+        return getattr(self.stages[stage].result, name) if stage in self.stages else None
 
     @property
     def report(self) -> Report | None:
@@ -114,9 +118,7 @@ def _read_turn(run: RunDir, iteration: int | None) -> Turn:
     return Turn(iteration, _temperature(run, iteration), **stages)
 
 
-def _read_stage(
-    run: RunDir, stage: Stage[Result], iteration: int | None
-) -> FinishedStage[Result] | None:
+def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> FinishedStage[Result] | None:
     prefix = stage_prefix(stage.name, iteration)
     if not run.is_finished(stage.name, iteration):
         return None
