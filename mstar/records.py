@@ -2,8 +2,8 @@
 
 Problem and Response are one row each. A Response is filled in by two stages: `generate` writes the text and
 what is known of its making, `score` adds the judgement; the fields say which. State is what an iteration
-starts from. Sampled, Scored, Selected, Trained, Report and Decision are the results of the six stages. Nothing
-here reads images or knows where files live (see datasets/, rundir.py).
+starts from. Sampled, Scored, Selected, Trained, Report and Decision are the results of the six stages.
+Nothing here reads images or knows where files live (see datasets/, rundir.py).
 """
 
 import json

@@ -1,8 +1,9 @@
 """The select stage: which responses are trained on, H( 1[a = a*] * min step score ) of arXiv 2412.17451,
 section 2.
 
-Reads the iteration's scored parts, writes `selected.parquet`. `choose` is a pure function over the responses of one problem. The stage around it streams one Parquet part at
-a time, so its memory does not grow with the number of responses.
+Reads the iteration's scored parts, writes `selected.parquet`. `choose` is a pure function over the responses
+of one problem. The stage around it streams one Parquet part at a time, so its memory does not grow with the
+number of responses.
 """
 
 import random

@@ -176,7 +176,7 @@ class StageDir:
         if not is_first and read_manifest(self.storage, self.prefix) is None:
             write_text(self.storage, key, text)
         self.manifest = read_manifest(self.storage, self.prefix)
-        if self.manifest and not is_repair:
+        if self.manifest:
             self._delete_others(self.manifest.files)
 
     @contextmanager

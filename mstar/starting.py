@@ -86,7 +86,7 @@ def exclusive(output: str) -> Iterator[None]:
 
 
 def _started_tree(storage: Storage, output: str) -> dict[str, Any] | None:
-    """The tree of run.yaml, with settings that are newer than it as runs had them before; None without one."""
+    """The tree of run.yaml, settings that are newer than it as runs had them before; None without one."""
     try:
         tree = yaml.safe_load(read_text(storage, RUN))
     except FileNotFoundError:

@@ -46,7 +46,7 @@ class FileEntry:
 
 class Storage(Protocol):
     def scratch(self) -> AbstractContextManager[Path]:
-        """A local path where the block may make a file or a folder; what it leaves there goes with the block."""
+        """A local path where the block may make a file or a folder; what stays there goes with the block."""
 
     def publish(self, path: Path, key: str, replace: bool = False) -> bool:
         """Move a file or a folder to `key`, where it appears whole or not at all.
@@ -91,7 +91,7 @@ def write_text(storage: Storage, key: str, text: str, replace: bool = True) -> b
 
 
 class FolderStorage:
-    """Files below one folder. What is made in `.scratch` is flushed to disk, then linked or renamed into place."""
+    """Files below one folder. What is made in `.scratch` is flushed to disk, then moved into place."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

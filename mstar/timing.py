@@ -35,7 +35,7 @@ class StageClock:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Time within `inside` that does not belong there: the engine asks for problems, and they are read."""
+        """Time within `inside` that is not its own: the engine asks for problems, and they are read."""
         start = time.perf_counter()
         try:
             yield
