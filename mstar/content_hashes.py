@@ -22,6 +22,9 @@ SETTLED_SECONDS = 2.0
 SMALLEST_REMEMBERED = 1 << 20
 """Bytes. Smaller files are hashed as fast as an entry is found; and many small files fill no cache."""
 
+CHECKSUM_BYTES = 16
+"""At the beginning of every entry in the cache."""
+
 HASHES = "sha256"
 """Folder of the remembered hashes in the cache folder."""
 
@@ -37,7 +40,10 @@ class Stamp(NamedTuple):
 
 def stamp_of(path: str | Path) -> Stamp:
     """The stamp of a file, links followed; OSError if there is none."""
-    found = os.stat(path)
+    return stamp_from(os.stat(path))
+
+
+def stamp_from(found: os.stat_result) -> Stamp:
     return Stamp(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
@@ -106,11 +112,18 @@ def entry_name(path: str | Path) -> str:
 
 
 def read_cached(name: str) -> bytes | None:
-    """What `write_cached` has kept under a name (with forward slashes), or None."""
+    """What `write_cached` has kept under a name (with forward slashes), or None if it is not there whole."""
     try:
-        return (cache_folder() / name).read_bytes()
+        kept = (cache_folder() / name).read_bytes()
     except OSError:
         return None
+    data = kept[CHECKSUM_BYTES:]
+    return data if checksum(data) == kept[:CHECKSUM_BYTES] else None
+
+
+def checksum(data: bytes) -> bytes:
+    """What tells an entry that a crash of the machine has left half written."""
+    return hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest()
 
 
 def write_cached(name: str, data: bytes) -> None:
@@ -119,7 +132,7 @@ def write_cached(name: str, data: bytes) -> None:
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
+        scratch.write_bytes(checksum(data) + data)
         os.replace(scratch, target)
     except OSError:
         with suppress(OSError):

@@ -90,8 +90,9 @@ def test_small_files_take_no_place_in_the_cache(settled: Path, cache: Path) -> N
 def test_a_broken_entry_is_computed_again(settled: Path, cache: Path, left: bytes) -> None:
     remembered_sha256(settled)
     (entry,) = (cache / "sha256").iterdir()
-    entry.write_bytes(left)
-    assert remembered_sha256(settled) == digest(settled)
+    for content in (left, content_hashes.checksum(left) + left, entry.read_bytes()[:-1]):
+        entry.write_bytes(content)
+        assert remembered_sha256(settled) == digest(settled)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
