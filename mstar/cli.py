@@ -66,6 +66,36 @@ def options(
 
 
 @app.command()
+def init(
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="Checkpoint folder, or id on a hub.")
+    ],
+    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Problems to learn from.")],
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", metavar="FILE", help="Problems that choose the temperature."),
+    ] = None,
+    tests: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--test", metavar="FILE", help="A test set; may be repeated, the first is the main one."
+        ),
+    ] = None,
+    prm: Annotated[
+        Path | None, typer.Option("--prm", metavar="FOLDER", help="A process reward model.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", metavar="CONFIG", help="Where to write.")] = Path(
+        "config.yaml"
+    ),
+) -> None:
+    """Look at a model and at problem files, and write a commented config that fits them."""
+    from mstar.init_config import Wanted, write_config
+
+    for line in write_config(Wanted(model, train, validation, tuple(tests or ()), prm, output)):
+        print(line)
+
+
+@app.command()
 def run(
     config: ConfigPath,
     overrides: Overrides = None,
