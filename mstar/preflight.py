@@ -52,9 +52,7 @@ class ModelReader:
         from mstar.models import Encoder
 
         self.config = config
-        self.encoder = Encoder(
-            Path(config.model.path), config.images, config.prompt, config.model.revision
-        )
+        self.encoder = Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
         self.begin(0)
 
     def begin(self, total: int) -> None:

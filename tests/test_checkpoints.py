@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from mstar import estimates
+from mstar import estimates, records
 from mstar.checkpoints import remove_superseded
 from mstar.config import Config
-from mstar.records import Report, State, TestReport, Trained
+from mstar.records import Report, State, Trained
 from mstar.rundir import RunDir
 from mstar.stagedir import Begun, StageDir
 from mstar.stages import EVALUATE, TRAIN, stage_prefix
@@ -28,7 +28,7 @@ def finish_iteration(run: RunDir, iteration: int, accuracy: float, trained: bool
     train.commit(Trained(1, 1, iteration + 1, 10, 0.0, 1.0, 1.0), [], newest)
     evaluate = StageDir(run.storage, stage_prefix("evaluate", iteration), Begun({}, EVALUATE.version))
     right = estimates.share([number < accuracy * 10 for number in range(10)])
-    report = Report(iteration, {"heldout": TestReport(right, {}, 1.0, 0)})
+    report = Report(iteration, {"heldout": records.TestReport(right, {}, 1.0, 0)})
     evaluate.begin()
     evaluate.commit(report, [])
     run.write_state(State(iteration + 1, run.policy_after(iteration), 1.0, 0))

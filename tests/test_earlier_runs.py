@@ -28,9 +28,7 @@ def test_what_is_finished_stays_and_the_run_goes_on(
     folder = shutil.copytree(RUNS / version, tmp_path / "earlier")
     monkeypatch.chdir(folder)
     finished = {
-        path: path.read_bytes()
-        for path in sorted(folder.glob("run/iterations/000/**/*"))
-        if path.is_file()
+        path: path.read_bytes() for path in sorted(folder.glob("run/iterations/000/**/*")) if path.is_file()
     }
     assert len(finished) > 20
     went_on = mstar("run", "config.yaml")
