@@ -20,7 +20,7 @@ from mstar.seeds import derive_seed
 from mstar.selection import SELECTED
 from mstar.stagedir import StageDir
 from mstar.timing import StageClock, stage_clock
-from mstar.trainers import Example, Lesson, Progressed, build_trainer
+from mstar.trainers import Lesson, Progressed, build_trainer
 
 
 def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
@@ -39,13 +39,14 @@ def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
     stage = run.stage("train", iteration, made_from)
     if stage.done:
         return
-    problems = run.problems(config.data.train)
+    selected, rows = selected_responses(run, iterations, run.problems(config.data.train))
     lesson = Lesson(
         policy=run.policy_folder(origin),
         inherit_optimizer=inherit == "optimizer" and origin != FIRST_POLICY,
         interrupted=stage.path(CHECKPOINT) if stage.has(CHECKPOINT) else None,
-        examples=read_examples(run, iterations, problems),
-        read_problems=problems.read,
+        problems=config.data.train,
+        selected=selected,
+        rows=rows,
         seed=derive_seed(state.seed, iteration, "train"),
     )
     with stage_clock(run, "train", iteration) as clock:
@@ -58,11 +59,11 @@ def _train(
 ) -> Progressed:
     clock, progress = watch
     progressed = Progressed(0)
-    if not lesson.examples:
+    if not lesson.rows:
         progress.note(f"iteration {iteration} selected no response: the policy stays as it is")
         return progressed
 
-    def save_to() -> AbstractContextManager[Path]:
+    def save_to(steps_done: int) -> AbstractContextManager[Path]:
         return stage.write_part(CHECKPOINT)
 
     total = planned_steps(run.config.train, lesson)
@@ -76,7 +77,7 @@ def _train(
 def facts_of(lesson: Lesson, progressed: Progressed) -> dict[str, Any]:
     """What the training of one iteration amounted to; the same whether it was killed on the way or not."""
     return {
-        "examples": len(lesson.examples),
+        "examples": len(lesson.rows),
         "train_steps": progressed.steps_done,
         "train_step": progressed.train_step,
         "response_tokens": progressed.response_tokens,
@@ -88,17 +89,14 @@ def facts_of(lesson: Lesson, progressed: Progressed) -> dict[str, Any]:
 
 def planned_steps(config: Train, lesson: Lesson) -> int:
     """Optimizer steps of the whole iteration."""
-    return config.epochs * -(-len(lesson.examples) // config.batch_size)
+    return config.epochs * -(-len(lesson.rows) // config.batch_size)
 
 
-def read_examples(run: RunDir, iterations: range, problems: ProblemFile) -> list[Example]:
-    """The selected responses of some iterations, oldest first."""
+def selected_responses(
+    run: RunDir, iterations: range, problems: ProblemFile
+) -> tuple[tuple[Path, ...], tuple[int, ...]]:
+    """The files of the selected responses of some iterations, oldest first, and their problems' rows."""
     row_of = {problem_id: row for row, problem_id in enumerate(problems.ids)}
-    examples = []
-    for iteration in iterations:
-        table = pq.read_table(run.stage_file("select", iteration, SELECTED), columns=["problem_id", "text"])
-        for problem_id, text in zip(
-            *(table[name].to_pylist() for name in ("problem_id", "text")), strict=True
-        ):
-            examples.append(Example(row_of[problem_id], text))
-    return examples
+    files = tuple(run.stage_file("select", iteration, SELECTED) for iteration in iterations)
+    ids = (pq.read_table(file, columns=["problem_id"])["problem_id"].to_pylist() for file in files)
+    return files, tuple(row_of[problem_id] for own in ids for problem_id in own)
