@@ -1,8 +1,14 @@
-"""Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline."""
+"""Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline.
+
+A check that raises ends no run: `AnswerChecker._open` and `_settle` are the one fault point. It counts as
+wrong, is counted, and is logged once per kind.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -12,14 +18,16 @@ from mstar.answers.comparison import Question, compare, read_gold, settle
 from mstar.answers.expected import Expected, Judgement
 from mstar.answers.expressions import Expression
 from mstar.answers.extraction import find_statement, tidy
-from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers
+from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers, WorkerDied
+
+logger = logging.getLogger(__name__)
 
 
 class AnswerChecker:
     """Decides whether responses are correct; holds the worker processes, so use it in a `with`.
 
-    Nothing that a response contains raises or takes longer than `deadline_seconds`. A gold that does not
-    parse raises ValueError (see `check_gold`). Safe to call from several threads; `workers` bounds the
+    Nothing that a response contains raises or takes longer than `deadline_seconds`: a comparison that fails
+    all the same gives a judgement with `failed`. Safe to call from several threads; `workers` bounds the
     parallel comparisons.
     """
 
@@ -31,6 +39,8 @@ class AnswerChecker:
         self._symbolic = SymbolicWorkers(deadline_seconds, workers)
         self._worker_count = workers
         self._timed_out = 0
+        self._failed = 0
+        self._failures: set[str] = set()
         self._lock = threading.Lock()
 
     def __enter__(self) -> AnswerChecker:
@@ -46,6 +56,11 @@ class AnswerChecker:
         """How many comparisons did not finish before the deadline so far."""
         return self._timed_out
 
+    @property
+    def failed(self) -> int:
+        """How many comparisons raised, or lost their worker process, so far."""
+        return self._failed
+
     def process_ids(self) -> list[int]:
         """The worker processes that run now."""
         return self._symbolic.process_ids()
@@ -57,19 +72,24 @@ class AnswerChecker:
     def check(self, expected: Expected, response: str, truncated: bool = False) -> Judgement:
         """Judges one response; a truncated one is always wrong.
 
-        Raises ValueError for a gold that does not parse, never for anything in a response.
+        Raises ValueError for a gold that does not parse (see `check_gold`), never for anything in a response.
         """
-        judgement, question = _judge_directly(expected, response, truncated)
-        return judgement if question is None else self._judge_symbolically(expected, judgement, question)
+        judgement, question = self._open(expected, response, truncated)
+        if judgement.failed:
+            read_gold(expected)
+        return judgement if question is None else self._settle(expected, judgement, question)
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
-        """Judges (expected, response) pairs in order; algebra runs on all workers at once."""
-        judged = [(expected, *_judge_directly(expected, response, False)) for expected, response in pairs]
+        """Judges (expected, response) pairs in order; algebra runs on all workers at once.
+
+        Nothing raises here: where a gold does not parse, the judgements of its responses have `failed`.
+        """
+        judged = [(expected, *self._open(expected, response, False)) for expected, response in pairs]
         open_ = [index for index, (_, _, question) in enumerate(judged) if question is not None]
         judgements = [judgement for _, judgement, _ in judged]
         if open_:
             with ThreadPoolExecutor(min(self._worker_count, len(open_))) as threads:
-                settled = threads.map(lambda index: self._judge_symbolically(*judged[index]), open_)  # type: ignore[arg-type]
+                settled = threads.map(lambda index: self._settle(*judged[index]), open_)  # type: ignore[arg-type]
                 for index, judgement in zip(open_, settled, strict=True):
                     judgements[index] = judgement
         return judgements
@@ -81,7 +101,7 @@ class AnswerChecker:
             return
         try:
             parses = self._symbolic.ask("parses", gold.formula, "")
-        except DeadlineExceeded:
+        except (DeadlineExceeded, WorkerDied):
             parses = False
         if not parses:
             raise ValueError(
@@ -89,15 +109,39 @@ class AnswerChecker:
                 "write it in LaTeX, or use answer_type text"
             )
 
-    def _judge_symbolically(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
+    def _open(self, expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:
+        """The judgement; with a question, `correct` is still open."""
+        try:
+            return _judge_directly(expected, response, truncated)
+        except Exception as error:  # fault point: whatever is wrong with one check, the others go on
+            self._note_failure(error)
+            return Judgement(None, False, failed=True), None
+
+    def _settle(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
+        """The judgement of what needs algebra."""
         try:
             reply = self._symbolic.ask(question.kind, question.gold, question.answer)
+            correct = settle(expected, reply) if question.kind == "value" else reply is True
+            return Judgement(judgement.extracted, correct)
         except DeadlineExceeded:
             with self._lock:
                 self._timed_out += 1
             return Judgement(judgement.extracted, False, timed_out=True)
-        correct = settle(expected, reply) if question.kind == "value" else reply is True
-        return Judgement(judgement.extracted, correct)
+        except Exception as error:  # fault point, as above
+            self._note_failure(error)
+            return Judgement(judgement.extracted, False, failed=True)
+
+    def _note_failure(self, error: Exception) -> None:
+        """Count a failure; the first of its kind (error and place) is logged."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in {place.name}, line {place.lineno}"
+        with self._lock:
+            self._failed += 1
+            is_new = kind not in self._failures
+            self._failures.add(kind)
+        if is_new:
+            logger.warning("an answer check failed and counts as wrong (%s: %s)", kind, error)
+            logger.debug("the first of these failures", exc_info=error)
 
 
 def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:
