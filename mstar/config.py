@@ -102,8 +102,7 @@ class Images(Section):
 
 class Prompt(Section):
     version: Annotated[Literal["reasoning-1", "question-1"], changes(*SAMPLING)] = "reasoning-1"
-    """`reasoning-1` asks for short steps and a last line `Answer: ...`; `question-1` is the question.
-    """
+    """`reasoning-1` asks for short steps and a last line `Answer: ...`; `question-1` is the question."""
     step_separator: Annotated[str, changes(*SAMPLING)] = Field("\n", min_length=1)
     """What stands between two steps of a response; the process reward model reads its scores there."""
     max_tokens: Annotated[int, changes("generate", "evaluate", before=2**31)] = Field(8192, ge=16, le=2**31)
@@ -150,9 +149,7 @@ class Select(Section):
     random few.
     """
     keep_per_problem: Annotated[int | None, changes("select")] = Field(2, ge=1)
-    """Most responses kept per problem, under every rule; null sets no limit (rules `all` and `threshold`
-    only).
-    """
+    """Most responses kept per problem; null sets no limit (rules `all` and `threshold` only)."""
     threshold: Annotated[float, changes("select", "evaluate")] = Field(0.0, ge=0, lt=1)
     """A response is kept only if its reward is above this; `all` ignores it."""
 
@@ -222,8 +219,10 @@ class Evaluate(Section):
 
     @model_validator(mode="after")
     def _grid_rises(self) -> Self:
-        if list(self.temperatures) != sorted(set(self.temperatures)):
-            raise ValueError(f"temperatures is {list(self.temperatures)}; it must rise without repeats")
+        written = [f"{temperature:.6f}" for temperature in self.temperatures]
+        if written != sorted(set(written)):
+            found = f"temperatures is {list(self.temperatures)}"
+            raise ValueError(f"{found}; it must rise without repeats, told apart by six decimals")
         return self
 
 
@@ -248,9 +247,7 @@ class Adapt(Section):
 
 class Stop(Section):
     stale_sweeps: Annotated[int | None, changes("adapt")] = Field(None, ge=1)
-    """Stop after this many temperature sweeps without a better value of what `adapt.policy` reads; null never
-    does.
-    """
+    """Stop after this many sweeps without a better value of what `adapt.policy` reads; null never does."""
 
 
 class Tracking(Section):
@@ -295,4 +292,9 @@ class Config(Section):
             raise ValueError(f"adapt.k is {self.adapt.k}; it must not exceed evaluate.samples_per_problem")
         if self.stop.stale_sweeps is not None and not reads:
             raise ValueError(f"stop.stale_sweeps needs a sweep to watch; adapt.policy {policy} reads none")
+        beyond = [at for at in self.evaluate.out_of_distribution_at if at >= self.iterations.count]
+        if beyond:
+            raise ValueError(
+                f"evaluate.out_of_distribution_at has {beyond[0]}; iterations.count must exceed it"
+            )
         return self

@@ -3,12 +3,13 @@
 `load_config` reads the file, applies `--set` overrides, and makes input paths absolute: they are relative to
 the file's own folder, so a config can be run from anywhere. `parse_config` checks a tree of plain values. A
 mistake becomes a `UserError` with the key, its value, the rule, and the nearest known key where a key is not
-one.
+one. Numbers are those of YAML 1.2: `1e-5` is one.
 """
 
 import difflib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,22 @@ from pydantic import ValidationError
 
 from mstar.config import Config
 from mstar.errors import UserError
+
+
+class YamlLoader(yaml.SafeLoader):
+    """Reads the numbers of YAML 1.2 too: 1e-5, which version 1.1 takes for text."""
+
+
+class YamlDumper(yaml.SafeDumper):
+    """Quotes the texts that YamlLoader would take for numbers."""
+
+
+for reader_or_writer in (YamlLoader, YamlDumper):
+    reader_or_writer.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -41,7 +58,12 @@ def parse_config(tree: dict[str, Any], origin: str) -> Config:
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML."""
     tree = config.model_dump(mode="json")
-    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120))
+    return str(yaml.dump(tree, Dumper=YamlDumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+def parse_yaml(text: str) -> Any:
+    """The plain values of a YAML text. Raises yaml.YAMLError, or ValueError for dates that are none."""
+    return yaml.load(text, Loader=YamlLoader)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -56,7 +78,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); a config is a YAML file") from None
     try:
-        tree = yaml.safe_load(text)
+        tree = parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
@@ -80,8 +102,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: {section} is not a section; see mstar config --schema")
         tree = below
     try:
-        tree[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        tree[last] = parse_yaml(text)
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"--set {override}: the value is not YAML; quote it") from None
 
 
@@ -101,7 +123,7 @@ def _as_json(tree: dict[str, Any], origin: str) -> str:
         if isinstance(error, UserError):
             raise
         raise UserError(
-            f"{origin}: {_find_nonfinite(tree)} is not a finite number; write an ordinary number"
+            f"{origin}: {_find_nonfinite(tree)} is not a finite number; write an ordinary number; quote text"
         ) from None
     except (TypeError, RecursionError):
         raise UserError(f"{origin}: keys must be plain text and nested at most a few levels") from None
@@ -135,14 +157,30 @@ def _explain_one(mistake: Any) -> str:
     rule = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] == "value_error":
         return f"{key}: {rule}" if key else rule
-    hint = "" if mistake["type"] not in ("float_type", "int_type") else _number_hint(mistake["input"])
-    return f"{key} is {mistake['input']!r}; {rule[0].lower()}{rule[1:]}{hint}"
+    if mistake["type"] == "string_pattern_mismatch":
+        return _explain_name(location, mistake["input"])
+    return f"{key} is {mistake['input']!r}; {rule[0].lower()}{rule[1:]}{_hint(mistake)}"
 
 
-def _number_hint(text: object) -> str:
-    """YAML reads 1e-6 as text, because it has no point."""
+def _explain_name(location: Sequence[str], name: str) -> str:
+    """A name that would become part of a path: what is wrong with it, and one that would do."""
+    is_key = location[-1] == "[key]"
+    what = f"{'.'.join(location[:-2])} has the name {name!r}" if is_key else f"{location[-1]} is {name!r}"
+    letters = "lower-case letters, digits, dashes" + (" and underscores" if is_key else "")
+    near = re.sub(r"[^a-z0-9_]+" if is_key else r"[^a-z0-9]+", "-", name.lower()).strip("-_")[:53].strip("-_")
+    remedy = f"write {near}" if near else "choose another"
+    return f"{what}; it must be of {letters}, begin and end with a letter or digit, at most 53; {remedy}"
+
+
+def _hint(mistake: Any) -> str:
+    """What to write instead: YAML's types are guessed from how a value looks."""
+    value, wanted = mistake["input"], mistake["type"]
+    if wanted == "string_type" and isinstance(value, int | float):
+        return "; put it in quotes"
+    if wanted not in ("float_type", "int_type") or not isinstance(value, str):
+        return ""
     try:
-        return f"; write {float(text)!r} without quotes, and with a point" if isinstance(text, str) else ""
+        return f"; write {float(value):g} without quotes"
     except ValueError:
         return ""
 

@@ -15,6 +15,8 @@ from mstar.records import Estimate
 Z = 1.959963984540054
 """Two-sided 95 % of the normal distribution."""
 RESAMPLES = 1000
+MOST_LEVELS = 250
+"""Different values that are resampled as they are; of more, their neighbours count as one."""
 
 
 def share(outcomes: Sequence[bool]) -> Estimate:
@@ -33,10 +35,23 @@ def mean(values: Sequence[float]) -> Estimate:
     if len(values) == 0:
         return Estimate(0.0, 0.0, 1.0, 0)
     sample = np.asarray(values, dtype=np.float64)
-    draws = np.random.default_rng(0).integers(0, len(sample), size=(RESAMPLES, len(sample)))
-    low, high = np.quantile(sample[draws].mean(axis=1), [0.025, 0.975])
     value = float(sample.mean())
-    return Estimate(value, min(float(low), value), max(float(high), value), len(sample))
+    low, high = np.quantile(value + _resampled_errors(sample), [0.025, 0.975])
+    return Estimate(value, max(0.0, min(float(low), value)), min(1.0, max(float(high), value)), len(sample))
+
+
+def _resampled_errors(sample: np.ndarray) -> np.ndarray:
+    """How far the means of bootstrap samples lie from the mean of the sample.
+
+    Values that recur are drawn together: how often each one comes up is multinomial. So the work and the
+    memory are those of the few values that measures take, not of the problems.
+    """
+    levels, counts = np.unique(sample, return_counts=True)
+    if len(levels) > MOST_LEVELS:
+        levels, counts = np.unique(np.round(sample * MOST_LEVELS) / MOST_LEVELS, return_counts=True)
+    draws = np.random.default_rng(0).multinomial(len(sample), counts / len(sample), size=RESAMPLES)
+    errors: np.ndarray = (draws - counts) @ levels / len(sample)
+    return errors
 
 
 def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> Estimate:

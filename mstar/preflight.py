@@ -9,19 +9,20 @@ from pathlib import Path
 from mstar.config import Config
 from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
-from mstar.storage import build_storage
+from mstar.progress import Progress
+from mstar.rundir import RunDir
 
 FULLY_CHECKED = 20_000
 """Files of up to this many problems are read whole, images included; of larger ones only the first row."""
 SHOWN = 3
 
 
-def check_inputs(config: Config) -> None:
+def check_inputs(run: RunDir, progress: Progress) -> None:
     """Raise UserError for the first model folder, problem file or output that cannot be used."""
+    config = run.config
     _check_model(config.model.path, "model.path")
     if config.score.prm is not None:
         _check_model(config.score.prm, "score.prm")
-    _check_output(config.output)
     for key, path in _problem_files(config):
         _check_problems(key, path)
 
@@ -62,8 +63,8 @@ def _check_model(path: str, key: str) -> None:
         )
 
 
-def _check_output(output: str) -> None:
-    build_storage(output)
+def refuse_a_file(output: str) -> None:
+    """UserError where a file is in the way of the run's folder."""
     folders = (Path(output), *Path(output).absolute().parents)
     nearest = next(folder for folder in folders if folder.exists())
     if not nearest.is_dir():

@@ -44,6 +44,19 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
     return make
 
 
+def parse_small(**sections: Any) -> Config:
+    """A configuration whose files need not exist; keyword arguments replace whole sections."""
+    tree = {
+        "name": "small",
+        "output": "nowhere",
+        "model": {"path": "policy"},
+        "iterations": {"count": 2},
+        "data": {"train": "train", "validation": "validation", "tests": {"heldout": "heldout"}},
+        "adapt": {"policy": "pass_at_k"},
+    }
+    return parse_config({**tree, **sections}, "test")
+
+
 @pytest.fixture
 def prm_folder(tmp_path: Path) -> Path:
     """A process reward model with random weights, whose steps end with ";"."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import TypeAdapter
 
 from mstar.config import Config, Section
@@ -48,15 +49,46 @@ def test_what_is_dumped_is_read_back_the_same(good: Path, tmp_path: Path) -> Non
     assert load_config(tmp_path / "again.yaml") == config
 
 
+@pytest.mark.parametrize("written", ["1e-5", "1E-5", "1.e-5", "1.0e-5", ".1e-4", "0.00001", "10e-6"])
+def test_a_number_is_read_however_it_is_written(good: Path, written: str) -> None:
+    assert load_config(good, [f"train.learning_rate={written}"]).train.learning_rate == pytest.approx(1e-5)
+    good.write_text(f"{GOOD}train: {{learning_rate: {written}}}\n")
+    assert load_config(good).train.learning_rate == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("text", ["1e5", "12e3", "1e-5", "e5", "1e", "1.5", "null", "0x10", ".5e1", "1_0e2"])
+def test_text_that_looks_like_a_number_stays_text(good: Path, tmp_path: Path, text: str) -> None:
+    config = load_config(good, [f"model.revision='{text}'"])
+    (tmp_path / "again.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "again.yaml").model.revision == text
+    plain = yaml.safe_load((tmp_path / "again.yaml").read_text())
+    assert plain["model"]["revision"] == text
+
+
 @pytest.mark.parametrize(
     "override, message",
     [
         ("generate.temperature=-1", "generate.temperature is -1; input should be greater than 0"),
         ("generate.temperature=hot", "generate.temperature is 'hot'; input should be a valid number"),
+        ("train.learning_rate='1e-6'", "input should be a valid number; write 1e-06 without quotes"),
         (
-            "train.learning_rate=1e-6",
-            "train.learning_rate is '1e-6'; input should be a valid number; write 1e-06",
+            "model.revision=1234e5",
+            "model.revision is 123400000.0; input should be a valid string; put it in quotes",
         ),
+        (
+            "name=My Run",
+            "it must be of lower-case letters, digits, dashes, begin and end with a letter or digit",
+        ),
+        ("name=My Run", "at most 53; write my-run"),
+        ("data.tests={x/../../../escaped: h}", "data.tests has the name 'x/../../../escaped'; it must be of"),
+        ("data.tests={x/../../../escaped: h}", "write x-escaped"),
+        ("data.tests={'..': h}", "data.tests has the name '..'"),
+        ("evaluate.temperatures=[1.0, 1.0000001]", "without repeats, told apart by six decimals"),
+        (
+            "evaluate.out_of_distribution_at=[13, 99]",
+            "has 99; iterations.count must exceed it",
+        ),
+        ("seed=2026-13-45", "the value is not YAML"),
         ("images={min_pixels: 9, max_pixels: 4}", "images: min_pixels is 9, above max_pixels 4; swap them"),
         ("generate.temperature=.nan", "generate.temperature: nan is not a finite number"),
         ("generate.temperature=.inf", "generate.temperature: inf is not a finite number"),

@@ -2,12 +2,14 @@
 
 All three are views that are rebuilt from the stage folders, so they can neither miss nor repeat anything. One
 way through: history reads the folders, comparison pairs the first and the last answers, summary and
-metric_lines condense them; figures draws with charts, examples picks problems, page makes one file of it.
+metric_lines condense them, headline says what to know first; figures draws with charts, examples picks
+problems, page makes one file of it.
 No torch here.
 """
 
+from mstar.report.headline import say_headline
 from mstar.report.metric_lines import metric_lines
 from mstar.report.page import write_report
 from mstar.report.summary import Summary, summarise
 
-__all__ = ["Summary", "metric_lines", "summarise", "write_report"]
+__all__ = ["Summary", "metric_lines", "say_headline", "summarise", "write_report"]

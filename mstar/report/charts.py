@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
+from mstar.report.labels import CHARACTER, Room, place_first, spread
+
 INSET = 10
 """Pixels between the frame and the first and last x."""
-LINE_HEIGHT = 15
-CHARACTER = 7.0
-"""Width that a character of a label may take, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,25 +202,12 @@ def _draw_labels(frame: Frame, lines: Sequence[Line]) -> list[str]:
 
 
 def _draw_first_label(frame: Frame, line: Line) -> str:
-    """Below the point where the line rises, above it where it falls, unless that leaves the frame."""
-    first, second = line.points[:2]
-    above = frame.place_y(first.y if first.high is None else first.high) - 6
-    below = frame.place_y(first.y if first.low is None else first.low) + 15
-    fits_above, fits_below = above - 11 > frame.top - 6, below < frame.bottom - 3
-    y = below if (second.y >= first.y and fits_below) or not fits_above else above
-    return _text(line.first_label, frame.place_x(first.x) - 4, y, f"label {line.colour}")
-
-
-def spread(places: Sequence[float], top: float, bottom: float) -> list[float]:
-    """The same places, moved apart so that labels do not cover each other."""
-    order = sorted(range(len(places)), key=lambda index: places[index])
-    moved = [max(top, min(bottom, place)) for place in places]
-    for above, below in zip(order, order[1:], strict=False):
-        moved[below] = max(moved[below], moved[above] + LINE_HEIGHT)
-    limit = bottom + LINE_HEIGHT
-    for index in reversed(order):
-        limit = moved[index] = min(moved[index], limit - LINE_HEIGHT)
-    return moved
+    first = line.points[0]
+    low, high = (first.y if bound is None else bound for bound in (first.low, first.high))
+    places = [(frame.place_x(point.x), frame.place_y(point.y)) for point in line.points]
+    room = Room(frame.right, frame.top - 6, frame.bottom - 1)
+    place = place_first(line.first_label, places, (frame.place_y(high), frame.place_y(low)), room)
+    return _text(line.first_label, *place, f"label {line.colour}") if place else ""
 
 
 def _draw_bar(frame: Frame, bar: Bar, width: float) -> str:

@@ -64,13 +64,14 @@ class Examples:
     """Why there are none although there should be."""
 
 
-def pick_examples(run: RunDir, comparison: Comparison | None) -> Examples:
+def pick_examples(run: RunDir, comparison: Comparison) -> Examples:
     """A few problems that the run has learned, and a few that it has unlearned."""
-    if comparison is None:
-        return Examples()
     gained, lost = comparison.gained[:MOST_GAINED], comparison.lost[:MOST_LOST]
+    if not (gained or lost):
+        return Examples()
+    first = next(iter(run.config.data.tests.values()))
     try:
-        problems = _read_problems(run.config.data.tests[comparison.change.test], [*gained, *lost])
+        problems = _read_problems(first, [*gained, *lost])
     except (UserError, OSError) as error:
         return Examples(trouble=str(error))
     return Examples(_build(problems, gained), _build(problems, lost))

@@ -23,16 +23,16 @@ from mstar.report.charts import (
     share_axis,
 )
 from mstar.report.history import History, Turn
-from mstar.report.summary import Summary, Sweep, TemperatureChoice
+from mstar.report.summary import Summary, SweepSummary, TemperatureChoice
 from mstar.report.wording import count, duration, interval, iteration_name, percent
-from mstar.rundir import STAGES
+from mstar.stages import STAGE_NAMES
 
 Kept = TypeVar("Kept")
 Read = Callable[[TemperatureReport], Estimate | None]
 
 MOST_PLACES = 120
 MOST_PANELS = 16
-STAGE_COLOURS = dict(zip(STAGES, ("blue", "sky", "grey", "orange", "violet", "green"), strict=True))
+STAGE_COLOURS = dict(zip(STAGE_NAMES, ("blue", "sky", "grey", "orange", "violet", "green"), strict=True))
 START = -1.0
 
 
@@ -63,7 +63,7 @@ def accuracy_charts(history: History, tests: Sequence[str]) -> dict[str, str]:
     return charts
 
 
-def pass_panels(sweeps: Sequence[Sweep], chosen: float | None) -> list[Panel]:
+def pass_panels(sweeps: Sequence[SweepSummary], chosen: float | None) -> list[Panel]:
     """Exploration (Pass@K) and exploitation (Reward-Pass@k) over the sweeps, one panel per temperature."""
     if len(sweeps) < 2:
         return []
@@ -85,7 +85,7 @@ def pass_panels(sweeps: Sequence[Sweep], chosen: float | None) -> list[Panel]:
     return panels
 
 
-def sweep_charts(sweeps: Sequence[Sweep], reward_pass_k: int) -> dict[str, str]:
+def sweep_charts(sweeps: Sequence[SweepSummary], reward_pass_k: int) -> dict[str, str]:
     """Pass@K and Reward-Pass@k against the temperature, in the first and in the last sweep."""
     ends = [sweep for sweep in (*sweeps[:1], *sweeps[1:][-1:]) if len(sweep.temperatures) > 1]
     if not ends:
@@ -220,7 +220,7 @@ def _stage_seconds(turn: Turn) -> dict[str, float]:
     return {name: stage.timing.seconds for name, stage in turn.stages.items() if stage.timing}
 
 
-def _rows_at(sweeps: Sequence[Sweep], temperature: float) -> list[tuple[float, TemperatureReport]]:
+def _rows_at(sweeps: Sequence[SweepSummary], temperature: float) -> list[tuple[float, TemperatureReport]]:
     rows = [
         (START if sweep.iteration is None else float(sweep.iteration), row)
         for sweep in sweeps
@@ -230,7 +230,7 @@ def _rows_at(sweeps: Sequence[Sweep], temperature: float) -> list[tuple[float, T
     return thin(rows, MOST_PLACES // 2)
 
 
-def _sweep_line(sweep: Sweep, read: Read, colour: str) -> Line:
+def _sweep_line(sweep: SweepSummary, read: Read, colour: str) -> Line:
     found = ((row.temperature, read(row)) for row in sweep.temperatures)
     points = tuple(_point(temperature, estimate) for temperature, estimate in found if estimate)
     return Line(points, colour, "start" if sweep.iteration is None else f"it. {sweep.iteration}")

@@ -28,6 +28,7 @@ from mstar.report.figures import (
     thin,
     time_chart,
 )
+from mstar.report.headline import MOST_FALLEN, find_headline, others_fallen
 from mstar.report.history import History, Turn, read_history
 from mstar.report.metric_lines import metric_lines
 from mstar.report.summary import Measured, Summary, condense
@@ -43,22 +44,13 @@ FOLDED_FROM = 700
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
-    test: str
-    first: Measured
-    last: Measured
-    verb: str
-    """What the accuracy did, as far as the measurement can tell."""
-
-
-@dataclass(frozen=True, slots=True)
 class SourceRow:
     name: str
     first: Measured
     last: Measured
 
 
-def write_report(run: RunDir) -> None:
+def write_report(run: RunDir) -> Summary:
     """Write `summary.json`, `metrics.jsonl` and `report.html` of the run as it stands."""
     history = read_history(run)
     comparison = compare(run, history)
@@ -67,6 +59,7 @@ def write_report(run: RunDir) -> None:
     write_text(run.storage, "metrics.jsonl", metric_lines(history, run.config.adapt.k))
     html = render(run.config, history, summary, pick_examples(run, comparison))
     write_text(run.storage, "report.html", html.encode("utf-8", "replace").decode("utf-8"))
+    return summary
 
 
 def render(config: Config, history: History, summary: Summary, examples: Examples) -> str:
@@ -94,23 +87,14 @@ def render(config: Config, history: History, summary: Summary, examples: Example
         history=history,
         summary=summary,
         headline=find_headline(summary),
+        fallen=others_fallen(summary),
+        most_fallen=MOST_FALLEN,
         tests=tests,
         examples=examples,
         totals=_totals(history),
         **_tables(history, summary, tests),
         **_charts(config, history, summary, tests),
     )
-
-
-def find_headline(summary: Summary) -> Headline | None:
-    """What the first test set says; None before anything has been measured."""
-    if not summary.tests:
-        return None
-    name, test = next(iter(summary.tests.items()))
-    verb = "went"
-    if summary.change:
-        verb = "rose" if summary.change.low > 0 else "fell" if summary.change.high < 0 else "hardly moved,"
-    return Headline(name, test.first, test.last, verb)
 
 
 def cut(text: str) -> str:

@@ -14,7 +14,8 @@ from mstar.config import Config
 from mstar.records import TemperatureReport
 from mstar.report.comparison import Change, Comparison, compare
 from mstar.report.history import History, Turn, read_history
-from mstar.rundir import STAGES, RunDir
+from mstar.rundir import RunDir
+from mstar.stages import STAGE_NAMES
 
 LIBRARIES = ("torch", "transformers", "numpy", "pyarrow")
 
@@ -37,6 +38,13 @@ class TestSummary:
     last: Measured
     best: Measured
     """The highest accuracy; among equals the earliest."""
+    change: Change | None
+    """From the first to the last on the same problems; None where the responses of one are not there."""
+
+    @property
+    def fell(self) -> bool:
+        """Whether the last accuracy lies below the first beyond what the measurement leaves open."""
+        return self.change.high < 0 if self.change else self.last.high < self.first.low
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,7 @@ class TemperatureChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class SweepSummary:
     """Exploration and exploitation over the temperature grid, after one iteration (None: at the start)."""
 
     iteration: int | None
@@ -74,9 +82,16 @@ class Summary:
     peak_memory_bytes: int | None
     tests: dict[str, TestSummary]
     """In the order of `data.tests`; the first is the in-distribution one."""
-    change: Change | None
+    fallen: tuple[str, ...]
+    """Test sets on which the last policy is worse than the first, beyond the interval of the change."""
     temperatures: tuple[TemperatureChoice, ...]
-    sweeps: tuple[Sweep, ...]
+    sweeps: tuple[SweepSummary, ...]
+
+    @property
+    def change(self) -> Change | None:
+        """That of the first test set."""
+        first = next(iter(self.tests.values()), None)
+        return first.change if first else None
 
 
 def summarise(run: RunDir) -> Summary:
@@ -85,8 +100,9 @@ def summarise(run: RunDir) -> Summary:
     return condense(run.config, history, compare(run, history))
 
 
-def condense(config: Config, history: History, comparison: Comparison | None) -> Summary:
+def condense(config: Config, history: History, comparison: Comparison) -> Summary:
     """The summary of what has been read."""
+    tests = _summarise_tests(config, history, comparison)
     seconds, inside = _stage_seconds(history)
     wall_clock = _wall_clock(history, sum(seconds.values()))
     return Summary(
@@ -99,11 +115,11 @@ def condense(config: Config, history: History, comparison: Comparison | None) ->
         inside_seconds=inside,
         overhead_share=round(max(0.0, 1 - sum(inside.values()) / wall_clock), 6) if wall_clock > 0 else None,
         peak_memory_bytes=_peak_memory(history),
-        tests=_summarise_tests(config, history),
-        change=comparison.change if comparison else None,
+        tests=tests,
+        fallen=tuple(name for name, test in tests.items() if test.fell),
         temperatures=_temperature_choices(history),
         sweeps=tuple(
-            Sweep(turn.iteration, turn.report.temperatures)
+            SweepSummary(turn.iteration, turn.report.temperatures)
             for turn in history.turns
             if turn.report and turn.report.temperatures
         ),
@@ -133,7 +149,7 @@ def _wall_clock(history: History, stages: float) -> float:
 
 def _stage_seconds(history: History) -> tuple[dict[str, float], dict[str, float]]:
     seconds, inside = {}, {}
-    for name in STAGES:
+    for name in STAGE_NAMES:
         done = (turn.stages[name].timing for turn in history.turns if name in turn.stages)
         timings = [timing for timing in done if timing]
         if timings:
@@ -148,14 +164,13 @@ def _peak_memory(history: History) -> int | None:
     return max(peaks, default=None)
 
 
-def _summarise_tests(config: Config, history: History) -> dict[str, TestSummary]:
+def _summarise_tests(config: Config, history: History, comparison: Comparison) -> dict[str, TestSummary]:
     tests = {}
     for name in config.data.tests:
         measured = [point for turn in history.turns if (point := _measured(turn, name))]
         if measured:
-            tests[name] = TestSummary(
-                measured[0], measured[-1], max(measured, key=lambda point: point.accuracy)
-            )
+            best = max(measured, key=lambda point: point.accuracy)
+            tests[name] = TestSummary(measured[0], measured[-1], best, comparison.changes.get(name))
     return tests
 
 

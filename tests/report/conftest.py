@@ -24,7 +24,6 @@ from mstar.storage import write_text
 
 Question = Callable[[int], str]
 Answer = Callable[[str, bool], str]
-SOURCES = ("number", "yes or no", "choice")
 
 
 def ask(number: int) -> str:
@@ -44,6 +43,9 @@ class Plan:
     unfinished: tuple[str, ...] = ()
     """Stages that one more iteration has finished."""
     tests: tuple[str, ...] = ("strips", "six-terms")
+    falling: tuple[str, ...] = ()
+    """Test sets that the policy gets worse at."""
+    sources: tuple[str, str, str] = ("number", "yes or no", "choice")
     problems: int = 90
     sweep: bool = True
     prm: bool = True
@@ -101,7 +103,7 @@ def _write_problems(folder: Path, plan: Plan) -> None:
     for number in range(plan.problems):
         image_name = f"images/{_gold(number)}.png"
         row = {"id": f"p{number}", "question": plan.question(number), "images": [image_name]}
-        row |= {"answer": str(_gold(number)), "answer_type": "number", "source": SOURCES[number % 3]}
+        row |= {"answer": str(_gold(number)), "answer_type": "number", "source": plan.sources[number % 3]}
         lines.append(json.dumps(row) + "\n")
     (folder / "problems.jsonl").write_text("".join(lines))
 
@@ -163,12 +165,13 @@ def _evaluate(run: RunDir, plan: Plan, iteration: int | None) -> None:
         last = run.config.iterations.count - 1
         if place and iteration not in (None, last):
             continue
-        responses = [_respond(plan, number, skill - 0.08 * place) for number in range(plan.problems)]
+        own = 0.6 - skill if test in plan.falling else skill - 0.08 * place
+        responses = [_respond(plan, number, own) for number in range(plan.problems)]
         half = plan.problems // 2
         for part, half_of_them in enumerate((responses[:half], responses[half:])):
             with stage.write_part(f"test-{test}/part-{part:05d}.parquet") as path:
                 write_responses(path, half_of_them)
-        tests[test] = _measure(responses)
+        tests[test] = _measure(plan, responses)
     rows = tuple(_sweep(plan, skill, t) for t in plan.temperatures) if plan.sweep else ()
     with stage.write("report.json") as path:
         path.write_text(to_json(Report(iteration, tests, rows)))
@@ -187,9 +190,9 @@ def _respond(plan: Plan, number: int, skill: float) -> Response:
     return Response(f"p{number}", 0, text, 31, False, 0.0, said, right, None, float(right))
 
 
-def _measure(responses: list[Response]) -> records.TestReport:
+def _measure(plan: Plan, responses: list[Response]) -> records.TestReport:
     outcomes = [bool(one.correct) for one in responses]
-    by_source = {name: estimates.share(outcomes[place::3]) for place, name in enumerate(SOURCES)}
+    by_source = {name: estimates.share(outcomes[place::3]) for place, name in enumerate(plan.sources)}
     return records.TestReport(estimates.share(outcomes), by_source, 31.0 + len(responses) % 7, 2)
 
 

@@ -31,6 +31,8 @@ phone.onload = () => {{
     wide: wide.map(one => one.outerHTML.slice(0, 100)),
     ran: window.ran === true,
     examples: inside.querySelectorAll("article").length,
+    cut: [...inside.querySelectorAll("#tests, #temperatures, #stages")].filter(
+      one => one.scrollWidth > one.closest(".scroll").clientWidth + 0.5).map(one => one.id),
   }});
 }};
 </script>"""
@@ -68,4 +70,13 @@ def test_a_phone_never_scrolls_sideways_and_nothing_runs(make: Callable[..., Run
     write_report(run)
     report = run.storage.read("report.html").read_text(encoding="utf-8")
     found = open_at(360, report, tmp_path)
-    assert found == {"width": 360, "wide": [], "ran": False, "examples": 10}
+    assert found == {"width": 360, "wide": [], "ran": False, "examples": 10, "cut": []}
+
+
+def test_the_first_tables_fit_on_a_phone(make: Callable[..., RunDir], tmp_path: Path) -> None:
+    """What scrolls sideways inside its own frame looks complete, and hides its last columns."""
+    tests = ("strips", "distorted-digits-and-noise", "reworded")
+    run = make(iterations=3, tests=tests, problems=300, falling=("reworded",))
+    write_report(run)
+    report = run.storage.read("report.html").read_text(encoding="utf-8")
+    assert open_at(375, report, tmp_path)["cut"] == []

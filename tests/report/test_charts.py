@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstar.report.charts import (
-    LINE_HEIGHT,
     Bar,
     Line,
     Point,
@@ -18,9 +17,9 @@ from mstar.report.charts import (
     iteration_axis,
     number_axis,
     share_axis,
-    spread,
 )
 from mstar.report.figures import thin
+from mstar.report.labels import LINE_HEIGHT, Room, crosses, place_first, spread
 
 shares = st.floats(0, 1)
 
@@ -109,3 +108,43 @@ def test_thin_keeps_the_ends() -> None:
     assert thin(range(5), 10) == [0, 1, 2, 3, 4]
     thinned = thin(range(10_000), 120)
     assert len(thinned) == 120 and thinned[0] == 0 and thinned[-1] == 9_999
+
+
+ROOM = Room(right=280, top=22, bottom=167)
+
+
+def test_the_first_label_keeps_off_a_steep_line() -> None:
+    """From 28.0 % straight to 70.8 %, on an axis that begins at 20 %: no room below, the line above."""
+    line = [(44.0, 149.3), (123.0, 49.4), (202.0, 49.4)]
+    place = place_first("28.0 %", line, (138.6, 159.1), ROOM)
+    assert place is not None and ROOM.holds(place, "28.0 %") and not crosses(line, place, "28.0 %")
+    assert abs(place[0] - line[0][0]) < 40 and abs(place[1] - line[0][1]) < 20
+
+
+def test_the_first_label_is_below_a_line_that_rises_and_above_one_that_falls() -> None:
+    assert place_first("50 %", [(44.0, 90.0), (200.0, 60.0)], (84.0, 96.0), ROOM) == (40.0, 111.0)
+    assert place_first("50 %", [(44.0, 90.0), (200.0, 120.0)], (84.0, 96.0), ROOM) == (40.0, 78.0)
+
+
+@given(st.lists(shares, min_size=2, max_size=20), st.sampled_from([0.0, 0.02, 0.2]))
+def test_no_label_lies_on_its_line(values: list[float], reach: float) -> None:
+    """As drawn: what the picture says of its line and of its label."""
+    points = tuple(Point(x - 1, y, max(0.0, y - reach), min(1.0, y + reach)) for x, y in enumerate(values))
+    bounds = [bound for point in points for bound in (point.low, point.high) if bound is not None]
+    axes = (iteration_axis(p.x for p in points), share_axis("accuracy, %", bounds))
+    svg = draw_lines([Line(points, "blue", "", "12.3 %")], *axes, "accuracy")
+    path = re.findall(r'class="line blue" d="M([^"]*)"', svg)[0]
+    line = [(float(x), float(y)) for x, y in (pair.split() for pair in path.split("L"))]
+    labels = re.findall(r'class="label blue" x="([\d.]+)" y="([\d.]+)">12.3', svg)
+    assert len(labels) <= 1
+    for x, y in labels:
+        ink = [(float(x) + dx, float(y) - dy) for dx in range(0, 36, 2) for dy in (0, 4, 8)]
+        assert not any(_touches(line, place) for place in ink)
+
+
+def _touches(line: list[tuple[float, float]], place: tuple[float, float]) -> bool:
+    """Whether a line passes straight above or below a place by less than a pixel."""
+    for (x0, y0), (x1, y1) in zip(line, line[1:], strict=False):
+        if x0 <= place[0] <= x1:
+            return abs(y0 + (y1 - y0) * (place[0] - x0) / max(x1 - x0, 1e-9) - place[1]) < 1
+    return False

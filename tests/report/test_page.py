@@ -12,6 +12,7 @@ import pytest
 
 from mstar.records import read_responses
 from mstar.report import summarise, write_report
+from mstar.report.comparison import Comparison
 from mstar.report.examples import Examples
 from mstar.report.history import read_history
 from mstar.report.page import render
@@ -123,9 +124,28 @@ def test_hostile_questions_and_responses_are_shown_as_text(make: Make) -> None:
     assert "<script>alert(1)</script>" in page.texts["gained-1"] and "{{ 7*7 }}" in page.texts["gained-1"]
 
 
-def test_names_from_the_config_and_sources_are_escaped(make: Make) -> None:
-    page = read_page(make(iterations=1, tests=("a <b>bold</b> name", "$x_1$")))
-    assert "a <b>bold</b> name" in page.text and "$x_1$" in page.text
+def test_names_of_sources_are_escaped(make: Make) -> None:
+    page = read_page(make(iterations=1, sources=("a <b>bold</b> name", "$x_1$", "{{ 7 * 7 }}")))
+    assert "a <b>bold</b> name" in page.text and "$x_1$" in page.text and "{{ 7 * 7 }}" in page.text
+
+
+def test_a_test_set_that_fell_is_in_the_headline(make: Make) -> None:
+    run = make(iterations=4, tests=("strips", "reworded", "six-terms"), falling=("reworded",))
+    page, summary = read_page(run), summarise(run)
+    change = summary.tests["reworded"].change
+    assert change is not None and summary.fallen == ("reworded",)
+    assert "Accuracy on reworded fell from " in page.texts["fallen"]
+    assert f"{points(change.low)} to {points(change.high)}" in page.texts["fallen"]
+    assert page.html.index('id="fallen"') < page.html.index('id="tests"')
+    assert "six-terms" not in page.texts["fallen"]
+    assert "fallen" not in read_page(make(iterations=4)).texts
+
+
+def test_of_many_that_fell_the_worst_are_named(make: Make) -> None:
+    names = tuple(f"worse-{number}" for number in range(5))
+    page = read_page(make(iterations=4, tests=("strips", *names), falling=names))
+    assert page.texts["fallen"].count("fell from") == 3
+    assert "It fell on 2 more test sets" in page.texts["fallen"]
 
 
 def test_examples_show_both_responses_in_full_and_choose_the_same_ones(make: Make) -> None:
@@ -226,7 +246,7 @@ def test_a_long_run_is_thinned(make: Make) -> None:
     history = read_history(run)
     turns = tuple(replace(history.iterations[-1], iteration=number) for number in range(10_000))
     longer = replace(history, iterations=turns)
-    page = Page(render(run.config, longer, condense(run.config, longer, None), Examples()))
+    page = Page(render(run.config, longer, condense(run.config, longer, Comparison({})), Examples()))
     assert "metrics.jsonl has every stage" in page.text and "9999" in page.texts["iterations"]
     assert len(page.html) < 600_000
 

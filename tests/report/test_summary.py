@@ -1,6 +1,7 @@
 """summary.json and metrics.jsonl: what they say of a run, complete or not."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstar.report import summarise, write_report
+from mstar.report import say_headline, summarise, write_report
 from mstar.report.comparison import paired_interval
 from mstar.report.summary import hash_config
 from mstar.rundir import RunDir, stage_prefix
@@ -106,6 +107,37 @@ def test_change_counts_the_problems_that_went_either_way(make: Make) -> None:
     )
     assert change.change == pytest.approx(last - first)
     assert 0 < change.low < change.change < change.high < 1
+
+
+def test_every_test_set_has_its_change_and_what_fell_is_named(make: Make) -> None:
+    run = make(iterations=3, tests=("strips", "reworded", "bars"), falling=("reworded",))
+    write_report(run)
+    summary = read_summary(run)
+    assert summary["fallen"] == ["reworded"]
+    for name, test in summary["tests"].items():
+        assert test["change"]["problems"] == 90
+        assert test["change"]["change"] == pytest.approx(test["last"]["accuracy"] - test["first"]["accuracy"])
+        assert (test["change"]["high"] < 0) == (name == "reworded")
+
+
+def test_what_fell_is_told_by_the_intervals_where_responses_are_gone(make: Make) -> None:
+    run = make(iterations=3, tests=("strips", "reworded"), falling=("reworded",))
+    for key in run.storage.keys("start/evaluate/test-reworded/"):
+        run.storage.read(key).unlink()
+    summary = summarise(run)
+    assert summary.tests["reworded"].change is None and summary.fallen == ("reworded",)
+
+
+def test_the_last_line_says_what_rose_and_what_fell(make: Make) -> None:
+    fell = say_headline(summarise(make(iterations=3, tests=("strips", "reworded"), falling=("reworded",))))
+    assert re.fullmatch(
+        r"accuracy on strips rose from 3\d\.\d% to \d\d\.\d% \(\+.* points \[\+.*, \+.*\] on 90 problems\); "
+        r"it fell on reworded from \d\d\.\d% to \d\d?\.\d% \(-.* points \[-.*, -.*\] on 90 problems\)",
+        fell,
+    )
+    assert "fell" not in say_headline(summarise(make(iterations=3)))
+    assert say_headline(summarise(make(iterations=0))).startswith("accuracy on strips is ")
+    assert say_headline(summarise(make(iterations=0, start=False))) == ""
 
 
 def test_config_hash_ignores_the_output_only(make: Make) -> None:

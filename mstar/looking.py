@@ -1,0 +1,125 @@
+"""What is in a model's folder and in a problem file, without loading either.
+
+A model's size is in the headers of its files; a problem file is read as `mstar problems check` reads it, a
+large one by a sample of its rows.
+"""
+
+import json
+import math
+import re
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from mstar.datasets import check_problems, open_problems
+from mstar.errors import UserError
+from mstar.records import Problem
+from mstar.wording import counted
+
+READ_WHOLE = 20_000
+"""Files of up to this many problems are read whole, images included; of larger ones a sample."""
+SAMPLED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAtModel:
+    """What the files of a model say; all None for one that is still on a hub."""
+
+    family: str | None = None
+    parameters: int | None = None
+    positions: int | None = None
+
+    def __str__(self) -> str:
+        if self.family is None:
+            return "on a hub, its size is not known here"
+        size = (
+            "no weights in safetensors"
+            if self.parameters is None
+            else f"{_amount(self.parameters)} parameters"
+        )
+        return f"{self.family}, {size}"
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAtProblems:
+    """What a problem file holds."""
+
+    path: Path
+    problems: int
+    answer_types: dict[str, int]
+    with_images: int
+    read: int
+    """Rows that were read: all, or a sample."""
+    bad: int
+
+    def __str__(self) -> str:
+        types = ", ".join(f"{name} {rows}" for name, rows in self.answer_types.items())
+        rows = counted(self.problems, "problems")
+        of = "" if self.read == self.problems else f"of {self.read} looked at: "
+        found = f"{rows}; {of}{types or 'no good rows'}; {self.with_images} with images"
+        return f"{found}; {counted(self.bad, 'bad rows')}" if self.bad else found
+
+
+def look_at_model(model: str) -> LookedAtModel:
+    """Family, size and positions of a checkpoint folder; nothing of a model on a hub."""
+    folder = Path(model)
+    if not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model):
+        return LookedAtModel()
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        positions = config.get("text_config", config).get("max_position_embeddings")
+        return LookedAtModel(str(config["model_type"]), count_parameters(folder), positions)
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise UserError(
+            f"--model is {model}; name a folder with a config.json, as save_pretrained writes it, or the id "
+            "of a model on a hub"
+        ) from None
+
+
+def count_parameters(folder: Path) -> int | None:
+    """From the headers of the safetensors files; None where there are none."""
+    files = [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith("training")]
+    return sum(_count_in_file(file) for file in files) if files else None
+
+
+def look_at_problems(path: Path) -> LookedAtProblems:
+    """Count what is in a problem file; of a large one a sample."""
+    file = open_problems(path)
+    if len(file) <= READ_WHOLE:
+        checked = check_problems(path)
+        with_images = checked.images["1"] + checked.images["several"]
+        return LookedAtProblems(
+            path, len(file), checked.answer_types, with_images, len(file), len(checked.bad)
+        )
+    rows = range(0, len(file), math.ceil(len(file) / SAMPLED))
+    outcomes = [outcome for _, outcome in file.scan(rows)]
+    good = [one for one in outcomes if isinstance(one, Problem)]
+    types = dict(Counter(str(one.answer_type) for one in good).most_common())
+    with_images = sum(bool(one.images) for one in good)
+    return LookedAtProblems(path, len(file), types, with_images, len(rows), len(outcomes) - len(good))
+
+
+def read_separator(prm: Path) -> str:
+    try:
+        separator = json.loads((prm / "prm.json").read_text(encoding="utf-8"))["step_separator"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UserError(
+            f"--prm is {prm}, which has no prm.json with a step_separator; name a process reward model"
+        ) from None
+    return str(separator)
+
+
+def _count_in_file(file: Path) -> int:
+    """Elements of all tensors: the file begins with the length of a JSON header that has their shapes."""
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header = json.loads(opened.read(length))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _amount(number: int) -> str:
+    for size, name in ((10**9, "billion"), (10**6, "million")):
+        if number >= size:
+            return f"{number / size:.1f} {name}"
+    return str(number)
