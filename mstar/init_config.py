@@ -184,7 +184,7 @@ def _train(sizes: Sizes, looked: Looked) -> list[str]:
     reach = f"{sizes.steps * sizes.learning_rate:.0e}"
     lines = [
         f"# About {sizes.steps} optimizer steps; learning rate x steps is {reach}. A policy hardly changes",
-        f"# below {LEAST_REACH:.0e}, runs that learned had {GOOD_REACH:.0e}. Halve the rate if accuracy falls.",
+        f"# below {LEAST_REACH:.0e}, runs that learned had {GOOD_REACH:.0e}. Halve the rate if it falls.",
         f"train: {{learning_rate: {sizes.learning_rate:.1e}, batch_size: {sizes.batch_size}}}",
     ]
     if looked.train.with_images:
