@@ -13,8 +13,8 @@ import pytest
 from mstar.report import write_report
 from mstar.rundir import RunDir
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH; apt-get install chromium")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH: apt-get install chromium")
 
 # The report goes into a frame of a phone's width, the script around it measures from outside. Headless
 # windows themselves cannot be as narrow as a phone.
