@@ -112,10 +112,11 @@ def run(
     settings = load_config(config, [*(overrides or []), *port])
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
-    from mstar.starting import exclusive, start_run
+    from mstar.starting import exclusive, look_at, write_start
 
+    started = look_at(settings, progress)
     with exclusive(settings.output):
-        started = start_run(settings, progress)
+        write_start(started)
         if prepare:
             return
         if place := going_on(started.is_finished, settings.iterations.count):

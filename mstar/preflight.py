@@ -31,9 +31,6 @@ SHOWN = 3
 def check_inputs(run: RunDir, progress: Progress) -> None:
     """Raise UserError for the first input that cannot be used; tell what may go wrong otherwise."""
     config = run.config
-    _check_model(config.model.path, "model.path")
-    if config.score.prm is not None:
-        _check_model(config.score.prm, "score.prm")
     for warning in check_resources(config, Path(config.output)):
         progress.note(warning)
     reader = ModelReader(config)
@@ -129,17 +126,3 @@ def _tell_shared_problems(run: RunDir, progress: Progress) -> None:
                 f"{key} shares {counted(len(shared), 'problems')} with data.train ({example}): it measures "
                 "what was learned by heart; take them out of one of the two"
             )
-
-
-def _check_model(path: str, key: str) -> None:
-    """A path must be a checkpoint folder; what looks like `owner/name` is left to the hub."""
-    folder = Path(path)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                f"{key} is {path}, a folder without config.json; name one that save_pretrained has written"
-            )
-    elif folder.is_absolute() or path.startswith(".") or path.count("/") != 1 or key != "model.path":
-        raise UserError(
-            f"{key} is {path}, which does not exist; name a checkpoint folder or the id of a model on a hub"
-        )
