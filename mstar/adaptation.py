@@ -1,66 +1,57 @@
-"""The adapt stage: the next sampling temperature, and the state that the next iteration starts from.
+"""The adapt stage: decide the temperature of the next iteration, and write what that starts from.
 
-What is decided, and when the temperature is held instead, is in decisions.py.
+Reads what `evaluate` measured after each iteration so far; its result is the decision. How it is decided is
+in decisions.py, where a controller asks as well.
 """
 
-from typing import Any
-
-from mstar.decisions import ask, decide, note_saturation, sweep_of
+from mstar.config import Config
+from mstar.decisions import Asked, Sweep, ask, decide, note_saturation, sweep_of
+from mstar.fingerprints import Fingerprint
 from mstar.progress import QUIET, Progress
-from mstar.records import Decision, Report, State, from_json, to_json
+from mstar.records import Decision, Report, State
 from mstar.rundir import RunDir
-from mstar.timing import stage_clock
-
-TIE = 1e-9
-"""Values closer than this are equal."""
+from mstar.stages import ADAPT, EVALUATE, TRAIN
+from mstar.work import Turn, Work, perform
 
 
-def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
+def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision | None:
     """Decide the temperature of the next iteration, and write what that starts from."""
-    config = run.config
-    made_from: dict[str, Any] = {
-        "adapt": config.adapt.model_dump(mode="json"),
-        "stop": config.stop.model_dump(mode="json"),
-        "inputs": run.inputs(iteration, "train", "evaluate"),
-    }
-    if config.adapt.policy == "schedule":
-        made_from["iterations"] = config.iterations.count
-    stage = run.stage("adapt", iteration, made_from)
-    if not stage.done:
-        with stage_clock(run, "adapt", iteration):
-            decision = _decide(run, iteration, progress)
-            with stage.write("decision.json") as path:
-                path.write_text(to_json(decision), encoding="utf-8")
-            stage.commit(dict)
+    reads: Fingerprint = dict(run.inputs(iteration, TRAIN, EVALUATE))
+    if run.config.adapt.policy == "schedule":
+        reads["iterations"] = run.config.iterations.count
+
+    def work_on(work: Work) -> Decision | None:
+        reports = [run.result(EVALUATE, number) for number in range(iteration + 1)]
+        decision = decide(
+            question(run, iteration, reports[-1]),
+            sweeps_of(run.config, reports),
+            run.config.adapt,
+            run.config.stop,
+        )
+        if reports[-1].temperatures and (line := _saturation(run.config, reports[-1])):
+            progress.note(line)
         progress.note(f"temperature {decision.temperature:g}: {decision.reason}")
-    decision = read_decision(run, iteration)
-    run.write_state(
-        State(iteration + 1, run.policy_after(iteration), decision.temperature, run.state(iteration).seed)
-    )
+        return work.commit([], lambda: decision)
 
-
-def _decide(run: RunDir, iteration: int, progress: Progress) -> Decision:
-    config = run.config
-    reports = [read_report(run, number) for number in range(iteration + 1)]
-    sweeps = [sweep for report in reports if (sweep := sweep_of(report, config.adapt))]
-    validation = config.data.validation
-    problems = len(run.problems(validation)) if validation else 0
-    decision = decide(
-        ask(config, iteration, run.state(iteration).temperature, problems), sweeps, config.adapt, config.stop
-    )
-    newest = sweeps[-1] if sweeps and sweeps[-1].iteration == iteration else None
-    if newest and (note := note_saturation(newest)):
-        progress.note(note)
+    decision = perform(ADAPT, Turn(run, iteration, progress=progress), reads, work_on)
+    if decision:
+        temperature, seed = decision.temperature, run.state(iteration).seed
+        run.write_state(State(iteration + 1, run.policy_after(iteration), temperature, seed))
     return decision
 
 
-def read_report(run: RunDir, iteration: int | None) -> Report:
-    """What `evaluate` of that iteration measured."""
-    return from_json(Report, run.stage_file("evaluate", iteration, "report.json").read_text(encoding="utf-8"))
+def question(run: RunDir, iteration: int, report: Report) -> Asked:
+    """What `decide` is asked; a whole sweep covers every validation problem that the model can read."""
+    path = run.config.data.validation
+    problems = len(run.problems(path)) - len(report.unusable.get("validation", {})) if path else 0
+    return ask(run.config, iteration, run.state(iteration).temperature, problems)
 
 
-def read_decision(run: RunDir, iteration: int) -> Decision:
-    """What `adapt` of that iteration decided."""
-    return from_json(
-        Decision, run.stage_file("adapt", iteration, "decision.json").read_text(encoding="utf-8")
-    )
+def sweeps_of(config: Config, reports: list[Report]) -> list[Sweep]:
+    """The sweeps among the reports, reduced to what the policy reads."""
+    return [sweep for report in reports if (sweep := sweep_of(report, config.adapt))]
+
+
+def _saturation(config: Config, report: Report) -> str | None:
+    sweep = sweep_of(report, config.adapt)
+    return note_saturation(sweep) if sweep else None

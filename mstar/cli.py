@@ -7,7 +7,8 @@ import atexit
 import gc
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -17,7 +18,10 @@ from mstar import __version__
 from mstar.stopping import Stopped, listen, say_where
 
 if TYPE_CHECKING:
+    from mstar.metrics import Metrics
+    from mstar.progress import Progress
     from mstar.rundir import RunDir
+    from mstar.stagedir import Shard
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +41,11 @@ RunPath = Annotated[str, typer.Option("--run", metavar="RUN", help="Folder of a 
 Iteration = Annotated[int, typer.Option("--iteration", min=0, help="Which turn of the loop, from 0.")]
 ShardOption = Annotated[
     str, typer.Option("--shard", metavar="K/N", help="Do only the K-th of N disjoint shares, counted from 1.")
+]
+
+MetricsPort = Annotated[
+    int | None,
+    typer.Option("--metrics-port", min=1, max=65535, help="Serve metrics for Prometheus on this port."),
 ]
 
 
@@ -93,14 +102,9 @@ def run(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Write the run's folder and stop before the loop.")
     ] = False,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option("--metrics-port", min=1, max=65535, help="Serve metrics for Prometheus on this port."),
-    ] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Run the whole loop, or go on with a run that was interrupted."""
-    from contextlib import nullcontext
-
     from mstar.config_file import load_config
     from mstar.progress import build_progress, going_on, opening
 
@@ -108,63 +112,57 @@ def run(
     settings = load_config(config, [*(overrides or []), *port])
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
-    from mstar.preflight import check_inputs
-    from mstar.rundir import RunDir, exclusive
+    from mstar.starting import exclusive, start_run
 
-    if not (Path(settings.output) / "run.yaml").exists():
-        check_inputs(settings)
-    with exclusive(Path(settings.output)):
-        started = RunDir.create(settings)
+    with exclusive(settings.output):
+        started = start_run(settings, progress)
         if prepare:
             return
-        place = going_on(lambda *where: started.manifest(*where) is not None, settings.iterations.count)
-        if place:
+        if place := going_on(started.is_finished, settings.iterations.count):
             progress.note(place)
         from mstar.loop import evolve
-        from mstar.metrics import Metrics
 
-        metrics, port_set = Metrics(settings.name, settings.adapt.k), settings.tracking.metrics_port
-        with metrics.serve(port_set) if port_set else nullcontext():
+        with _metrics(started, settings.tracking.metrics_port) as metrics:
             evolve(started, metrics, progress)
-    print(f"report: {Path(settings.output) / 'report.html'}")
+    print(f"report: {settings.output}/report.html")
 
 
 @app.command()
-def generate(run: RunPath, iteration: Iteration, shard: ShardOption = "1/1") -> None:
+def generate(
+    run: RunPath, iteration: Iteration, shard: ShardOption = "1/1", metrics_port: MetricsPort = None
+) -> None:
     """Sample responses to an iteration's problems."""
     from mstar.generation import generate as stage
-    from mstar.progress import build_progress
-    from mstar.stagedir import Shard
 
-    stage(_open(run), iteration, Shard.parse(shard), build_progress())
+    share = _shard(shard)
+    _perform("generate", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1]))
 
 
 @app.command()
-def score(run: RunPath, iteration: Iteration, shard: ShardOption = "1/1") -> None:
+def score(
+    run: RunPath, iteration: Iteration, shard: ShardOption = "1/1", metrics_port: MetricsPort = None
+) -> None:
     """Check answers and score reasoning steps."""
-    from mstar.progress import build_progress
     from mstar.scoring import score as stage
-    from mstar.stagedir import Shard
 
-    stage(_open(run), iteration, Shard.parse(shard), build_progress())
+    share = _shard(shard)
+    _perform("score", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1]))
 
 
 @app.command()
-def select(run: RunPath, iteration: Iteration) -> None:
+def select(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
     """Keep the best responses."""
-    from mstar.progress import build_progress
     from mstar.selection import select as stage
 
-    stage(_open(run), iteration, build_progress())
+    _perform("select", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
 
 
 @app.command()
-def train(run: RunPath, iteration: Iteration) -> None:
+def train(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
     """Fine-tune the policy on the selected responses."""
-    from mstar.progress import build_progress
     from mstar.training import train as stage
 
-    stage(_open(run), iteration, build_progress())
+    _perform("train", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
 
 
 @app.command()
@@ -175,31 +173,72 @@ def evaluate(
         typer.Option("--iteration", min=0, help="Which turn; leave it out for the policy before the first."),
     ] = None,
     shard: ShardOption = "1/1",
+    rest: Annotated[
+        bool, typer.Option("--rest", help="The test sets that the iteration left out, as at a run's end.")
+    ] = False,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Measure accuracy, and exploration at every temperature."""
     from mstar.evaluation import evaluate as stage
-    from mstar.progress import build_progress
-    from mstar.stagedir import Shard
 
-    stage(_open(run), iteration, Shard.parse(shard), build_progress())
+    share = _shard(shard)
+    _perform(
+        "evaluate", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1], rest)
+    )
 
 
 @app.command()
-def adapt(run: RunPath, iteration: Iteration) -> None:
+def adapt(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
     """Decide the next temperature, and write what the next iteration starts from."""
     from mstar.adaptation import adapt as stage
-    from mstar.progress import build_progress
 
-    stage(_open(run), iteration, build_progress())
+    _perform("adapt", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
+
+
+def _perform(
+    name: str,
+    run: str,
+    iteration: int | None,
+    metrics_port: int | None,
+    stage: "Callable[[RunDir, Progress], object]",
+) -> None:
+    """One stage of a run that was started; its metrics are those of the loop."""
+    from mstar.progress import build_progress
+    from mstar.starting import open_run
+    from mstar.timing import read_seconds
+
+    opened = open_run(run)
+    with _metrics(opened, metrics_port) as metrics:
+        if iteration is not None:
+            metrics.begin_iteration(iteration, opened.state(iteration).temperature)
+        result = stage(opened, build_progress())
+        metrics.observe_stage(name, iteration, result, read_seconds(opened, name, iteration))
+
+
+@contextmanager
+def _metrics(run: "RunDir", port: int | None) -> "Iterator[Metrics]":
+    """The metrics of a run, served on the port, if one is given, as long as the block lasts."""
+    from mstar.metrics import Metrics
+
+    metrics = Metrics(run.config.name, run.config.adapt.k)
+    with metrics.serve(port) if port else nullcontext():
+        yield metrics
+
+
+def _shard(text: str) -> "Shard":
+    from mstar.stagedir import Shard
+
+    return Shard.parse(text)
 
 
 @app.command()
 def report(run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")]) -> None:
     """Build report.html, summary.json and metrics.jsonl of a run anew."""
     from mstar.report import write_report
+    from mstar.starting import open_run
 
-    write_report(_open(run))
-    print(f"report: {Path(run) / 'report.html'}")
+    write_report(open_run(run))
+    print(f"report: {run}/report.html")
 
 
 @app.command()
@@ -303,9 +342,3 @@ def _guarded(command: Callable[[], None]) -> None:
 def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
-
-
-def _open(run: str) -> "RunDir":
-    from mstar.rundir import RunDir
-
-    return RunDir.open(run)

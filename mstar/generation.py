@@ -1,82 +1,58 @@
 """The generate stage: sample responses to an iteration's share of the problems.
 
-Problems are taken in chunks; a chunk is one Parquet part, one seed, and what a killed stage loses at most.
-Shards own disjoint chunks, so that several processes can work on one iteration.
+Reads the iteration's policy, temperature and training problems; writes `part-*.parquet`. A part is a chunk of
+problems, and what a killed stage loses at most. Shards own disjoint parts, so that several processes can work
+on one iteration.
 """
 
 import random
-from collections.abc import Sequence
-from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mstar.config import Config
-from mstar.engines import Engine, Generated, Sampling, build_engine
+from mstar.engines import Sampling
 from mstar.progress import QUIET, Progress
-from mstar.records import Problem, Response, write_responses
-from mstar.rundir import RunDir, part_names
+from mstar.records import Sampled, read_unusable
+from mstar.rundir import RunDir
+from mstar.sampling import Part, cut_parts, sample_parts
 from mstar.seeds import derive_seed
 from mstar.stagedir import WHOLE, Shard
-from mstar.timing import stage_clock
+from mstar.stages import GENERATE
+from mstar.work import Turn, Work, perform
 
 
-def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> None:
+def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> Sampled | None:
     """Sample `samples_per_problem` responses to each problem of the iteration, at the iteration's
     temperature.
     """
-    config, state = run.config, run.state(iteration)
-    problems = run.problems(config.data.train)
-    made_from = {
-        **sampled_with(config),
-        "generate": config.generate.model_dump(mode="json"),
-        "iterations.problems_share": config.iterations.problems_share,
+    state = run.state(iteration)
+    reads = {
         "temperature": state.temperature,
-        "seed": state.seed,
-        "policy": run.policy_identity(state.policy),
-        "data.train": problems.sha256,
+        "policy.content": run.policy_identity(state.policy),
+        "problems.train": run.problems(run.config.data.train).identity,
     }
-    stage = run.stage("generate", iteration, made_from, shard)
-    if stage.done:
-        return
-    parts = iteration_parts(config, len(problems), iteration)
-    missing, total = stage.missing(parts), sum(len(parts[name]) for name in stage.missing(parts))
-    sampling = sampling_of(config, state.temperature)
-    with stage_clock(run, "generate", iteration) as clock:
-        with clock.inside():
-            engine = build_engine(config, run.policy_folder(state.policy))
-        with engine, progress.stage("generate", iteration, total, "problems") as advance:
-            for name in missing:
-                chunk = problems.read(parts[name])
-                seed = derive_seed(state.seed, iteration, "generate", list(parts).index(name))
-                with clock.inside():
-                    responses = sample(engine, chunk, sampling, seed)
-                with stage.write_part(name) as path:
-                    write_responses(path, responses)
-                advance(len(chunk))
-        stage.commit(lambda: _facts(run, iteration, list(parts)), parts)
+
+    def work_on(work: Work) -> Sampled | None:
+        parts = iteration_parts(run, iteration)
+        names = [part.name for part in parts]
+        missing = set(work.missing(names))
+        if missing:
+            own = [part for part in parts if part.name in missing]
+            sample_parts(work, state.policy, own, (state.seed, iteration, GENERATE.name))
+        return work.commit(names, lambda: _sampled(work, names))
+
+    return perform(GENERATE, Turn(run, iteration, shard, progress), reads, work_on)
 
 
-def sample(engine: Engine, problems: Sequence[Problem], sampling: Sampling, seed: int) -> list[Response]:
-    """Responses of all problems, in order, not yet judged."""
-    found = engine.generate(problems, sampling, seed)
-    return [
-        _response(problem, index, one, sampling.temperature)
-        for problem, own in zip(problems, found, strict=True)
-        for index, one in enumerate(own)
-    ]
-
-
-def _response(problem: Problem, index: int, one: Generated, temperature: float) -> Response:
-    return Response(problem.id, index, one.text, one.tokens, one.truncated, temperature)
-
-
-def iteration_parts(config: Config, total: int, iteration: int) -> dict[str, list[int]]:
-    """The rows of the problems in each Parquet part of an iteration."""
-    rows = interval_rows(total, config.iterations.problems_share, config.seed, iteration)
-    size = config.generate.problems_per_chunk
-    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return dict(zip(part_names(len(chunks)), chunks, strict=True))
+def iteration_parts(run: RunDir, iteration: int) -> list[Part]:
+    """The problems of an iteration, part by part, and how they are sampled."""
+    config, problems = run.config, run.problems(run.config.data.train)
+    section = config.generate
+    rows = interval_rows(len(problems), config.iterations.problems_share, config.seed, iteration)
+    sampling = Sampling(
+        section.samples_per_problem, run.state(iteration).temperature, section.top_p, section.max_tokens
+    )
+    return cut_parts("", problems, rows, section.problems_per_chunk, sampling)
 
 
 def interval_rows(total: int, share: float, seed: int, iteration: int) -> list[int]:
@@ -93,30 +69,16 @@ def interval_rows(total: int, share: float, seed: int, iteration: int) -> list[i
     return sorted(order[place * size : (place + 1) * size])
 
 
-def sampling_of(config: Config, temperature: float) -> Sampling:
-    """How the generate stage samples."""
-    section = config.generate
-    return Sampling(section.samples_per_problem, temperature, section.top_p, section.max_tokens)
-
-
-def sampled_with(config: Config) -> dict[str, Any]:
-    """The settings besides a stage's own section that change what an engine says."""
-    return {
-        "prompt": config.prompt.model_dump(mode="json"),
-        "images": config.images.model_dump(mode="json"),
-        "model.dtype": config.model.dtype,
-        "model.device": config.model.device,
-    }
-
-
-def _facts(run: RunDir, iteration: int, names: Sequence[str]) -> dict[str, int]:
-    counts = {"problems": 0, "responses": 0, "response_tokens": 0, "truncated": 0}
+def _sampled(work: Work, names: list[str]) -> Sampled:
+    """Counted from the parts, whichever process wrote them."""
+    responses = problems = tokens = truncated = 0
+    unusable: dict[str, str] = {}
     for name in names:
-        table = pq.read_table(
-            run.stage_file("generate", iteration, name), columns=["sample", "response_tokens", "truncated"]
-        )
-        counts["responses"] += table.num_rows
-        counts["problems"] += pc.sum(pc.equal(table["sample"], 0)).as_py()
-        counts["response_tokens"] += pc.sum(table["response_tokens"]).as_py()
-        counts["truncated"] += pc.sum(table["truncated"]).as_py()
-    return counts
+        with work.folder.reading(name) as path:
+            table = pq.read_table(path, columns=["sample", "response_tokens", "truncated"])
+            unusable |= read_unusable(path)
+        responses += table.num_rows
+        problems += pc.sum(pc.equal(table["sample"], 0)).as_py() or 0
+        tokens += pc.sum(table["response_tokens"]).as_py() or 0
+        truncated += pc.sum(table["truncated"]).as_py() or 0
+    return Sampled(problems, responses, tokens, truncated, unusable)

@@ -8,25 +8,29 @@ pipeline.
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
-from mstar.adaptation import adapt, read_decision, read_report
-from mstar.evaluation import evaluate
+from mstar.adaptation import adapt
+from mstar.checkpoints import remove_superseded
+from mstar.evaluation import evaluate, read_report
 from mstar.generation import generate
 from mstar.metrics import Metrics
 from mstar.progress import QUIET, Progress
+from mstar.records import Decision
 from mstar.report import write_report
 from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
 from mstar.stagedir import WHOLE
-from mstar.storage import write_text
-from mstar.timing import peak_memory_bytes
+from mstar.stages import ADAPT
+from mstar.storage import read_text, write_text
+from mstar.timing import peak_memory_bytes, read_seconds
 from mstar.training import train
 
 
 def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> None:
     """Sample, judge, keep the best, fine-tune on them, measure, adapt; and again."""
-    stages: dict[str, Callable[[int], None]] = {
+    stages: dict[str, Callable[[int], Any]] = {
         "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
         "score": lambda iteration: score(run, iteration, WHOLE, progress),
         "select": lambda iteration: select(run, iteration, progress),
@@ -36,27 +40,29 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> None:
     }
     start = time.perf_counter()
     evaluate(run, None, WHOLE, progress)
-    _tell_accuracy(run, None, metrics, progress)
+    tell_accuracy(run, None, metrics, progress)
     for iteration in range(run.config.iterations.count):
+        was_finished = run.is_finished(ADAPT.name, iteration)
         metrics.begin_iteration(iteration, run.state(iteration).temperature)
+        result: Any = None
         for name, stage in stages.items():
-            stage(iteration)
-            _tell_stage(run, name, iteration, metrics)
-        _tell_accuracy(run, iteration, metrics, progress)
-        if read_decision(run, iteration).stop:
+            result = stage(iteration)
+            metrics.observe_stage(name, iteration, result, read_seconds(run, name, iteration))
+        is_last = iteration == run.config.iterations.count - 1
+        if is_last or (isinstance(result, Decision) and result.stop):
+            evaluate(run, iteration, WHOLE, progress, rest=True)
+            tell_accuracy(run, iteration, metrics, progress)
             break
+        tell_accuracy(run, iteration, metrics, progress)
+        remove_superseded(run, iteration)
+        if not was_finished:
+            write_report(run)
     _write_timing(run, time.perf_counter() - start)
     write_report(run)
 
 
-def _tell_stage(run: RunDir, name: str, iteration: int, metrics: Metrics) -> None:
-    manifest = run.manifest(name, iteration)
-    if manifest is None:
-        raise RuntimeError(f"{name} of iteration {iteration} ended without a manifest")
-    metrics.observe_stage(name, iteration, manifest.facts, run.timing(name, iteration).get("seconds", 0.0))
-
-
-def _tell_accuracy(run: RunDir, iteration: int | None, metrics: Metrics, progress: Progress) -> None:
+def tell_accuracy(run: RunDir, iteration: int | None, metrics: Metrics, progress: Progress) -> None:
+    """What `evaluate` measured, for people and for Prometheus."""
     report = read_report(run, iteration)
     metrics.observe_report(report)
     found = ", ".join(
@@ -71,7 +77,7 @@ def _write_timing(run: RunDir, seconds: float) -> None:
     stages.
     """
     try:
-        earlier = json.loads(run.storage.read("timing.json").read_text())["wall_clock_seconds"]
+        earlier = json.loads(read_text(run.storage, "timing.json"))["wall_clock_seconds"]
     except (FileNotFoundError, ValueError, KeyError):
         earlier = 0.0
     timing = {"wall_clock_seconds": round(earlier + seconds, 3), "peak_memory_bytes": peak_memory_bytes()}

@@ -6,23 +6,15 @@ what this process has seen since it started, finished stages of earlier starts i
 """
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from mstar.errors import UserError
-from mstar.records import Report
+from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 
-OUTCOMES = {
-    "sampled": ("generate", "responses"),
-    "truncated": ("generate", "truncated"),
-    "correct": ("score", "correct"),
-    "duplicate": ("select", "duplicates"),
-    "kept": ("select", "kept"),
-}
-"""outcome: the stage and the fact that counts it."""
+OUTCOMES = ("sampled", "truncated", "correct", "duplicate", "kept")
 
 REMEDIES = {
     errno.EADDRINUSE: "that port is in use; choose another one, or null to serve no metrics",
@@ -60,33 +52,47 @@ class Metrics:
         )
         self._tokens = self._counter("mstar_tokens", "Response tokens generated or trained on.", "stage")
         self._timed_out = self._counter("mstar_answer_checks_timed_out", "Answer checks that were killed.")
+        self._failed = self._counter("mstar_answer_checks_failed", "Answer checks that raised an error.")
+        self._unusable = self._counter("mstar_unusable_problems", "Problems that the model cannot read.")
         self._loss = self._gauge("mstar_loss", "Training loss at the end of an iteration.")
         for outcome in OUTCOMES:
             self._responses.labels(run_name, outcome)
-        self._timed_out.labels(run_name)
+        for counter in (self._timed_out, self._failed, self._unusable):
+            counter.labels(run_name)
 
     def begin_iteration(self, iteration: int, temperature: float) -> None:
         """Say which iteration is at work, and how hot it samples."""
         self._iteration.labels(self._run).set(iteration)
         self._temperature.labels(self._run).set(temperature)
 
-    def observe_stage(
-        self, stage: str, iteration: int | None, facts: Mapping[str, Any], seconds: float
-    ) -> None:
-        """Take in a finished stage; `facts` are those of its manifest, None among them means not measured."""
+    def observe_stage(self, stage: str, iteration: int | None, result: object, seconds: float) -> None:
+        """Take in a finished stage's result; None where other shards still owe parts."""
         self._stage_seconds.labels(self._run, stage).set(seconds)
         if iteration is not None:
             self._iteration.labels(self._run).set(iteration)
-        known = {name: value for name, value in facts.items() if value is not None}
-        for outcome, (counting_stage, fact) in OUTCOMES.items():
-            if stage == counting_stage and fact in known:
-                self._responses.labels(self._run, outcome).inc(known[fact])
-        if "response_tokens" in known:
-            self._tokens.labels(self._run, stage).inc(known["response_tokens"])
-        if "timed_out" in known:
-            self._timed_out.labels(self._run).inc(known["timed_out"])
-        if "loss" in known:
-            self._loss.labels(self._run).set(known["loss"])
+        match result:
+            case Sampled():
+                self._count(sampled=result.responses, truncated=result.truncated)
+                self._tokens.labels(self._run, stage).inc(result.response_tokens)
+                self._unusable.labels(self._run).inc(len(result.unusable))
+            case Scored():
+                self._count(correct=result.correct)
+                self._timed_out.labels(self._run).inc(result.timed_out)
+                self._failed.labels(self._run).inc(result.failed)
+            case Selected():
+                self._count(duplicate=result.duplicates, kept=result.kept)
+            case Trained():
+                self._tokens.labels(self._run, stage).inc(result.response_tokens)
+                if result.loss is not None:
+                    self._loss.labels(self._run).set(result.loss)
+            case Report():
+                self.observe_report(result)
+            case Decision():
+                self._temperature.labels(self._run).set(result.temperature)
+
+    def _count(self, **outcomes: int) -> None:
+        for outcome, responses in outcomes.items():
+            self._responses.labels(self._run, outcome).inc(responses)
 
     def observe_report(self, report: Report) -> None:
         """Take in what `evaluate` measured; what it did not measure this time keeps its last value."""

@@ -2,12 +2,12 @@
 
 Problem and Response are one row each. A Response is filled in by two stages: `generate` writes the text and
 what is known of its making, `score` adds the judgement; the fields say which. State is what an iteration
-starts from. Report is what `evaluate` found. Nothing here reads images or knows where files live (see
-datasets.py, rundir.py).
+starts from. Sampled, Scored, Selected, Trained, Report and Decision are the results of the six stages.
+Nothing here reads images or knows where files live (see datasets/, rundir.py).
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -76,6 +76,8 @@ class Response(NamedTuple):
     """1[correct] times the aggregate of step_scores (1[correct] where there are none)."""
     timed_out: bool = False
     """True when checking the answer took longer than `score.deadline_seconds`; it then counts as wrong."""
+    failed: bool = False
+    """True when checking the answer raised an error, which is a defect of ours; it then counts as wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,60 @@ class Report:
     iteration: int | None
     tests: dict[str, TestReport] = field(default_factory=dict)
     temperatures: tuple[TemperatureReport, ...] = ()
+    unusable: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By test set, or `validation`: problems that were left out by id, and why the model cannot read them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What `generate` did."""
+
+    problems: int
+    responses: int
+    response_tokens: int
+    truncated: int
+    unusable: dict[str, str] = field(default_factory=dict)
+    """Problems that were left out by id, and why the model cannot read them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What `score` found."""
+
+    responses: int
+    correct: int
+    timed_out: int
+    mean_reward: float
+    """Of the correct responses."""
+    unlabelled: int = 0
+    """Responses to problems without an answer, which are not judged."""
+    failed: int = 0
+    """Checks that raised an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What `select` did; every correct response is in exactly one of the last four."""
+
+    correct: int = 0
+    problems_with_kept: int = 0
+    duplicates: int = 0
+    below_threshold: int = 0
+    not_chosen: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What `train` amounted to; the same whether it was killed on the way or not."""
+
+    examples: int
+    train_steps: int
+    train_step: int
+    response_tokens: int
+    padding_ratio: float
+    first_loss: float | None
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +212,26 @@ RESPONSE_SCHEMA = pa.schema(
         pa.field("step_scores", pa.list_(pa.float64())),
         pa.field("reward", pa.float64()),
         pa.field("timed_out", pa.bool_(), nullable=False),
+        pa.field("failed", pa.bool_(), nullable=False),
     ]
 )
+UNUSABLE = b"unusable"
+"""Key of a Parquet part's metadata: the problems of its chunk that were left out, and why."""
 
 
-def write_responses(path: Path, responses: Iterable[Response]) -> None:
-    """Write responses as one Parquet file; the same responses always give the same bytes."""
+def write_responses(
+    path: Path, responses: Iterable[Response], unusable: Mapping[str, str] | None = None
+) -> None:
+    """Write responses as one Parquet file; the same responses always give the same bytes.
+
+    `unusable` are problems that have none, by id with the reason.
+    """
     rows = list(responses)
     columns = zip(*rows, strict=True) if rows else [()] * len(RESPONSE_SCHEMA)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, RESPONSE_SCHEMA, strict=True)]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=RESPONSE_SCHEMA), path, compression="zstd")
+    schema = RESPONSE_SCHEMA.with_metadata({UNUSABLE: json.dumps(dict(unusable))}) if unusable else None
+    table = pa.Table.from_arrays(arrays, schema=schema or RESPONSE_SCHEMA)
+    pq.write_table(table, path, compression="zstd")
 
 
 def read_responses(path: Path) -> Iterator[Response]:
@@ -176,6 +242,12 @@ def read_responses(path: Path) -> Iterator[Response]:
                 scores = row["step_scores"]
                 row["step_scores"] = None if scores is None else tuple(scores)
                 yield Response(**row)
+
+
+def read_unusable(path: Path) -> dict[str, str]:
+    """The problems that a Parquet file of responses leaves out, and why."""
+    metadata = pq.read_schema(path).metadata or {}
+    return dict(json.loads(metadata.get(UNUSABLE, b"{}")))
 
 
 def to_json(record: Any) -> str:

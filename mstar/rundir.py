@@ -1,45 +1,58 @@
 """The files of a run: its configuration, its iterations, and what a stage may expect to find.
 
-    run.yaml  timing.json  start/evaluate/  iterations/003/{state.json, generate/, score/, ...}  report.html
+    run.yaml  inputs.json  start/evaluate/  iterations/003/{state.json, generate/, score/, ...}  report.html
 
 Paths in it are relative to the run, so a run can be moved. What a stage folder holds is in stagedir.py.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-import yaml
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 from mstar.config import Config
-from mstar.config_file import dump_config, parse_config
 from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import UserError
+from mstar.inputs import model_identity
 from mstar.records import State, from_json, to_json
-from mstar.stagedir import WHOLE, Manifest, Shard, StageDir, describe, differences, read_manifest
-from mstar.storage import Storage, build_storage, write_text
+from mstar.stagedir import CHECKPOINT, MANIFEST, Manifest, plain_name, read_manifest
+from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
+from mstar.storage import Storage, read_text, write_text
 
-STAGES = ("generate", "score", "select", "train", "evaluate", "adapt")
-CHECKPOINT = "checkpoint"
+Result = TypeVar("Result")
 FIRST_POLICY = "first"
 """How a State names the policy that the user gave, wherever that lies."""
-MAY_CHANGE = (
-    "output",
-    "iterations.count",
-    "model.path",
-    "model.threads",
-    "data.",
-    "score.prm",
-    "score.tokens_per_batch",
-    "score.workers",
-    "train.tokens_per_micro_batch",
-    "train.checkpoint_every",
-    "tracking.",
-)
-"""What does not change results, and paths: problems and models are known by their contents."""
+EARLIER_RESULTS = {"evaluate": "report.json", "adapt": "decision.json"}
+"""Where version 0.1.0 kept what is now the result in the manifest."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage's files."""
+
+    storage: Storage
+    prefix: str
+    manifest: Manifest
+
+    @property
+    def identity(self) -> str:
+        """What tells it from the same stage made otherwise."""
+        return self.storage.describe(f"{self.prefix}/{MANIFEST}").sha256
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of its Parquet files, in order."""
+        return [name for name in sorted(map(plain_name, self.manifest.files)) if name.endswith(".parquet")]
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
+        """A local path of one of its files, as long as the block lasts."""
+        key = next(f"{self.prefix}/{stored}" for stored in self.manifest.files if plain_name(stored) == name)
+        verb = PurePosixPath(self.prefix).name
+        with local_copy(self.storage, key, f"run mstar {verb} for it again") as path:
+            yield path
 
 
 class RunDir:
@@ -49,73 +62,45 @@ class RunDir:
         self.storage = storage
         self.config = config
         self._problems: dict[str, ProblemFile] = {}
-
-    @classmethod
-    def create(cls, config: Config) -> "RunDir":
-        """Start a run, or take up one that was started with the same configuration."""
-        storage = build_storage(config.output)
-        run = cls(storage, config)
-        try:
-            started = read_config(storage, config.output)
-        except FileNotFoundError:
-            run._write_config()
-            return run
-        old, new = started.model_dump(mode="json"), config.model_dump(mode="json")
-        for key, before, after in differences(old, new):
-            if run._has_begun() and not key.startswith(MAY_CHANGE):
-                raise UserError(
-                    f"{config.output} was started with {key} = {before}, now it is {after}; "
-                    "put it back or choose another output"
-                )
-        if old != new:
-            run._write_config()
-        return run
-
-    @classmethod
-    def open(cls, output: str) -> "RunDir":
-        """A run that was started before."""
-        storage = build_storage(output)
-        try:
-            return cls(storage, read_config(storage, output))
-        except FileNotFoundError:
-            raise UserError(
-                f"{output} is not a run (it has no run.yaml); start one with mstar run CONFIG"
-            ) from None
-
-    def stage(
-        self, name: str, iteration: int | None, made_from: dict[str, Any], shard: Shard = WHOLE
-    ) -> StageDir:
-        """A stage's folder; `iteration` None is the evaluation of the policy that the run starts from."""
-        return StageDir(self.storage, stage_prefix(name, iteration), made_from, shard)
-
-    def timing(self, name: str, iteration: int | None) -> dict[str, Any]:
-        """How long a stage took: see timing.py. Empty where that is not known."""
-        try:
-            text = self.storage.read(f"{stage_prefix(name, iteration)}/timing.json").read_text()
-            return dict(json.loads(text))
-        except (FileNotFoundError, ValueError):
-            return {}
+        self._identities: dict[str, str] = {}
 
     def problems(self, path: str) -> ProblemFile:
-        """A problem file, opened once: its ids and its hash are the same for every stage."""
+        """A problem file, opened once: its ids and its identity are the same for every stage."""
         if path not in self._problems:
             self._problems[path] = open_problems(path)
         return self._problems[path]
 
-    def manifest(self, name: str, iteration: int | None) -> Manifest | None:
-        """What a finished stage left, or None."""
-        return read_manifest(self.storage, stage_prefix(name, iteration))
+    def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:
+        """A finished stage; UserError if it is not."""
+        prefix = stage_prefix(folder_name or stage.name, iteration)
+        manifest = read_manifest(self.storage, prefix)
+        if manifest is None:
+            raise UserError(f"{prefix} is not finished; run mstar {stage.name} for it first")
+        return Finished(self.storage, prefix, manifest)
+
+    def is_finished(self, folder_name: str, iteration: int | None) -> bool:
+        """Whether a stage folder has its manifest."""
+        return read_manifest(self.storage, stage_prefix(folder_name, iteration)) is not None
+
+    def result(self, stage: Stage[Result], iteration: int | None, folder_name: str = "") -> Result:
+        """What a finished stage found; UserError if it is not finished."""
+        finished = self.finished(stage, iteration, folder_name)
+        plain = finished.manifest.result or finished.manifest.facts
+        if not plain and stage.name in EARLIER_RESULTS:
+            key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
+            plain = json.loads(read_text(self.storage, key))
+        return from_json(stage.result, json.dumps(plain))
+
+    def inputs(self, iteration: int | None, *stages: Stage[Any]) -> dict[str, str]:
+        """Identities of finished stages, for a fingerprint; UserError if one of them is not finished."""
+        return {f"inputs.{stage.name}": self.finished(stage, iteration).identity for stage in stages}
 
     def state(self, iteration: int) -> State:
         """What an iteration starts from; iteration 0 starts from the configuration."""
         if iteration == 0:
-            config = self.config
-            return State(0, FIRST_POLICY, config.generate.temperature, config.seed)
+            return State(0, FIRST_POLICY, self.config.generate.temperature, self.config.seed)
         try:
-            return from_json(
-                State,
-                self.storage.read(f"{iteration_prefix(iteration)}/state.json").read_text(encoding="utf-8"),
-            )
+            return from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
         except (FileNotFoundError, ValueError):
             raise UserError(
                 f"iteration {iteration} needs the decision of iteration {iteration - 1}; run its adapt first"
@@ -124,106 +109,46 @@ class RunDir:
     def write_state(self, state: State) -> None:
         write_text(self.storage, f"{iteration_prefix(state.iteration)}/state.json", to_json(state))
 
-    def policy_folder(self, policy: str) -> Path:
-        """A local folder of the checkpoint that a State names."""
-        try:
-            return Path(self.config.model.path) if policy == FIRST_POLICY else self.storage.read(policy)
-        except FileNotFoundError:
-            raise UserError(
-                f"the policy {policy} is gone; delete that train folder's manifest and start the run again"
-            ) from None
+    @contextmanager
+    def policy_folder(self, policy: str) -> Iterator[Path]:
+        """A local folder of the checkpoint that a State names, as long as the block lasts."""
+        if policy == FIRST_POLICY:
+            yield Path(self.config.model.path)
+            return
+        with local_copy(self.storage, policy, "delete that train folder's manifest and start again") as path:
+            yield path
 
     def policy_after(self, iteration: int) -> str:
         """The policy that an iteration ends with: its checkpoint, or the one it started from if nothing was
         selected.
         """
-        prefix = stage_prefix("train", iteration)
-        manifest = read_manifest(self.storage, prefix)
-        if manifest is None:
-            raise UserError(f"{prefix} is not finished; run mstar train for it first")
-        return f"{prefix}/{CHECKPOINT}" if manifest.files else self.state(iteration).policy
+        finished = self.finished(TRAIN, iteration)
+        files = [stored for stored in finished.manifest.files if plain_name(stored).startswith(CHECKPOINT)]
+        return f"{finished.prefix}/{files[0].split('/')[0]}" if files else self.state(iteration).policy
 
-    def policy_identity(self, policy: str) -> dict[str, Any]:
-        """What tells one policy from another, for a fingerprint: the training that made it, or its files and
-        sizes.
-        """
-        if policy == FIRST_POLICY:
-            return model_identity(self.config.model.path)
-        manifest = self.storage.read(f"{policy.removesuffix(CHECKPOINT)}manifest.json")
-        return {"sha256": describe(manifest).sha256}
+    def policy_identity(self, policy: str) -> str:
+        """What tells one policy from another, for a fingerprint: the training that made it, or its files."""
+        if policy != FIRST_POLICY:
+            return self.storage.describe(f"{PurePosixPath(policy).parent}/{MANIFEST}").sha256
+        return self._identity_of(self.config.model.path, self.config.model.revision)
 
-    def stage_file(self, name: str, iteration: int | None, file: str) -> Path:
-        """A local path of a finished stage's file."""
-        prefix = stage_prefix(name, iteration)
-        try:
-            return self.storage.read(f"{prefix}/{file}")
-        except FileNotFoundError:
-            raise UserError(f"{prefix}/{file} is missing; run mstar {name} for it first") from None
+    def prm_identity(self) -> str | None:
+        """The same for the process reward model; None where there is none."""
+        prm = self.config.score.prm
+        return self._identity_of(prm, None) if prm else None
 
-    def parts(self, name: str, iteration: int | None) -> list[Path]:
-        """Local paths of a finished stage's Parquet parts, in order."""
-        manifest = read_manifest(self.storage, stage_prefix(name, iteration))
-        names = [file for file in manifest.files if file.endswith(".parquet")] if manifest else []
-        return [self.stage_file(name, iteration, file) for file in names]
-
-    def inputs(self, iteration: int | None, *names: str) -> dict[str, str]:
-        """Identities of finished stages, for a fingerprint; UserError if one of them is not finished."""
-        found = {}
-        for name in names:
-            prefix = stage_prefix(name, iteration)
-            try:
-                found[name] = describe(self.storage.read(f"{prefix}/manifest.json")).sha256
-            except FileNotFoundError:
-                raise UserError(f"{prefix} is not finished; run mstar {name} for it first") from None
-        return found
-
-    def _has_begun(self) -> bool:
-        """True once a stage has left something."""
-        return bool(self.storage.keys("start/") or self.storage.keys("iterations/"))
-
-    def _write_config(self) -> None:
-        write_text(self.storage, "run.yaml", dump_config(self.config))
-
-
-def stage_prefix(name: str, iteration: int | None) -> str:
-    return f"start/{name}" if iteration is None else f"{iteration_prefix(iteration)}/{name}"
-
-
-def iteration_prefix(iteration: int) -> str:
-    return f"iterations/{iteration:03d}"
-
-
-def model_identity(path: str) -> dict[str, Any]:
-    """A model's files and sizes, or its id on a hub."""
-    files = sorted(file for file in Path(path).glob("*") if file.is_file())
-    return {file.name: file.stat().st_size for file in files} or {"id": path}
-
-
-def part_names(count: int) -> list[str]:
-    """The names of a stage's Parquet parts."""
-    return [f"part-{number:05d}.parquet" for number in range(count)]
-
-
-def read_config(storage: Storage, output: str) -> Config:
-    path = storage.read("run.yaml")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        tree = None
-    if not isinstance(tree, dict):
-        raise UserError(f"{output}/run.yaml is damaged; delete it and start the run again with its config")
-    return parse_config(tree, f"{output}/run.yaml")
+    def _identity_of(self, path: str, revision: str | None) -> str:
+        if path not in self._identities:
+            self._identities[path] = model_identity(path, revision)
+        return self._identities[path]
 
 
 @contextmanager
-def exclusive(output: Path) -> Iterator[None]:
-    """Hold the run against a second process; the kernel lets go even after kill -9."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as file:
+def local_copy(storage: Storage, key: str, remedy: str) -> Iterator[Path]:
+    """What the storage has at `key`, or UserError with the remedy where it is gone."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another mstar is at work in {output}; wait for it or choose another output"
-            ) from None
-        yield
+            path = stack.enter_context(storage.reading(key))
+        except FileNotFoundError:
+            raise UserError(f"{key} is gone from the run; {remedy}") from None
+        yield path

@@ -1,11 +1,12 @@
 """The score stage: is the answer right, and how good is each step?
 
-Answers are checked first, and only the responses with a right one go through the process reward model: the
-others can have no reward. The evaluation's sweep scores all of them, because Reward-Pass@k ranks without
-looking at the answer.
+Reads the iteration's responses, the golds of their problems and the process reward model, if there is one;
+writes the same parts with the judgement. Answers are checked first, and only responses with a right one go
+through the process reward model: the others can have no reward. The evaluation's sweep scores all of them,
+because Reward-Pass@k ranks without looking at the answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -14,18 +15,19 @@ from typing import Any, Self
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mstar.answers import AnswerChecker
+from mstar.answers import AnswerChecker, Expected
 from mstar.config import Config
 from mstar.generation import iteration_parts
 from mstar.progress import QUIET, Progress
-from mstar.records import Problem, Response, read_responses, write_responses
-from mstar.rundir import RunDir, model_identity
+from mstar.prompts import build_request
+from mstar.records import Problem, Response, Scored, read_responses, write_responses
+from mstar.rundir import RunDir
+from mstar.sampling import Part
 from mstar.stagedir import WHOLE, Shard
+from mstar.stages import GENERATE, SCORE
 from mstar.steps import aggregate_steps
-from mstar.timing import StageClock, stage_clock
-
-WITHOUT_EFFECT = {"prm", "tokens_per_batch", "workers"}
-"""Settings of `score` that change no judgement; the process reward model is identified by its files."""
+from mstar.timing import StageClock
+from mstar.work import Turn, Work, perform
 
 
 class Scorer:
@@ -51,78 +53,106 @@ class Scorer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.prm = None
         self.checker.__exit__(kind, error, trace)
 
-    def check(self, problems: Sequence[Problem], responses: Iterable[Response]) -> list[Response]:
-        """The responses with `extracted` and `correct`."""
-        expected = {problem.id: problem.expected for problem in problems}
-        unjudged = list(responses)
-        pairs = [(expected[one.problem_id], "" if one.truncated else one.text) for one in unjudged]
-        return [
-            one._replace(extracted=found.extracted, correct=found.correct, timed_out=found.timed_out)
-            for one, found in zip(unjudged, self.checker.check_many(pairs), strict=True)
+    def read_problems(self, part: Part) -> list[Problem]:
+        """The problems of a part; with their images only where a process reward model looks at them."""
+        return part.problems.read(part.rows, images=self.prm is not None)
+
+    def check(self, expected: Mapping[str, Expected], responses: Iterable[Response]) -> list[Response]:
+        """The responses with `extracted` and `correct`; `expected` is by problem, and where it says nothing,
+        a response stays as it is.
+        """
+        judged = list(responses)
+        places = [place for place, one in enumerate(judged) if one.problem_id in expected]
+        pairs = [
+            (expected[judged[place].problem_id], "" if judged[place].truncated else judged[place].text)
+            for place in places
         ]
+        for place, found in zip(places, self.checker.check_many(pairs), strict=True):
+            judged[place] = judged[place]._replace(
+                extracted=found.extracted,
+                correct=found.correct,
+                timed_out=found.timed_out,
+                failed=found.failed,
+            )
+        return judged
 
     def score(
         self, problems: Sequence[Problem], responses: Sequence[Response], everything: bool
     ) -> list[Response]:
         """Checked responses with step scores (of all, or of the correct ones) and rewards."""
         if self.prm is None:
-            return [one._replace(reward=float(bool(one.correct))) for one in responses]
+            return [self._reward(one, None) for one in responses]
         wanted = [everything or bool(one.correct) for one in responses]
         texts: dict[str, list[str]] = {problem.id: [] for problem in problems}
         for one, is_wanted in zip(responses, wanted, strict=True):
             if is_wanted:
                 texts[one.problem_id].append(one.text)
+        asked = [problem for problem in problems if texts[problem.id]]
+        requests = [build_request(problem, self.config.prompt) for problem in asked]
         with self.clock.inside():
-            scores = self.prm.score(problems, [texts[problem.id] for problem in problems])
-        found = {problem.id: iter(own) for problem, own in zip(problems, scores, strict=True)}
+            scores = self.prm.score(requests, [texts[problem.id] for problem in asked])
+        found = {problem.id: iter(own) for problem, own in zip(asked, scores, strict=True)}
         return [
             self._reward(one, next(found[one.problem_id]) if is_wanted else None)
             for one, is_wanted in zip(responses, wanted, strict=True)
         ]
 
     def _reward(self, response: Response, step_scores: tuple[float, ...] | None) -> Response:
-        quality = (
-            aggregate_steps(step_scores, self.config.score.aggregate) if step_scores is not None else 0.0
-        )
+        if response.correct is None:
+            return response._replace(step_scores=step_scores)
+        quality = 1.0 if self.prm is None else aggregate_steps(step_scores or (), self.config.score.aggregate)
         return response._replace(step_scores=step_scores, reward=quality if response.correct else 0.0)
 
 
-def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> None:
+def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> Scored | None:
     """Judge an iteration's responses, part by part."""
-    config = run.config
-    made_from = {**judged_with(config), "inputs": run.inputs(iteration, "generate")}
-    stage = run.stage("score", iteration, made_from, shard)
-    if stage.done:
-        return
-    problems = run.problems(config.data.train)
-    parts = iteration_parts(config, len(problems), iteration)
-    missing = stage.missing(parts)
+    reads = {
+        **run.inputs(iteration, GENERATE),
+        "prm.content": run.prm_identity(),
+        "problems.train": run.problems(run.config.data.train).identity,
+    }
+
+    def work_on(work: Work) -> Scored | None:
+        parts = {part.name: part for part in iteration_parts(run, iteration)}
+        missing = work.missing(list(parts))
+        if missing:
+            _judge_parts(work, [parts[name] for name in missing])
+        return work.commit(list(parts), lambda: _scored(work, list(parts)))
+
+    return perform(SCORE, Turn(run, iteration, shard, progress), reads, work_on)
+
+
+def _judge_parts(work: Work, parts: Sequence[Part]) -> None:
+    generated = work.run.finished(GENERATE, work.iteration)
     with (
-        stage_clock(run, "score", iteration) as clock,
-        Scorer(config, clock) as scorer,
-        progress.stage("score", iteration, len(missing), "parts") as advance,
+        Scorer(work.config, work.clock) as scorer,
+        work.progress.stage(SCORE.name, work.iteration, len(parts), "parts") as advance,
     ):
-        for name in missing:
-            chunk = problems.read(parts[name])
-            responses = read_responses(run.stage_file("generate", iteration, name))
-            judged = scorer.score(chunk, scorer.check(chunk, responses), everything=False)
-            with stage.write_part(name) as path:
+        for part in parts:
+            problems = scorer.read_problems(part)
+            with generated.reading(part.name) as path:
+                checked = scorer.check(golds(problems), read_responses(path))
+            judged = scorer.score(problems, checked, everything=False)
+            with work.folder.write(part.name) as path:
                 write_responses(path, judged)
             advance(1)
-        stage.commit(lambda: _facts(run, iteration, list(parts)), parts)
-        if scorer.checker.timed_out:
-            progress.note(f"{scorer.checker.timed_out} answer checks passed score.deadline_seconds: wrong")
+        tell_troubles(scorer.checker, work.progress)
 
 
-def judged_with(config: Config) -> dict[str, Any]:
-    """The settings that change a judgement."""
-    return {
-        "score": config.score.model_dump(mode="json", exclude=WITHOUT_EFFECT),
-        "prompt": config.prompt.model_dump(mode="json"),
-        "prm": model_identity(config.score.prm) if config.score.prm else None,
-    }
+def golds(problems: Sequence[Problem]) -> dict[str, Expected]:
+    """What answers to the labelled problems are compared with, by problem."""
+    return {problem.id: problem.expected for problem in problems if problem.answer is not None}
+
+
+def tell_troubles(checker: AnswerChecker, progress: Progress) -> None:
+    """A line for people where answers counted as wrong because they could not be checked."""
+    if checker.timed_out:
+        progress.note(f"{checker.timed_out} answer checks passed score.deadline_seconds: wrong")
+    if checker.failed:
+        progress.note(f"{checker.failed} answer checks raised an error, a defect of mstar: wrong")
 
 
 def by_problem(responses: Iterable[Response]) -> list[list[Response]]:
@@ -130,14 +160,23 @@ def by_problem(responses: Iterable[Response]) -> list[list[Response]]:
     return [list(own) for _, own in groupby(responses, key=lambda response: response.problem_id)]
 
 
-def _facts(run: RunDir, iteration: int, names: Sequence[str]) -> dict[str, float]:
-    counts = {"responses": 0, "correct": 0, "timed_out": 0}
-    rewards = 0.0
+def _scored(work: Work, names: Sequence[str]) -> Scored:
+    """Counted from the parts, whichever process wrote them."""
+    totals: dict[str, Any] = dict.fromkeys(
+        ("rows", "correct", "timed_out", "failed", "reward", "unjudged"), 0
+    )
     for name in names:
-        path = run.stage_file("score", iteration, name)
-        table = pq.read_table(path, columns=["correct", "reward", "timed_out"])
-        counts["responses"] += table.num_rows
-        counts["correct"] += pc.sum(table["correct"]).as_py()
-        counts["timed_out"] += pc.sum(table["timed_out"]).as_py()
-        rewards += pc.sum(table["reward"]).as_py()
-    return {**counts, "mean_reward": rewards / max(1, counts["correct"])}
+        with work.folder.reading(name) as path:
+            table = pq.read_table(path, columns=["correct", "reward", "timed_out", "failed"])
+        totals["rows"] += table.num_rows
+        totals["unjudged"] += table["correct"].null_count
+        for column in ("correct", "timed_out", "failed", "reward"):
+            totals[column] += pc.sum(table[column]).as_py() or 0
+    return Scored(
+        responses=totals["rows"],
+        correct=totals["correct"],
+        timed_out=totals["timed_out"],
+        mean_reward=totals["reward"] / max(1, totals["correct"]),
+        unlabelled=totals["unjudged"],
+        failed=totals["failed"],
+    )

@@ -1,12 +1,14 @@
-"""Which responses are trained on: H( 1[a = a*] * min step score ) of arXiv 2412.17451, section 2.
+"""The select stage: which responses are trained on, H( 1[a = a*] * min step score ) of arXiv 2412.17451,
+section 2.
 
-`choose` is a pure function over the responses of one problem. The stage around it streams one Parquet part at
-a time, so its memory does not grow with the number of responses.
+Reads the iteration's scored parts, writes `selected.parquet`. `choose` is a pure function over the responses
+of one problem. The stage around it streams one Parquet part at a time, so its memory does not grow with the
+number of responses.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +16,11 @@ import pyarrow.parquet as pq
 
 from mstar.config import Select
 from mstar.progress import QUIET, Progress
-from mstar.records import RESPONSE_SCHEMA
-from mstar.rundir import RunDir
+from mstar.records import RESPONSE_SCHEMA, Selected
+from mstar.rundir import Finished, RunDir
 from mstar.seeds import derive_seed
-from mstar.timing import stage_clock
+from mstar.stages import SCORE, SELECT
+from mstar.work import Turn, Work, perform
 
 SELECTED = "selected.parquet"
 
@@ -33,7 +36,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the responses; every correct one is in exactly one of the last four."""
+    """A Selected that is being counted."""
 
     correct: int = 0
     problems_with_kept: int = 0
@@ -43,32 +46,30 @@ class Counts:
     kept: int = 0
 
 
-def select(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
+def select(run: RunDir, iteration: int, progress: Progress = QUIET) -> Selected | None:
     """Write the kept responses of an iteration to `selected.parquet`."""
-    config = run.config.select
-    made_from = {
-        "select": config.model_dump(mode="json"),
-        "seed": run.state(iteration).seed,
-        "inputs": run.inputs(iteration, "score"),
-    }
-    stage = run.stage("select", iteration, made_from)
-    if stage.done:
-        return
-    parts = run.parts("score", iteration)
-    shuffler = random.Random(derive_seed(run.state(iteration).seed, iteration, "select"))
-    counts = Counts()
+
+    def work_on(work: Work) -> Selected | None:
+        counts = Counts()
+        _select(work, run.finished(SCORE, iteration), counts)
+        return work.commit([SELECTED], lambda: Selected(**asdict(counts)))
+
+    return perform(SELECT, Turn(run, iteration, progress=progress), run.inputs(iteration, SCORE), work_on)
+
+
+def _select(work: Work, scored: Finished, counts: Counts) -> None:
+    config, seed = work.config, derive_seed(work.config.seed, work.number, SELECT.name)
+    shuffler = random.Random(seed)
+    parts = scored.parts
     with (
-        stage_clock(run, "select", iteration),
-        progress.stage("select", iteration, len(parts), "parts") as advance,
+        work.progress.stage(SELECT.name, work.iteration, len(parts), "parts") as advance,
+        work.folder.write(SELECTED) as path,
+        pq.ParquetWriter(path, RESPONSE_SCHEMA, compression="zstd") as writer,
     ):
-        with (
-            stage.write(SELECTED) as path,
-            pq.ParquetWriter(path, RESPONSE_SCHEMA, compression="zstd") as writer,
-        ):
-            for part in parts:
-                writer.write_table(select_part(part, config, shuffler, counts))
-                advance(1)
-        stage.commit(lambda: {field.name: getattr(counts, field.name) for field in fields(counts)})
+        for name in parts:
+            with scored.reading(name) as part:
+                writer.write_table(select_part(part, config.select, shuffler, counts))
+            advance(1)
 
 
 def select_part(part: Path, config: Select, shuffler: random.Random, counts: Counts) -> pa.Table:

@@ -1,43 +1,65 @@
 """One stage's folder: which of its files are there and whole, and what a rerun has to make again.
 
-A stage is done when its `manifest.json` exists: it lists every file with size and sha256, the stage's facts,
-and a fingerprint of all that the stage was made from. It is written last. A stage that works in parts keeps
-the same list in `progress-K-of-N.json` while it goes, so a killed one loses at most the part in hand. Nothing
-that varies between two equal runs (times, paths, process numbers) is in a manifest.
+A stage is done when its `manifest.json` is there and the files that it lists are as they were. It is written
+last, with the stage's result and a fingerprint of all that the stage was made from.
+
+Every file is written once: its name carries the beginning of its sha256 (`part-00003-5f0c2ab81d44.parquet`),
+so that whoever finds it knows whether it is whole, and two writers never overwrite each other. Which files
+count is said by the manifest alone; the first manifest wins, and what it does not name is deleted by its
+writer. Nothing that varies between two equal runs (times, paths, process numbers) is in a manifest.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
-from mstar import __version__
 from mstar.errors import UserError
+from mstar.fingerprints import Fingerprint, changed
 from mstar.records import from_json, to_json
-from mstar.storage import Storage, write_text
+from mstar.storage import FileEntry, Storage, describe, read_text, write_text
 
+Record = TypeVar("Record")
 log = logging.getLogger("mstar")
-
-
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    size: int
-    sha256: str
+CHECKPOINT = "checkpoint"
+MANIFEST, BEGUN, REMOVED, TIMING = "manifest.json", "begun.json", "removed.json", "timing.json"
+DIGITS = 12
+"""Hexadecimal digits of a sha256 in a file's name."""
+STORED_NAME = re.compile(rf"(?P<stem>.+)-[0-9a-f]{{{DIGITS}}}(?P<suffix>\.[a-z]+)?")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished stage left: `files` by name, `facts` for people, `fingerprint` of what it was made
-    from.
-    """
+    """What a finished stage left: `files` by name, and its `result` in plain values (see records.py)."""
 
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     files: dict[str, FileEntry]
+    result: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    """What version 0.1.0 called the result."""
+    version: int = 1
+    """Of the stage's rules: raised when the same inputs give other files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What an unfinished stage is made from."""
+
+    fingerprint: Fingerprint
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder that a stage in hand can go on from: `done` of its work, and the files in it."""
+
+    done: int
+    files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +71,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        index, slash, count = text.partition("/")
-        if not (slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise UserError(f"--shard is {text}; write K/N with 1 <= K <= N, such as 2/8")
-        return cls(int(index), int(count))
+        return cls(int(found[1]), int(found[2]))
 
     def owns(self, part: int) -> bool:
         return part % self.count == self.index - 1
@@ -64,150 +86,216 @@ WHOLE = Shard()
 class StageDir:
     """One stage's folder. Refuses to go on from files that were made from something else."""
 
-    def __init__(
-        self, storage: Storage, prefix: str, fingerprint: dict[str, Any], shard: Shard = WHOLE
-    ) -> None:
+    def __init__(self, storage: Storage, prefix: str, made_from: Begun) -> None:
         self.storage = storage
         self.prefix = prefix
-        self.shard = shard
-        self.fingerprint = json.loads(json.dumps({**fingerprint, "code": __version__}))
-        self._recorded: dict[str, FileEntry] = {}
-        self._intact: set[str] = set()
-        self._manifest = read_manifest(storage, prefix)
-        if self._manifest:
-            self._take_over(self._manifest)
-        if not self.done:
-            self._read_progress()
+        self.made_from = Begun(json.loads(json.dumps(made_from.fingerprint)), made_from.version)
+        self.manifest = read_manifest(storage, prefix)
+        if self.manifest:
+            self._refuse_other(self.manifest.fingerprint)
+        self._stored: dict[str, str] = {}
+        self._entries: dict[str, FileEntry] = {}
+        self._stored = self._find_stored()
 
     @property
     def done(self) -> bool:
-        """True when the manifest is there and every file that it lists is as it was."""
-        return self._manifest is not None and set(self._manifest.files) <= self._intact
+        """True when the manifest is there and every file that it lists is as it was, or gone on purpose."""
+        return self.manifest is not None and self._has_all(self.manifest)
+
+    def begin(self) -> None:
+        """Note what the stage is made from; parts that another version's rules made do not count."""
+        if self.manifest and self.manifest.version == self.made_from.version:
+            return
+        text = to_json(self.made_from)
+        if not self.manifest:
+            if write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False):
+                return
+            begun = _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+            if begun and begun.version == self.made_from.version:
+                self._refuse_other(begun.fingerprint)
+                return
+        self.manifest, self._stored = None, {}
+        self.storage.remove(f"{self.prefix}/{MANIFEST}")
+        self._delete_others(())
+        write_text(self.storage, f"{self.prefix}/{BEGUN}", text)
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Of these files, the ones that this shard still has to write."""
-        return [
-            name for number, name in enumerate(names) if self.shard.owns(number) and name not in self._intact
-        ]
-
-    def unfinished(self, names: Iterable[str]) -> bool:
-        """True while some of these files are missing, whichever shard they belong to."""
-        self._read_progress()
-        return not set(names) <= self._intact
-
-    def has(self, name: str) -> bool:
-        """True when this file, or every recorded file of this folder, is there as it was written."""
-        files = {key for key in self._recorded if key == name or key.startswith(f"{name}/")}
-        return bool(files) and files <= self._intact
+        """Of these files, the ones that are not there as they were written, whoever wrote them."""
+        self._stored = self._find_stored()
+        return [name for name in names if name not in self._stored]
 
     @contextmanager
     def write(self, name: str) -> Iterator[Path]:
-        """A path for one file or folder of the stage; recorded as part of it when the block ends well."""
-        with self.storage.write(f"{self.prefix}/{name}") as path:
+        """A path for one file of the stage, which has its place when the block ends well."""
+        with self.storage.scratch() as path:
             yield path
-            entries = _describe_all(path, name)
-        self._recorded.update(entries)
-        self._intact.update(entries)
+            entry = describe(path)
+            stored = stored_name(name, entry.sha256)
+            self.storage.publish(path, f"{self.prefix}/{stored}", replace=self.manifest is not None)
+        self._stored[name], self._entries[stored] = stored, entry
 
     @contextmanager
-    def write_part(self, name: str) -> Iterator[Path]:
-        """Like `write`, and also noted at once, so that a later start does not make it again."""
-        with self.write(name) as path:
+    def write_checkpoint(self, done: int) -> Iterator[Path]:
+        """A path for a folder that the stage can go on from; the small file beside it says that it counts.
+
+        The two newest stay until the stage is finished: somebody may be reading the last but one.
+        """
+        with self.storage.scratch() as path:
             yield path
-        own = {key: entry for key, entry in self._recorded.items() if key in self._intact}
-        progress = Manifest(self.fingerprint, own)
-        write_text(
-            self.storage,
-            f"{self.prefix}/progress-{self.shard.index}-of-{self.shard.count}.json",
-            to_json(progress),
-        )
+            files = describe_folder(path)
+            stored = stored_name(CHECKPOINT, folder_sha256(files))
+            self.storage.publish(path, f"{self.prefix}/{stored}", replace=self.manifest is not None)
+        write_text(self.storage, f"{self.prefix}/{stored}.json", to_json(Checkpoint(done, files)))
+        for older, _ in self._checkpoints()[2:]:
+            self.storage.remove(f"{self.prefix}/{older}.json")
+            self.storage.remove(f"{self.prefix}/{older}")
 
-    def commit(self, facts: Callable[[], dict[str, Any]], expected: Iterable[str] | None = None) -> bool:
-        """Write the manifest, and say so; False while other shards still owe some of the `expected` parts."""
-        names = sorted(self._intact if expected is None else expected)
-        if self.unfinished(names):
-            return False
-        files = {name: self._recorded[name] for name in names}
-        write_text(
-            self.storage, f"{self.prefix}/manifest.json", to_json(Manifest(self.fingerprint, files, facts()))
-        )
-        return True
+    def newest_checkpoint(self) -> tuple[str, Checkpoint] | None:
+        """The key of the whole checkpoint folder that has come farthest, and what is in it."""
+        for stored, checkpoint in self._checkpoints():
+            if all(self._is_whole(f"{stored}/{file}", entry) for file, entry in checkpoint.files.items()):
+                return f"{self.prefix}/{stored}", checkpoint
+        return None
 
-    def path(self, name: str) -> Path:
+    def commit(
+        self, result: Any, names: Iterable[str], checkpoint: tuple[str, Checkpoint] | None = None
+    ) -> None:
+        """Write the manifest of these files, and of a checkpoint (by key), if nobody has written one yet.
+
+        A damaged stage that was made again replaces its manifest. What does not count is deleted.
+        """
+        files = {self._stored[name]: self._entries[self._stored[name]] for name in sorted(names)}
+        if checkpoint:
+            folder = checkpoint[0].removeprefix(f"{self.prefix}/")
+            files |= {f"{folder}/{file}": entry for file, entry in checkpoint[1].files.items()}
+        made_from = self.made_from
+        manifest = Manifest(made_from.fingerprint, files, json.loads(to_json(result)), {}, made_from.version)
+        is_repair = self.manifest is not None
+        key, text = f"{self.prefix}/{MANIFEST}", to_json(manifest)
+        is_first = write_text(self.storage, key, text, replace=is_repair)
+        if not is_first and read_manifest(self.storage, self.prefix) is None:
+            write_text(self.storage, key, text)
+        self.manifest = read_manifest(self.storage, self.prefix)
+        if self.manifest:
+            self._delete_others(self.manifest.files)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of the stage's files."""
-        return self.storage.read(f"{self.prefix}/{name}")
+        with self.storage.reading(f"{self.prefix}/{self._stored[name]}") as path:
+            yield path
 
-    def _read_progress(self) -> None:
-        for key in self.storage.keys(f"{self.prefix}/progress-"):
-            progress = _read(self.storage, key)
-            if progress:
-                self._take_over(progress)
+    def _checkpoints(self) -> list[tuple[str, Checkpoint]]:
+        """Checkpoint folders that count, the one that has come farthest first."""
+        start = f"{self.prefix}/{CHECKPOINT}-"
+        keys = [key for key in self.storage.keys(start) if re.fullmatch(r"[^/]*\.json", key[len(start) :])]
+        found = [(key, _read(self.storage, key, Checkpoint)) for key in keys]
+        read = [(key.removeprefix(f"{self.prefix}/").removesuffix(".json"), one) for key, one in found if one]
+        return sorted(read, key=lambda pair: -pair[1].done)
 
-    def _take_over(self, manifest: Manifest) -> None:
-        """Count the files that another start or another shard has made, as far as they are whole."""
-        self._refuse_other(manifest.fingerprint)
-        for name, entry in manifest.files.items():
-            if name not in self._intact:
-                self._recorded[name] = entry
-                if self._is_intact(name):
-                    self._intact.add(name)
+    def _find_stored(self) -> dict[str, str]:
+        """Stored names by name: those of the manifest, or those whose contents are what they say."""
+        if self.manifest:
+            listed = self.manifest.files
+            return {plain_name(stored): stored for stored in listed if self._is_whole(stored, listed[stored])}
+        found: dict[str, str] = {}
+        for key in self.storage.keys(f"{self.prefix}/"):
+            stored = key.removeprefix(f"{self.prefix}/")
+            name = plain_name(stored)
+            if name == stored or name in found or stored.startswith(f"{CHECKPOINT}-"):
+                continue
+            if stored in self._entries or self._is_what_it_says(stored):
+                found[name] = stored
+        return found
 
-    def _is_intact(self, name: str) -> bool:
-        """Compare a recorded file with what is there; a difference is named, and the file made again."""
+    def _has_all(self, manifest: Manifest) -> bool:
+        removed = _read(self.storage, f"{self.prefix}/{REMOVED}", dict) or {}
+        return all(
+            plain_name(stored) in self._stored or stored.split("/")[0] in removed for stored in manifest.files
+        )
+
+    def _is_what_it_says(self, stored: str) -> bool:
+        entry = self._describe(stored)
+        if stored_name(plain_name(stored), entry.sha256) == stored:
+            return True
+        del self._entries[stored]
+        log.warning("%s/%s is damaged (sha256 differs); it will be made again", self.prefix, stored)
+        self.storage.remove(f"{self.prefix}/{stored}")
+        return False
+
+    def _is_whole(self, stored: str, recorded: FileEntry) -> bool:
+        """Compare a listed file with what is there; a difference is named, and the file made again."""
         try:
-            found = describe(self.storage.read(f"{self.prefix}/{name}"))
+            found = self._describe(stored)
         except FileNotFoundError:
-            log.warning("%s/%s is gone; it will be made again", self.prefix, name)
+            log.warning("%s/%s is gone; it will be made again", self.prefix, stored)
             return False
-        recorded = self._recorded[name]
         if found != recorded:
-            what = (
-                f"size {found.size}, was {recorded.size}" if found.size != recorded.size else "sha256 differs"
-            )
-            log.warning("%s/%s is damaged (%s); it will be made again", self.prefix, name, what)
+            sizes = f"size {found.size}, was {recorded.size}"
+            what = sizes if found.size != recorded.size else "sha256 differs"
+            log.warning("%s/%s is damaged (%s); it will be made again", self.prefix, stored, what)
         return found == recorded
 
-    def _refuse_other(self, made_from: dict[str, Any]) -> None:
-        for key, old, new in differences(made_from, self.fingerprint):
+    def _describe(self, stored: str) -> FileEntry:
+        self._entries[stored] = self.storage.describe(f"{self.prefix}/{stored}")
+        return self._entries[stored]
+
+    def _delete_others(self, counting: Iterable[str]) -> None:
+        """What other writers, and a stage's own work in progress, have left beside the files that count."""
+        kept = {*counting, MANIFEST, TIMING, REMOVED}
+        folders = {name.split("/")[0] for name in kept}
+        start = f"{self.prefix}/"
+        found = (key.removeprefix(start) for key in self.storage.keys(start))
+        others = {name if name.split("/")[0] in folders else name.split("/")[0] for name in found} - kept
+        for name in sorted(others):
+            self.storage.remove(start + name)
+
+    def _refuse_other(self, recorded: Fingerprint) -> None:
+        for key, old, new in changed(recorded, self.made_from.fingerprint):
             raise UserError(
                 f"{self.prefix} was made with {key} = {old}, now it is {new}; "
                 f"put it back, choose another output, or delete that folder and the iterations after it"
             )
 
 
+def stored_name(name: str, sha256: str) -> str:
+    """Under which name a file or folder with these contents is stored."""
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}-{sha256[:DIGITS]}{path.suffix}"))
+
+
+def plain_name(stored: str) -> str:
+    """The name without the digits of its contents; a folder's files have theirs in the folder's name."""
+    folder, slash, rest = stored.partition("/")
+    if slash and folder.startswith(f"{CHECKPOINT}-"):
+        return f"{CHECKPOINT}/{rest}"
+    path = PurePosixPath(stored)
+    found = STORED_NAME.fullmatch(path.name)
+    return str(path.with_name(found["stem"] + (found["suffix"] or ""))) if found else stored
+
+
 def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
     """What a finished stage left, or None."""
-    return _read(storage, f"{prefix}/manifest.json")
+    return _read(storage, f"{prefix}/{MANIFEST}", Manifest)
 
 
-def _read(storage: Storage, key: str) -> Manifest | None:
+def describe_folder(path: Path) -> dict[str, FileEntry]:
+    """An entry for every file in a local folder, by its path there."""
+    inner = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): describe(file) for file in inner}
+
+
+def folder_sha256(files: Mapping[str, FileEntry]) -> str:
+    """One hash for a folder's names and contents."""
+    lines = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _read(storage: Storage, key: str, kind: type[Record]) -> Record | None:
     try:
-        return from_json(Manifest, storage.read(key).read_text(encoding="utf-8"))
+        return from_json(kind, read_text(storage, key))
     except FileNotFoundError:
         return None
     except ValueError:
-        log.warning("%s is damaged; what it lists will be checked and made again", key)
+        log.warning("%s is damaged; it will be made again", key)
         return None
-
-
-def _describe_all(path: Path, name: str) -> dict[str, FileEntry]:
-    """A file's entry, or one for every file in a folder."""
-    if not path.is_dir():
-        return {name: describe(path)}
-    inner = sorted(file for file in path.rglob("*") if file.is_file())
-    return {f"{name}/{file.relative_to(path).as_posix()}": describe(file) for file in inner}
-
-
-def describe(path: Path) -> FileEntry:
-    """Size and sha256 of a file."""
-    with path.open("rb") as file:
-        return FileEntry(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two trees of plain values differ: (dotted key, old, new)."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in [*old, *(name for name in new if name not in old)]:
-            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-    elif old != new:
-        yield key, old, new

@@ -1,22 +1,28 @@
-"""Where the files of a run live, behind three methods, so that a folder and a bucket look the same to the
-stages.
+"""Where the files of a run live, so that a folder and a bucket look the same to the stages.
 
 A key is a path relative to the run, with forward slashes; it names a file, or a folder such as a checkpoint.
-`write` is the only way in, and a file appears whole or not at all. Only the folder kind is here; a bucket
-adds a class and a case in `build_storage`.
+Things are made in `scratch`, where nobody looks, and appear whole by `publish`. What counts is written once,
+under a name of its own, and a small file says which one counts (see stagedir.py); only views and notes
+(report.html, timing.json) are replaced. So any number of processes may work on one run, on a folder and on a
+bucket. Only the folder kind is here; a bucket adds a class and a case in `build_storage`.
 """
 
 import errno
+import fcntl
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
 
+SCRATCH = ".scratch"
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -30,17 +36,38 @@ REMEDIES = {
 }
 
 
-class Storage(Protocol):
-    def read(self, key: str) -> Path:
-        """A local path with the contents of `key`, a file or a folder; FileNotFoundError if there is none."""
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What is known of a stored file without its bytes."""
 
-    def write(self, key: str) -> AbstractContextManager[Path]:
-        """A local path where the block creates a file or a folder: becomes `key` if the block ends well, else
-        vanishes.
+    size: int
+    sha256: str
+
+
+class Storage(Protocol):
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A local path where the block may make a file or a folder; what stays there goes with the block."""
+
+    def publish(self, path: Path, key: str, replace: bool = False) -> bool:
+        """Move a file or a folder to `key`, where it appears whole or not at all.
+
+        False, and nothing is changed, where something has that key already; unless it is to be replaced.
         """
+
+    def reading(self, key: str) -> AbstractContextManager[Path]:
+        """A local path with the contents of `key`, a file or a folder, as long as the block lasts.
+
+        FileNotFoundError if there is none.
+        """
+
+    def describe(self, key: str) -> FileEntry:
+        """Size and sha256 of a file; FileNotFoundError if there is none."""
 
     def keys(self, prefix: str) -> list[str]:
         """The keys of all files that begin with `prefix`, sorted."""
+
+    def remove(self, key: str) -> None:
+        """Delete a file or a folder, if it is there."""
 
 
 def build_storage(output: str) -> Storage:
@@ -50,51 +77,109 @@ def build_storage(output: str) -> Storage:
     return FolderStorage(Path(output))
 
 
-def write_text(storage: Storage, key: str, text: str) -> None:
-    """Write a small text file."""
-    with storage.write(key) as path:
+def read_text(storage: Storage, key: str) -> str:
+    """A small text file; FileNotFoundError if there is none."""
+    with storage.reading(key) as path:
+        return path.read_text(encoding="utf-8")
+
+
+def write_text(storage: Storage, key: str, text: str, replace: bool = True) -> bool:
+    """Write a small text file; False where it is there already and not to be replaced."""
+    with storage.scratch() as path:
         path.write_text(text, encoding="utf-8")
+        return storage.publish(path, key, replace)
 
 
 class FolderStorage:
-    """Files below one folder. What is written stands beside its place first, is flushed to disk, then
-    renamed.
-    """
+    """Files below one folder. What is made in `.scratch` is flushed to disk, then moved into place."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def read(self, key: str) -> Path:
-        path = self.root / key
-        if not path.exists():
-            raise FileNotFoundError(str(path))
-        return path
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A lock tells others that its maker lives: what the dead have left is deleted on the way."""
+        folder = self.root / SCRATCH
+        path = folder / f"{secrets.token_hex(8)}.part"
+        with _explained(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            _discard_leftovers(folder)
+            lock = path.with_suffix(".lock").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                with _explained(path):
+                    yield path
+            finally:
+                _discard(path)
+                _discard(path.with_suffix(".lock"))
+
+    def publish(self, path: Path, key: str, replace: bool = False) -> bool:
+        target = self.root / key
+        with _explained(target):
+            _flush(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if replace and target.is_dir():
+                self.remove(key)
+            try:
+                _move(path, target, replace)
+            except OSError as error:
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and target.exists():
+                    return False
+                raise
+            _flush_entry(target.parent)
+            return True
 
     @contextmanager
-    def write(self, key: str) -> Iterator[Path]:
-        target = self.root / key
-        scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _discard_leftovers(target, scratch)
-            yield scratch
-            _flush(scratch)
-            if target.is_dir():
-                shutil.rmtree(target)
-            os.replace(scratch, target)
-            _flush_entry(target.parent)
-        except Exception as error:
-            if explained := _explain(error, target):
-                raise explained from error
-            raise
-        finally:
-            _discard(scratch)
+    def reading(self, key: str) -> Iterator[Path]:
+        path = self.root / key
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "no such file in the run", str(path))
+        yield path
+
+    def describe(self, key: str) -> FileEntry:
+        return describe(self.root / key)
 
     def keys(self, prefix: str) -> list[str]:
         start = self.root / prefix.rpartition("/")[0]
-        found = (path.relative_to(self.root) for path in start.rglob("*") if path.is_file())
-        visible = (path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
-        return sorted(key for key in visible if key.startswith(prefix))
+        found: list[str] = []
+        for folder, below, files in os.walk(start):
+            below[:] = [name for name in below if not name.startswith(".")]
+            place = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            found += [(place / name).as_posix() for name in files if not name.startswith(".")]
+        return sorted(key for key in found if key.startswith(prefix))
+
+    def remove(self, key: str) -> None:
+        """A folder leaves its place whole before it is deleted, so that nobody reads half of it."""
+        path = self.root / key
+        with suppress(FileNotFoundError):
+            if path.is_dir():
+                with self.scratch() as grave:
+                    os.rename(path, grave)
+            else:
+                path.unlink()
+
+
+def describe(path: Path) -> FileEntry:
+    """Size and sha256 of a local file."""
+    return FileEntry(path.stat().st_size, remembered_sha256(path))
+
+
+def _move(path: Path, target: Path, replace: bool) -> None:
+    """Only a link refuses to overwrite a file; a folder is never renamed onto one that holds something."""
+    if path.is_dir() or replace:
+        os.rename(path, target)
+        return
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if (
+            target.exists()
+        ):  # a file system without hard links: two writers at one moment, and the last one stays
+            raise FileExistsError(errno.EEXIST, "is there already", str(target)) from None
+        os.rename(path, target)
 
 
 def _flush(path: Path) -> None:
@@ -114,12 +199,13 @@ def _flush_entry(path: Path) -> None:
         os.close(descriptor)
 
 
-def _discard_leftovers(target: Path, scratch: Path) -> None:
-    """What killed writes have left: this process number's, and folders (checkpoints), which are large."""
-    _discard(scratch)
-    for leftover in target.parent.glob(f".{target.name}.*.part"):
-        if leftover.is_dir():
-            _discard(leftover)
+def _discard_leftovers(folder: Path) -> None:
+    """What killed processes have left: the kernel let go of their locks."""
+    for lock in folder.glob("*.lock"):
+        with suppress(OSError), lock.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _discard(lock.with_suffix(".part"))
+            _discard(lock)
 
 
 def _discard(scratch: Path) -> None:
@@ -130,13 +216,23 @@ def _discard(scratch: Path) -> None:
             scratch.unlink()
 
 
+@contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if explained := _explain(error, target):
+            raise explained from error
+        raise
+
+
 def _explain(error: Exception, target: Path) -> UserError | None:
     """The user's side of a failed write.
 
     Libraries wrap the system's error in their own, so its number is also looked for in the message, and a
     full disk is measured.
     """
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | FileNotFoundError):
         return None
     named = re.search(r"(?:os error|errno) (\d+)", str(error), re.IGNORECASE)
     number = error.errno if isinstance(error, OSError) else int(named[1]) if named else None

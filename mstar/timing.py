@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from mstar.rundir import RunDir, stage_prefix
-from mstar.storage import write_text
+from mstar.rundir import RunDir
+from mstar.stagedir import TIMING
+from mstar.stages import stage_prefix
+from mstar.storage import Storage, read_text, write_text
 
 
 class StageClock:
@@ -31,9 +33,18 @@ class StageClock:
         finally:
             self.inside_seconds += time.perf_counter() - start
 
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Time within `inside` that is not its own: the engine asks for problems, and they are read."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.inside_seconds -= time.perf_counter() - start
+
 
 @contextmanager
-def stage_clock(run: RunDir, name: str, iteration: int | None) -> Iterator[StageClock]:
+def stage_clock(storage: Storage, prefix: str) -> Iterator[StageClock]:
     """Time a stage and leave its `timing.json`; a stage that fails leaves none."""
     clock, start = StageClock(), time.perf_counter()
     yield clock
@@ -43,12 +54,19 @@ def stage_clock(run: RunDir, name: str, iteration: int | None) -> Iterator[Stage
         "peak_memory_bytes": peak_memory_bytes(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_text(
-        run.storage, f"{stage_prefix(name, iteration)}/timing.json", json.dumps(timing, indent=2) + "\n"
-    )
+    write_text(storage, f"{prefix}/{TIMING}", json.dumps(timing, indent=2) + "\n")
 
 
 def peak_memory_bytes() -> int:
     """The most memory that this process has held."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes if sys.platform == "darwin" else kilobytes * 1024
+
+
+def read_seconds(run: RunDir, name: str, iteration: int | None) -> float:
+    """How long a stage took; 0 where that is not known."""
+    try:
+        text = read_text(run.storage, f"{stage_prefix(name, iteration)}/{TIMING}")
+        return float(json.loads(text)["seconds"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0.0

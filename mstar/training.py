@@ -1,104 +1,106 @@
 """The train stage: fine-tune the policy on the selected responses.
 
-What is carried over from one iteration to the next is `train.inherit` (arXiv 2412.17451, section 3):
-everything, only the weights, or nothing, where nothing means the first policy again and every response
-selected so far.
+Reads the policy, the iteration's selected responses and their problems; writes a checkpoint. What is carried
+over from one iteration to the next is `train.inherit` (arXiv 2412.17451, section 3): everything, only the
+weights, or nothing, where nothing means the first policy again and every response selected so far.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from mstar.config import Train
-from mstar.datasets import ProblemFile
-from mstar.generation import sampled_with
 from mstar.progress import QUIET, Progress
-from mstar.rundir import CHECKPOINT, FIRST_POLICY, RunDir
+from mstar.records import Trained
+from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.seeds import derive_seed
 from mstar.selection import SELECTED
-from mstar.stagedir import StageDir
-from mstar.timing import StageClock, stage_clock
-from mstar.trainers import Example, Lesson, Progressed, build_trainer
+from mstar.stages import SELECT, TRAIN
+from mstar.trainers import Lesson, Progressed, build_trainer
+from mstar.work import Turn, Work, perform
 
 
-def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> None:
+def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> Trained | None:
     """Train on what the iteration selected, and leave a checkpoint; with nothing selected, leave none."""
-    config, state = run.config, run.state(iteration)
-    inherit = config.train.inherit
-    origin = FIRST_POLICY if inherit == "none" else state.policy
-    iterations = range(iteration + 1) if inherit == "none" else range(iteration, iteration + 1)
-    made_from = {
-        **sampled_with(config),
-        "train": config.train.model_dump(mode="json", exclude={"tokens_per_micro_batch", "checkpoint_every"}),
-        "seed": state.seed,
-        "policy": run.policy_identity(origin),
-        "inputs": {str(number): run.inputs(number, "select")["select"] for number in iterations},
+    inherits = run.config.train.inherit != "none"
+    origin = run.state(iteration).policy if inherits else FIRST_POLICY
+    iterations = range(iteration if inherits else 0, iteration + 1)
+    reads = {
+        "policy.content": run.policy_identity(origin),
+        "problems.train": run.problems(run.config.data.train).identity,
+        **{f"inputs.{number}": run.finished(SELECT, number).identity for number in iterations},
     }
-    stage = run.stage("train", iteration, made_from)
-    if stage.done:
-        return
-    problems = run.problems(config.data.train)
-    lesson = Lesson(
-        policy=run.policy_folder(origin),
-        inherit_optimizer=inherit == "optimizer" and origin != FIRST_POLICY,
-        interrupted=stage.path(CHECKPOINT) if stage.has(CHECKPOINT) else None,
-        examples=read_examples(run, iterations, problems),
-        read_problems=problems.read,
-        seed=derive_seed(state.seed, iteration, "train"),
-    )
-    with stage_clock(run, "train", iteration) as clock:
-        progressed = _train(run, iteration, stage, lesson, (clock, progress))
-        stage.commit(lambda: facts_of(lesson, progressed))
+
+    def work_on(work: Work) -> Trained | None:
+        with ExitStack() as copies:
+            selected = [
+                copies.enter_context(run.finished(SELECT, number).reading(SELECTED)) for number in iterations
+            ]
+            return _train(work, origin, selected)
+
+    return perform(TRAIN, Turn(run, iteration, progress=progress), reads, work_on)
 
 
-def _train(
-    run: RunDir, iteration: int, stage: StageDir, lesson: Lesson, watch: tuple[StageClock, Progress]
-) -> Progressed:
-    clock, progress = watch
+def _train(work: Work, origin: str, selected: Sequence[Path]) -> Trained:
+    rows = _problem_rows(work, selected)
     progressed = Progressed(0)
-    if not lesson.examples:
-        progress.note(f"iteration {iteration} selected no response: the policy stays as it is")
-        return progressed
+    if rows:
+        with ExitStack() as copies:
+            progressed = _teach(work, _lesson(work, origin, selected, rows, copies))
+    else:
+        work.progress.note(f"iteration {work.iteration} selected no response: the policy stays as it is")
+    result = Trained(
+        examples=len(rows),
+        train_steps=progressed.steps_done,
+        train_step=progressed.train_step,
+        response_tokens=progressed.response_tokens,
+        padding_ratio=progressed.padded_tokens / max(1, progressed.total_tokens),
+        first_loss=progressed.first_loss,
+        loss=progressed.loss,
+    )
+    work.folder.commit(result, [], work.folder.newest_checkpoint() if rows else None)
+    return result
 
-    def save_to() -> AbstractContextManager[Path]:
-        return stage.write_part(CHECKPOINT)
 
-    total = planned_steps(run.config.train, lesson)
-    with clock.inside(), progress.stage("train", iteration, total, "steps") as advance:
-        for now in build_trainer(run.config).train(lesson, save_to):
+def _lesson(
+    work: Work, origin: str, selected: Sequence[Path], rows: Sequence[int], copies: ExitStack
+) -> Lesson:
+    """`copies` keeps the local folders as long as the lesson lasts."""
+    newest = work.folder.newest_checkpoint()
+    interrupted = copies.enter_context(work.run.storage.reading(newest[0])) if newest else None
+    if newest:
+        work.progress.note(f"training goes on after {newest[1].done} steps")
+    return Lesson(
+        policy=copies.enter_context(work.run.policy_folder(origin)),
+        inherit_optimizer=work.config.train.inherit == "optimizer" and origin != FIRST_POLICY,
+        interrupted=interrupted,
+        problems=work.config.data.train,
+        selected=tuple(selected),
+        rows=tuple(rows),
+        seed=derive_seed(work.config.seed, work.number, TRAIN.name),
+    )
+
+
+def _teach(work: Work, lesson: Lesson) -> Progressed:
+    progressed = Progressed(0)
+    total = planned_steps(work.config.train, len(lesson.rows))
+    with work.clock.inside(), work.progress.stage(TRAIN.name, work.iteration, total, "steps") as advance:
+        for now in build_trainer(work.config).train(lesson, work.folder.write_checkpoint):
             advance(now.steps_done - progressed.steps_done)
             progressed = now
     return progressed
 
 
-def facts_of(lesson: Lesson, progressed: Progressed) -> dict[str, Any]:
-    """What the training of one iteration amounted to; the same whether it was killed on the way or not."""
-    return {
-        "examples": len(lesson.examples),
-        "train_steps": progressed.steps_done,
-        "train_step": progressed.train_step,
-        "response_tokens": progressed.response_tokens,
-        "padding_ratio": progressed.padded_tokens / max(1, progressed.total_tokens),
-        "first_loss": progressed.first_loss,
-        "loss": progressed.loss,
-    }
+def planned_steps(config: Train, examples: int) -> int:
+    """Optimizer steps of an iteration with so many selected responses."""
+    return config.epochs * -(-examples // config.batch_size)
 
 
-def planned_steps(config: Train, lesson: Lesson) -> int:
-    """Optimizer steps of the whole iteration."""
-    return config.epochs * -(-len(lesson.examples) // config.batch_size)
-
-
-def read_examples(run: RunDir, iterations: range, problems: ProblemFile) -> list[Example]:
-    """The selected responses of some iterations, oldest first."""
-    row_of = {problem_id: row for row, problem_id in enumerate(problems.ids)}
-    examples = []
-    for iteration in iterations:
-        table = pq.read_table(run.stage_file("select", iteration, SELECTED), columns=["problem_id", "text"])
-        for problem_id, text in zip(
-            *(table[name].to_pylist() for name in ("problem_id", "text")), strict=True
-        ):
-            examples.append(Example(row_of[problem_id], text))
-    return examples
+def _problem_rows(work: Work, selected: Sequence[Path]) -> list[int]:
+    """The problem's row of each selected response, over all files in order."""
+    ids = work.run.problems(work.config.data.train).ids
+    row_of = {problem_id: row for row, problem_id in enumerate(ids)}
+    tables = (pq.read_table(path, columns=["problem_id"]) for path in selected)
+    return [row_of[problem_id] for table in tables for problem_id in table["problem_id"].to_pylist()]

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from mstar.records import read_responses
+from mstar.starting import exclusive
 from tests.conftest import QUICKSTART
 
 STAGES = ("generate", "score", "select", "train", "evaluate", "adapt")
@@ -45,11 +48,24 @@ def arguments_for(output: Path, *overrides: str) -> list[str]:
 def fingerprints(output: Path) -> dict[str, str]:
     """The hash of every file that must not vary."""
     paths = [path for path in output.rglob("*") if path.is_file() and "/." not in path.as_posix()]
-    kept = [path for path in paths if path.name not in VARIES and not path.name.startswith("progress-")]
+    kept = [path for path in paths if path.name not in VARIES]
     return {
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(kept)
     }
+
+
+def result_of(output: Path, iteration: int, stage: str) -> dict[str, Any]:
+    """What the manifest of a stage says."""
+    manifest = (output / f"iterations/{iteration:03d}/{stage}/manifest.json").read_text()
+    found: dict[str, Any] = json.loads(manifest)["result"]
+    return found
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """A file by the beginning of its name; the rest says what is in it."""
+    (found,) = folder.glob(f"{name}-*.parquet")
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +81,8 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     for iteration in ("000", "001"):
         for stage in STAGES:
             folder = finished / "iterations" / iteration / stage
-            assert json.loads((folder / "manifest.json").read_text())["files"], folder
+            manifest = json.loads((folder / "manifest.json").read_text())
+            assert manifest["result"] and (manifest["files"] or stage == "adapt"), folder
             assert json.loads((folder / "timing.json").read_text())["seconds"] >= 0
     generated = [
         response
@@ -76,26 +93,25 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     assert len({response.problem_id for response in generated}) == 40
     assert all(response.correct is None and response.reward is None for response in generated)
     state = json.loads((finished / "iterations/002/state.json").read_text())
-    assert state["policy"] == "iterations/001/train/checkpoint"
+    assert state["policy"].startswith("iterations/001/train/checkpoint-")
+    assert (finished / state["policy"] / "model.safetensors").is_file()
 
 
 def test_only_distinct_correct_responses_are_learned(finished: Path) -> None:
-    facts = json.loads((finished / "iterations/000/select/manifest.json").read_text())["facts"]
-    selected = list(read_responses(finished / "iterations/000/select/selected.parquet"))
-    assert 0 < len(selected) == facts["kept"]
+    kept = result_of(finished, 0, "select")["kept"]
+    selected = list(read_responses(file_of(finished / "iterations/000/select", "selected")))
+    assert 0 < len(selected) == kept
     assert all(response.correct and 0 < (response.reward or 0) <= 1 for response in selected)
     assert all(min(response.step_scores or (0,)) == response.reward for response in selected)
     assert len({(response.problem_id, response.text) for response in selected}) == len(selected)
-    trained = json.loads((finished / "iterations/000/train/manifest.json").read_text())["facts"]
+    trained = result_of(finished, 0, "train")
     assert trained["examples"] == len(selected)
     assert trained["padding_ratio"] <= 0.1
 
 
 def test_the_optimizer_goes_on_into_the_second_iteration(finished: Path) -> None:
-    facts = [
-        json.loads((finished / f"iterations/00{i}/train/manifest.json").read_text())["facts"] for i in (0, 1)
-    ]
-    assert facts[1]["train_step"] == facts[0]["train_steps"] + facts[1]["train_steps"]
+    first, second = (result_of(finished, iteration, "train") for iteration in (0, 1))
+    assert second["train_step"] == first["train_steps"] + second["train_steps"]
 
 
 def test_the_summary_says_what_the_responses_say(finished: Path) -> None:
@@ -126,12 +142,47 @@ def test_the_stages_one_by_one_and_in_shards_leave_the_same_files(finished: Path
     for stage in ("select", "train", "evaluate", "adapt"):
         mstar(stage, *at)
     whole = fingerprints(finished)
-    expected = {
-        name: value for name, value in whole.items() if name.startswith(("start/", "iterations/000/"))
-    }
+    kept = ("start/", "iterations/000/", "inputs.json")
+    expected = {name: value for name, value in whole.items() if name.startswith(kept)}
     found = fingerprints(output)
     assert found.pop("iterations/001/state.json") == whole["iterations/001/state.json"]
     assert found == expected
+
+
+def test_two_processes_on_every_shard_leave_the_same_files(finished: Path, tmp_path: Path) -> None:
+    """As a scheduler that starts a task again while the first one still runs."""
+    output = tmp_path / "twice"
+    mstar(*arguments_for(output), "--prepare")
+    at = ["--run", str(output), "--iteration", "0"]
+    shards = [["--shard", "1/2"], ["--shard", "1/2"], ["--shard", "2/2"], ["--shard", "2/2"]]
+    at_once(["evaluate", "--run", str(output), *shard] for shard in shards)
+    for stage in ("generate", "score"):
+        at_once([stage, *at, *shard] for shard in shards)
+    for stage in ("select", "train", "evaluate", "adapt"):
+        at_once([stage, *at] for _ in range(2))
+    whole, found = fingerprints(finished), fingerprints(output)
+    kept = ("start/", "iterations/000/", "iterations/001/state.json", "inputs.json")
+    assert found == {name: value for name, value in whole.items() if name.startswith(kept)}
+    assert not list((output / ".scratch").iterdir())
+
+
+def at_once(commands: Iterable[list[str]]) -> None:
+    """Start all of these and wait for them; each must end well."""
+    started = [
+        subprocess.Popen([sys.executable, "-m", "mstar", *command], stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    for process in started:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+
+
+def test_a_second_loop_on_one_run_is_refused(tmp_path: Path) -> None:
+    output = tmp_path / "held"
+    with exclusive(str(output)):
+        refused = mstar(*arguments_for(output), check=False)
+    assert refused.returncode == 2
+    assert f"another mstar is at work in {output}; wait for it" in refused.stderr
 
 
 def test_a_stage_out_of_order_says_what_comes_first(tmp_path: Path) -> None:
@@ -151,15 +202,15 @@ def test_damaged_parts_are_named_and_made_again(finished: Path, tmp_path: Path) 
     output = tmp_path / "damaged"
     shutil.copytree(finished, output)
     before = fingerprints(output)
-    part = output / "iterations/000/generate/part-00001.parquet"
+    part = file_of(output / "iterations/000/generate", "part-00001")
     part.write_bytes(part.read_bytes()[:100])
-    weights = output / "iterations/001/train/checkpoint/model.safetensors"
+    (weights,) = output.glob("iterations/001/train/checkpoint-*/model.safetensors")
     flipped = bytearray(weights.read_bytes())
     flipped[5000] ^= 1
     weights.write_bytes(flipped)
     again = mstar(*arguments_for(output))
-    assert "iterations/000/generate/part-00001.parquet is damaged (size" in again.stderr
-    assert "iterations/001/train/checkpoint/model.safetensors is damaged (sha256" in again.stderr
+    assert f"iterations/000/generate/{part.name} is damaged (size" in again.stderr
+    assert f"{weights.relative_to(output)} is damaged (sha256" in again.stderr
     assert fingerprints(output) == before
 
 
@@ -204,6 +255,6 @@ def test_killed_at_random_moments_it_ends_like_one_that_was_not(finished: Path, 
 
 
 def test_parquet_parts_say_what_they_hold(finished: Path) -> None:
-    schema = pq.read_schema(finished / "iterations/000/score/part-00000.parquet")
+    schema = pq.read_schema(file_of(finished / "iterations/000/score", "part-00000"))
     assert [field.name for field in schema][:4] == ["problem_id", "sample", "text", "response_tokens"]
     assert not schema.field("text").nullable

@@ -1,48 +1,59 @@
-"""When a stage counts as done, on real folders: damage, shards, and what a stage was made from."""
+"""When a stage counts as done, on real folders: damage, several writers, and what a stage was made from."""
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mstar.errors import UserError
-from mstar.stagedir import Shard, StageDir, differences, read_manifest
+from mstar.stagedir import Begun, Shard, StageDir, plain_name, read_manifest
 from mstar.storage import FolderStorage
 
-MADE_FROM = {"generate": {"temperature": 1.0}, "seed": 1}
+PREFIX = "iterations/000/generate"
+MADE_FROM = {"generate.temperature": 1.0, "policy.content": "abc"}
 NAMES = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
 
 
-def open_stage(root: Path, shard: str = "1/1", **changes: object) -> StageDir:
-    return StageDir(
-        FolderStorage(root), "iterations/000/generate", {**MADE_FROM, **changes}, Shard.parse(shard)
-    )
+def open_stage(root: Path, version: int = 1, **changes: object) -> StageDir:
+    made_from = {**MADE_FROM, **{key.replace("__", "."): value for key, value in changes.items()}}
+    return StageDir(FolderStorage(root), PREFIX, Begun(made_from, version))
 
 
-def write_parts(stage: StageDir, names: list[str]) -> None:
+def write_parts(stage: StageDir, names: list[str], text: str = "") -> None:
+    stage.begin()
     for name in names:
-        with stage.write_part(name) as path:
-            path.write_text(f"contents of {name}")
+        with stage.write(name) as path:
+            path.write_text(f"contents of {name}{text}")
 
 
-def finish(root: Path) -> None:
+def finish(root: Path, **result: Any) -> None:
     stage = open_stage(root)
     write_parts(stage, NAMES)
-    assert stage.commit(lambda: {"responses": 3}, NAMES)
+    stage.commit(result, NAMES)
+
+
+def stored(root: Path, name: str) -> Path:
+    return next(path for path in (root / PREFIX).iterdir() if plain_name(path.name) == name)
+
+
+def files(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / PREFIX).iterdir())
 
 
 def test_done_when_the_manifest_is_there(tmp_path: Path) -> None:
     stage = open_stage(tmp_path)
     assert not stage.done
     assert stage.missing(NAMES) == NAMES
-    finish(tmp_path)
+    finish(tmp_path, responses=3)
     again = open_stage(tmp_path)
     assert again.done
     assert again.missing(NAMES) == []
-    manifest = read_manifest(FolderStorage(tmp_path), "iterations/000/generate")
+    manifest = read_manifest(FolderStorage(tmp_path), PREFIX)
     assert manifest is not None
-    assert manifest.facts == {"responses": 3}
-    assert sorted(manifest.files) == NAMES
+    assert manifest.result == {"responses": 3}
+    assert [plain_name(name) for name in sorted(manifest.files)] == NAMES
+    assert files(tmp_path) == sorted([*manifest.files, "manifest.json"])
 
 
 def test_a_killed_stage_keeps_its_parts(tmp_path: Path) -> None:
@@ -50,12 +61,6 @@ def test_a_killed_stage_keeps_its_parts(tmp_path: Path) -> None:
     again = open_stage(tmp_path)
     assert not again.done
     assert again.missing(NAMES) == NAMES[2:]
-
-
-def test_a_part_that_was_never_recorded_is_made_again(tmp_path: Path) -> None:
-    write_parts(open_stage(tmp_path), NAMES[:1])
-    (tmp_path / "iterations/000/generate" / NAMES[1]).write_text("written, but killed before it was noted")
-    assert open_stage(tmp_path).missing(NAMES) == NAMES[1:]
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -67,7 +72,7 @@ def test_damage_is_named_and_only_that_part_made_again(
         finish(tmp_path)
     else:
         write_parts(open_stage(tmp_path), NAMES)
-    part = tmp_path / "iterations/000/generate" / NAMES[1]
+    part = stored(tmp_path, NAMES[1])
     text = part.read_bytes()
     match damage:
         case "truncate":
@@ -78,67 +83,136 @@ def test_damage_is_named_and_only_that_part_made_again(
             part.unlink()
     with caplog.at_level(logging.WARNING):
         again = open_stage(tmp_path)
-    assert NAMES[1] in caplog.text and said in caplog.text
+    if finished:
+        assert part.name in caplog.text and said in caplog.text
+    elif damage != "remove":
+        assert f"{part.name} is damaged" in caplog.text
     assert not again.done
     assert again.missing(NAMES) == [NAMES[1]]
     write_parts(again, [NAMES[1]])
-    assert again.commit(dict, NAMES)
+    again.commit({}, NAMES)
     assert open_stage(tmp_path).done
+    assert part.read_bytes() == text
 
 
-def test_a_damaged_manifest_costs_no_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ['{"files"', ""])
+def test_a_damaged_manifest_costs_no_part(tmp_path: Path, text: str) -> None:
     finish(tmp_path)
-    (tmp_path / "iterations/000/generate/manifest.json").write_text('{"files"')
+    (tmp_path / PREFIX / "manifest.json").write_text(text)
     again = open_stage(tmp_path)
     assert not again.done
     assert again.missing(NAMES) == []
+    again.begin()
+    again.commit({}, NAMES)
+    assert open_stage(tmp_path).done
 
 
-def test_shards_own_disjoint_parts_and_the_last_one_commits(tmp_path: Path) -> None:
-    first, second = open_stage(tmp_path, "1/2"), open_stage(tmp_path, "2/2")
-    assert (first.missing(NAMES), second.missing(NAMES)) == ([NAMES[0], NAMES[2]], [NAMES[1]])
-    write_parts(first, first.missing(NAMES))
-    assert not first.commit(dict, NAMES)
-    assert not open_stage(tmp_path, "1/2").done
-    write_parts(second, second.missing(NAMES))
-    assert second.commit(dict, NAMES)
-    manifest = (tmp_path / "iterations/000/generate/manifest.json").read_bytes()
-    finish(other := tmp_path / "unsharded")
-    whole = (other / "iterations/000/generate/manifest.json").read_text()
-    assert manifest.decode() == whole.replace('"responses": 3', "").replace("{\n    \n  }", "{}")
+def test_two_writers_of_other_contents_leave_what_the_first_one_says(tmp_path: Path) -> None:
+    """As two machines that round differently: both end, one result counts, and it is whole."""
+    first, second = open_stage(tmp_path), open_stage(tmp_path)
+    write_parts(first, NAMES)
+    write_parts(second, NAMES, text=", rounded otherwise")
+    assert len(files(tmp_path)) == 2 * len(NAMES) + 1
+    second.commit({"writer": 2}, NAMES)
+    first.commit({"writer": 1}, NAMES)
+    assert open_stage(tmp_path).done
+    assert first.manifest == second.manifest and first.manifest is not None
+    assert first.manifest.result == {"writer": 2}
+    assert stored(tmp_path, NAMES[0]).read_text().endswith("otherwise")
+    assert len(files(tmp_path)) == len(NAMES) + 1
+
+
+def test_a_slow_writer_that_comes_too_late_harms_nothing(tmp_path: Path) -> None:
+    slow = open_stage(tmp_path)
+    write_parts(slow, NAMES[:1], text=", rounded otherwise")
+    finish(tmp_path)
+    write_parts(slow, NAMES[1:], text=", rounded otherwise")
+    assert open_stage(tmp_path).done
+    slow.commit({"writer": "slow"}, NAMES)
+    assert slow.manifest is not None and slow.manifest.result == {}
+    assert open_stage(tmp_path).done
+    assert len(files(tmp_path)) == len(NAMES) + 1
 
 
 def test_another_origin_is_refused_with_both_values(tmp_path: Path) -> None:
     finish(tmp_path)
     with pytest.raises(UserError, match=r"generate.temperature = 1.0, now it is 0.7; .*delete"):
-        open_stage(tmp_path, generate={"temperature": 0.7})
+        open_stage(tmp_path, generate__temperature=0.7)
 
 
 def test_another_origin_is_refused_while_unfinished(tmp_path: Path) -> None:
     write_parts(open_stage(tmp_path), NAMES[:1])
-    with pytest.raises(UserError, match="seed = 1, now it is 2"):
-        open_stage(tmp_path, seed=2)
+    with pytest.raises(UserError, match="policy.content = abc, now it is def"):
+        open_stage(tmp_path, policy__content="def").begin()
 
 
-def test_a_folder_counts_as_the_files_in_it(tmp_path: Path) -> None:
+def test_a_finished_stage_of_other_rules_stays_and_one_in_hand_begins_again(tmp_path: Path) -> None:
+    write_parts(open_stage(tmp_path), NAMES[:2])
+    newer = open_stage(tmp_path, version=2)
+    newer.begin()
+    assert newer.missing(NAMES) == NAMES
+    finish(other := tmp_path / "finished")
+    assert open_stage(other, version=2).done
+    stored(other, NAMES[0]).unlink()
+    damaged = open_stage(other, version=2)
+    assert not damaged.done
+    damaged.begin()
+    assert damaged.missing(NAMES) == NAMES
+
+
+def save_checkpoint(stage: StageDir, done: int, text: str) -> None:
+    with stage.write_checkpoint(done) as path:
+        path.mkdir()
+        (path / "weights").write_text(text)
+
+
+def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
     stage = open_stage(tmp_path)
-    for text in ("old", "new"):
-        with stage.write_part("checkpoint") as path:
-            path.mkdir()
-            (path / "weights").write_text(text)
+    stage.begin()
+    for done in (2, 4, 6):
+        save_checkpoint(stage, done, f"after {done}")
+    newest = open_stage(tmp_path).newest_checkpoint()
+    assert newest is not None and newest[1].done == 6
+    assert len(list((tmp_path / PREFIX).glob("checkpoint-*/"))) == 2
+    (tmp_path / newest[0] / "weights").write_text("bad")
+    last_but_one = open_stage(tmp_path).newest_checkpoint()
+    assert last_but_one is not None and last_but_one[1].done == 4
+
+
+def test_a_finished_stage_keeps_one_checkpoint(tmp_path: Path) -> None:
+    stage = open_stage(tmp_path)
+    stage.begin()
+    save_checkpoint(stage, 2, "half")
+    save_checkpoint(stage, 4, "whole")
+    stage.commit({}, [], stage.newest_checkpoint())
     again = open_stage(tmp_path)
-    assert again.has("checkpoint")
-    assert again.path("checkpoint/weights").read_text() == "new"
-    (tmp_path / "iterations/000/generate/checkpoint/weights").write_text("bad")
-    assert not open_stage(tmp_path).has("checkpoint")
+    assert again.done
+    (folder,) = (path for path in (tmp_path / PREFIX).iterdir() if path.is_dir())
+    assert (folder / "weights").read_text() == "whole"
+    (folder / "weights").write_text("bad")
+    assert not open_stage(tmp_path).done
 
 
-@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/2/3", "-1/2", ""])
+def test_what_went_on_purpose_is_not_missed(tmp_path: Path) -> None:
+    stage = open_stage(tmp_path)
+    stage.begin()
+    save_checkpoint(stage, 2, "weights")
+    stage.commit({}, [], newest := stage.newest_checkpoint())
+    assert newest is not None
+    folder = newest[0].rpartition("/")[2]
+    stage.storage.remove(newest[0])
+    assert not open_stage(tmp_path).done
+    (tmp_path / PREFIX / "removed.json").write_text(f'{{"{folder}": "superseded"}}')
+    assert open_stage(tmp_path).done
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/2/3", "-1/2", "", "²/³", "1/2\n", "٣/٤"])
 def test_a_bad_shard_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="--shard"):
         Shard.parse(text)
 
 
-def test_differences_name_the_dotted_key() -> None:
-    found = list(differences({"a": {"b": 1, "c": 2}, "d": 1}, {"a": {"b": 1, "c": 3}, "e": 1}))
-    assert found == [("a.c", 2, 3), ("d", 1, None), ("e", None, 1)]
+def test_shards_own_disjoint_parts() -> None:
+    first, second = Shard.parse("1/2"), Shard.parse("2/2")
+    assert [first.owns(number) for number in range(4)] == [True, False, True, False]
+    assert all(first.owns(number) != second.owns(number) for number in range(4))

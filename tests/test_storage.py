@@ -1,7 +1,9 @@
-"""Atomic writes on a real file system, and real disks that are full or read-only."""
+"""Writing once on a real file system, and real disks that are full or read-only."""
 
+import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from mstar.errors import UserError
-from mstar.storage import FolderStorage, build_storage, write_text
+from mstar.storage import SCRATCH, FileEntry, FolderStorage, build_storage, read_text, write_text
 
 
 def test_written_files_are_read_and_listed(tmp_path: Path) -> None:
@@ -18,30 +20,75 @@ def test_written_files_are_read_and_listed(tmp_path: Path) -> None:
     write_text(storage, "a/b.json", "1")
     write_text(storage, "a/c/d.json", "2")
     write_text(storage, "ab.json", "3")
-    assert storage.read("a/b.json").read_text() == "1"
+    assert read_text(storage, "a/b.json") == "1"
     assert storage.keys("a/") == ["a/b.json", "a/c/d.json"]
     assert storage.keys("a") == ["a/b.json", "a/c/d.json", "ab.json"]
     with pytest.raises(FileNotFoundError):
-        storage.read("a/none.json")
+        read_text(storage, "a/none.json")
+    storage.remove("a/c")
+    storage.remove("a/c")
+    storage.remove("ab.json")
+    assert storage.keys("") == ["a/b.json"]
 
 
-def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+def test_what_a_failed_block_made_is_gone(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
     write_text(storage, "x.json", "old")
-    with pytest.raises(RuntimeError), storage.write("x.json") as path:
+    with pytest.raises(RuntimeError), storage.scratch() as path:
         path.write_text("half")
         raise RuntimeError("killed")
-    assert storage.read("x.json").read_text() == "old"
-    assert list(tmp_path.iterdir()) == [tmp_path / "x.json"]
+    assert read_text(storage, "x.json") == "old"
+    assert list((tmp_path / SCRATCH).iterdir()) == []
 
 
-def test_a_folder_replaces_the_whole_folder(tmp_path: Path) -> None:
+def test_what_is_there_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
-    for name in ("first", "second"):
-        with storage.write("checkpoint") as path:
-            path.mkdir()
-            (path / name).write_text(name)
-    assert storage.keys("checkpoint/") == ["checkpoint/second"]
+    assert write_text(storage, "x.json", "old", replace=False)
+    assert not write_text(storage, "x.json", "new", replace=False)
+    assert read_text(storage, "x.json") == "old"
+    assert write_text(storage, "x.json", "new")
+    assert read_text(storage, "x.json") == "new"
+
+
+def make_folder(storage: FolderStorage, name: str, replace: bool = False) -> bool:
+    with storage.scratch() as path:
+        path.mkdir()
+        (path / name).write_text(name)
+        return storage.publish(path, "checkpoint", replace)
+
+
+def test_a_folder_appears_whole_and_stays(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    assert make_folder(storage, "first")
+    assert not make_folder(storage, "second")
+    assert storage.keys("checkpoint/") == ["checkpoint/first"]
+    assert make_folder(storage, "third", replace=True)
+    assert storage.keys("checkpoint/") == ["checkpoint/third"]
+
+
+def test_what_the_dead_left_is_deleted_and_what_the_living_make_is_not(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    dies = (
+        "import os, sys; from pathlib import Path; from mstar.storage import FolderStorage\n"
+        f"with FolderStorage(Path({str(tmp_path)!r})).scratch() as path:\n"
+        "    path.mkdir(); (path / 'half').write_text('x'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", dies], check=False)
+    (left,) = (tmp_path / SCRATCH).glob("*.part")
+    with storage.scratch() as mine:
+        mine.write_text("at work")
+        assert not left.exists()
+        write_text(storage, "x.json", "by another")
+        assert mine.read_text() == "at work"
+    assert list((tmp_path / SCRATCH).iterdir()) == []
+
+
+def test_describing_gives_size_and_hash(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    write_text(storage, "x.json", "old")
+    assert storage.describe("x.json") == FileEntry(3, hashlib.sha256(b"old").hexdigest())
+    with pytest.raises(FileNotFoundError):
+        storage.describe("none")
 
 
 def test_buckets_are_refused_for_now() -> None:
@@ -72,15 +119,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(small_disk: Path) -> None:
     storage = FolderStorage(small_disk)
     write_text(storage, "x.json", "old")
-    with pytest.raises(UserError, match="the disk is full; free some space"), storage.write("x.json") as path:
+    with pytest.raises(UserError, match="the disk is full; free some space"), storage.scratch() as path:
         path.write_bytes(os.urandom(8 << 20))
-    assert storage.read("x.json").read_text() == "old"
+    assert read_text(storage, "x.json") == "old"
     assert storage.keys("") == ["x.json"]
 
 
 def test_a_library_that_hides_the_reason_is_explained_all_the_same(small_disk: Path) -> None:
     storage = FolderStorage(small_disk)
-    with pytest.raises(UserError, match="the disk is full"), storage.write("weights") as path:
+    with pytest.raises(UserError, match="the disk is full"), storage.scratch() as path:
         try:
             path.write_bytes(os.urandom(8 << 20))
         except OSError as error:
@@ -90,10 +137,10 @@ def test_a_library_that_hides_the_reason_is_explained_all_the_same(small_disk: P
 def test_weights_that_do_not_fit_are_explained(small_disk: Path) -> None:
     """The writer of safetensors reserves the room first, so the disk is not even full when it fails."""
     storage = FolderStorage(small_disk)
-    with pytest.raises(UserError, match="the disk is full"), storage.write("checkpoint") as path:
+    with pytest.raises(UserError, match="the disk is full"), storage.scratch() as path:
         path.mkdir()
         save_file({"weight": torch.zeros(2 << 20)}, path / "model.safetensors")
-    assert list(small_disk.iterdir()) == []
+    assert storage.keys("") == []
 
 
 def test_a_read_only_disk_is_explained(small_disk: Path) -> None:

@@ -1,8 +1,14 @@
-"""Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline."""
+"""Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline.
+
+A check that raises ends no run: whatever it is, it goes through `AnswerChecker._failure`, which counts it and
+logs it once per kind, and the answer is wrong.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -12,14 +18,16 @@ from mstar.answers.comparison import Question, compare, read_gold, settle
 from mstar.answers.expected import Expected, Judgement
 from mstar.answers.expressions import Expression
 from mstar.answers.extraction import find_statement, tidy
-from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers
+from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers, WorkerDied
+
+logger = logging.getLogger(__name__)
 
 
 class AnswerChecker:
     """Decides whether responses are correct; holds the worker processes, so use it in a `with`.
 
-    Nothing that a response contains raises or takes longer than `deadline_seconds`. A gold that does not
-    parse raises ValueError (see `check_gold`). Safe to call from several threads; `workers` bounds the
+    Nothing that a response contains raises or takes longer than `deadline_seconds`: a comparison that fails
+    all the same gives a judgement with `failed`. Safe to call from several threads; `workers` bounds the
     parallel comparisons.
     """
 
@@ -31,6 +39,8 @@ class AnswerChecker:
         self._symbolic = SymbolicWorkers(deadline_seconds, workers)
         self._worker_count = workers
         self._timed_out = 0
+        self._failed = 0
+        self._failures: set[str] = set()
         self._lock = threading.Lock()
 
     def __enter__(self) -> AnswerChecker:
@@ -46,6 +56,11 @@ class AnswerChecker:
         """How many comparisons did not finish before the deadline so far."""
         return self._timed_out
 
+    @property
+    def failed(self) -> int:
+        """How many comparisons raised, or lost their worker process, so far."""
+        return self._failed
+
     def process_ids(self) -> list[int]:
         """The worker processes that run now."""
         return self._symbolic.process_ids()
@@ -57,19 +72,27 @@ class AnswerChecker:
     def check(self, expected: Expected, response: str, truncated: bool = False) -> Judgement:
         """Judges one response; a truncated one is always wrong.
 
-        Raises ValueError for a gold that does not parse, never for anything in a response.
+        Raises ValueError for a gold that does not parse (see `check_gold`), never for anything in a response.
         """
-        judgement, question = _judge_directly(expected, response, truncated)
-        return judgement if question is None else self._judge_symbolically(expected, judgement, question)
+        try:
+            judgement, question = _judge_directly(expected, response, truncated)
+        except Exception as error:  # fault point
+            if isinstance(error, ValueError):
+                read_gold(expected)  # raises it again if the gold is the cause
+            return self._failure(error)
+        return judgement if question is None else self._settle(expected, judgement, question)
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
-        """Judges (expected, response) pairs in order; algebra runs on all workers at once."""
-        judged = [(expected, *_judge_directly(expected, response, False)) for expected, response in pairs]
+        """Judges (expected, response) pairs in order; algebra runs on all workers at once.
+
+        Nothing raises here: where a gold does not parse, the judgements of its responses have `failed`.
+        """
+        judged = [(expected, *self._judge_directly(expected, response)) for expected, response in pairs]
         open_ = [index for index, (_, _, question) in enumerate(judged) if question is not None]
         judgements = [judgement for _, judgement, _ in judged]
         if open_:
             with ThreadPoolExecutor(min(self._worker_count, len(open_))) as threads:
-                settled = threads.map(lambda index: self._judge_symbolically(*judged[index]), open_)  # type: ignore[arg-type]
+                settled = threads.map(lambda index: self._settle(*judged[index]), open_)  # type: ignore[arg-type]
                 for index, judgement in zip(open_, settled, strict=True):
                     judgements[index] = judgement
         return judgements
@@ -81,7 +104,7 @@ class AnswerChecker:
             return
         try:
             parses = self._symbolic.ask("parses", gold.formula, "")
-        except DeadlineExceeded:
+        except (DeadlineExceeded, WorkerDied):
             parses = False
         if not parses:
             raise ValueError(
@@ -89,15 +112,37 @@ class AnswerChecker:
                 "write it in LaTeX, or use answer_type text"
             )
 
-    def _judge_symbolically(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
+    def _judge_directly(self, expected: Expected, response: str) -> tuple[Judgement, Question | None]:
+        try:
+            return _judge_directly(expected, response, False)
+        except Exception as error:  # fault point: whatever is wrong with one check, the others go on
+            return self._failure(error), None
+
+    def _settle(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
+        """The judgement of what needs algebra."""
         try:
             reply = self._symbolic.ask(question.kind, question.gold, question.answer)
+            correct = settle(expected, reply) if question.kind == "value" else reply is True
+            return Judgement(judgement.extracted, correct)
         except DeadlineExceeded:
             with self._lock:
                 self._timed_out += 1
             return Judgement(judgement.extracted, False, timed_out=True)
-        correct = settle(expected, reply) if question.kind == "value" else reply is True
-        return Judgement(judgement.extracted, correct)
+        except Exception as error:  # fault point, as above
+            return self._failure(error, judgement.extracted)
+
+    def _failure(self, error: Exception, extracted: str | None = None) -> Judgement:
+        """The judgement of a check that raised: it is counted, and the first of its kind is logged."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = f"{type(error).__name__} in {place.name}, line {place.lineno}"
+        with self._lock:
+            self._failed += 1
+            is_new = kind not in self._failures
+            self._failures.add(kind)
+        if is_new:
+            logger.warning("an answer check failed and counts as wrong (%s: %s)", kind, error)
+            logger.debug("the first of these failures", exc_info=error)
+        return Judgement(extracted, False, failed=True)
 
 
 def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:

@@ -32,9 +32,11 @@ class Expected(NamedTuple):
 class Judgement(NamedTuple):
     """`extracted` is the final answer that the response states, None where it states none.
 
-    `timed_out` says that the comparison did not finish before its deadline; such an answer is not correct.
+    `timed_out` says that the comparison did not finish before its deadline, `failed` that it raised or that
+    its worker process died; such an answer is not correct.
     """
 
     extracted: str | None
     correct: bool
     timed_out: bool = False
+    failed: bool = False

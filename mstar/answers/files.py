@@ -14,11 +14,12 @@ from mstar.answers.expected import ANSWER_TYPES, Expected, Judgement
 
 @dataclass(slots=True)
 class FileCounts:
-    """Rows `judged`, how many of them `correct` and `timed_out`; one line in `errors` for each `bad` row."""
+    """Rows `judged`, how many of them `correct`, `timed_out`, `failed`; a line in `errors` per `bad` row."""
 
     judged: int = 0
     correct: int = 0
     timed_out: int = 0
+    failed: int = 0
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -27,7 +28,7 @@ class FileCounts:
 
 
 def judge_file(path: str | Path, out: TextIO, checker: AnswerChecker | None = None) -> FileCounts:
-    """Writes every row of `path` to `out` with `extracted` and `correct` (and `timed_out`) added.
+    """Writes every row of `path` to `out` with `extracted` and `correct` (and `timed_out`, `failed`) added.
 
     A row is {"answer", "answer_type", "response"} and, where they apply, "choices", "precision", "unit" and
     "truncated"; other keys are kept. A row that is no such object or whose gold does not parse is written
@@ -52,15 +53,8 @@ def judge_file(path: str | Path, out: TextIO, checker: AnswerChecker | None = No
         counts.judged += 1
         counts.correct += judgement.correct
         counts.timed_out += judgement.timed_out
-        _write_row(
-            out,
-            {
-                **row,
-                "extracted": judgement.extracted,
-                "correct": judgement.correct,
-                "timed_out": judgement.timed_out,
-            },
-        )
+        counts.failed += judgement.failed
+        _write_row(out, {**row, **judgement._asdict()})
     return counts
 
 

@@ -27,6 +27,10 @@ class DeadlineExceeded(Exception):
     """A question was not answered before its deadline; the worker has been killed."""
 
 
+class WorkerDied(Exception):
+    """The worker process ended while it was asked (out of memory, or killed from outside)."""
+
+
 class SymbolicWorkers:
     """Up to `workers` processes, started when first needed."""
 
@@ -38,7 +42,9 @@ class SymbolicWorkers:
             self._slots.put(worker)
 
     def ask(self, kind: Literal["equal", "value", "parses"], gold: str, answer: str) -> Any:
-        """The reply of `worker.serve`. Raises DeadlineExceeded; RuntimeError if no worker can be started."""
+        """The reply of `worker.serve`. Raises DeadlineExceeded, WorkerDied; RuntimeError if none can be
+        started.
+        """
         worker = self._slots.get()
         try:
             return worker.ask([kind, gold, answer])
@@ -64,16 +70,13 @@ class _Worker:
         message = json.dumps(question).encode() + b"\n"
         try:
             os.write(process.stdin.fileno(), message)  # type: ignore[union-attr]
-            reply = _read_line(process, self._deadline_seconds)
-        except BrokenPipeError:
-            reply = None
+            return _read_line(process, self._deadline_seconds)["reply"]
+        except BrokenPipeError as error:
+            self.stop()
+            raise WorkerDied("the worker for expressions ended before it was asked") from error
         except BaseException:
             self.stop()
             raise
-        if reply is None:
-            self.stop()
-            raise DeadlineExceeded(f"no reply within {self._deadline_seconds} s")
-        return reply["reply"]
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self.process is not None and self.process.poll() is None:
@@ -86,12 +89,14 @@ class _Worker:
             stdout=subprocess.PIPE,
             bufsize=0,
         )
-        if _read_line(self.process, START_SECONDS) is None:
+        try:
+            _read_line(self.process, START_SECONDS)
+        except (DeadlineExceeded, WorkerDied) as error:
             self.stop()
             raise RuntimeError(
                 "the worker for expressions did not start (its error is above); "
                 "it needs math-verify: pip install 'math-verify[antlr4_13_2]'"
-            )
+            ) from error
         return self.process
 
     def stop(self) -> None:
@@ -105,17 +110,17 @@ class _Worker:
                 pipe.close()
 
 
-def _read_line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
-    """The next message, or None at the deadline or the process's end."""
+def _read_line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+    """The next message; DeadlineExceeded, or WorkerDied at the process's end."""
     assert process.stdout is not None
     deadline, received = time.monotonic() + seconds, b""
     while not received.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-            return None
+            raise DeadlineExceeded(f"no reply within {seconds} s")
         chunk = os.read(process.stdout.fileno(), 65536)
         if not chunk:
-            return None
+            raise WorkerDied("the worker for expressions ended while it was asked")
         received += chunk
     message: dict[str, Any] = json.loads(received)
     return message

@@ -100,7 +100,8 @@ def _words_joined(tokens: list[str]) -> list[str]:
     """Powers stand behind their unit ("square cm" and "cm squared" alike); fillers are dropped."""
     words: list[str] = []
     waiting = ""
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for position, token in enumerate(tokens):
+        following = tokens[position + 1] if position + 1 < len(tokens) else ""
         if token[0] == "^":
             if words and words[-1] not in "/·":
                 words[-1] += token

@@ -1,25 +1,30 @@
 """Problems on disk: reading them row by row from every format, decoding their images, checking a whole file.
 
 `open_problems(path)` recognises what is there (JSONL, Parquet, a Hugging Face dataset folder, MathV360K,
-MathVista) and gives a `ProblemFile`, which reads only the rows that are asked for. `check_problems(path)`
-looks at every row and every image and names all that is wrong. Pixels are decoded in one place, `load_image`.
-No tokens, no prompts, no torch here.
+MathVista) and gives a `ProblemFile`, which reads only the rows that are asked for and knows the ids, sources
+and identity of all of them from an index. `check_problems(path)` looks at every row and every image and names
+all that is wrong; `shared_problems(train, test)` finds what stands in both. Pixels are decoded in one place,
+`load_image`. No tokens, no prompts, no torch here.
 
 One module each: rows (a row of ours becomes a Problem), mathv360k and mathvista (their rows become rows of
-ours), json_rows and table_rows (getting at single rows of a file), problem_file, opening, images, checking.
+ours), json_rows and table_rows (getting at single rows of a file), index and image_hashes (what is remembered
+of a file and of the images beside it), problem_file, opening, images, checking, overlap.
 """
 
-from mstar.datasets.checking import CheckResult, Flaw, check_problems, print_check
+from mstar.datasets.checking import CheckResult, Flaw, ModelCheck, check_problems, print_check
 from mstar.datasets.images import load_image
 from mstar.datasets.opening import open_problems
+from mstar.datasets.overlap import shared_problems
 from mstar.datasets.problem_file import ProblemFile
 
 __all__ = [
     "CheckResult",
     "Flaw",
+    "ModelCheck",
     "ProblemFile",
     "check_problems",
     "load_image",
     "open_problems",
     "print_check",
+    "shared_problems",
 ]

@@ -1,15 +1,19 @@
 """check_problems looks at every row and every image and names all that is wrong; print_check prints it.
 
-A row that is bad is counted nowhere else. Each image file is decoded once, however many problems share it.
+All rows are read and counted. Images are decoded, formulas among the golds parsed and, where there is one,
+the model's own check is asked for all of them, or for a sample of a large file. A row that is bad is counted
+nowhere else. Each image file is decoded once, however many problems share it.
 """
 
 import difflib
+import random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mstar.answers import AnswerChecker, Expected
 from mstar.datasets.images import UnreadableImage, decode_image
 from mstar.datasets.opening import open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
@@ -18,6 +22,9 @@ from mstar.records import ImageSource, Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+ModelCheck = Callable[[Problem], str | None]
+"""What is wrong with a problem for a model, as the rest of a line about its row; None if nothing is."""
 
 IMAGE_COUNTS = ("0", "1", "several")
 
@@ -44,6 +51,12 @@ class CheckResult:
     sources: dict[str, int]
     images: dict[str, int]
     """Problems with 0, 1 and several images."""
+    unlabelled: int
+    """Problems without an answer."""
+    looked_into: int
+    """Rows whose images were decoded: all of them, or the sample."""
+    with_model: bool
+    """Whether the model's own check was asked about these."""
     unknown_keys: dict[str, int]
     """Rows with each key that means nothing here."""
     nearest_keys: dict[str, str]
@@ -51,53 +64,100 @@ class CheckResult:
     bad: tuple[Flaw, ...]
 
 
-def check_problems(path: str | Path) -> CheckResult:
-    """Look at every row and decode every image at a path; UserError only where nothing can be read at all."""
+def check_problems(
+    path: str | Path, check_with: ModelCheck | None = None, sample: int | None = None
+) -> CheckResult:
+    """Look at every row and decode every image at a path; UserError only where nothing can be read at all.
+
+    `check_with` says what is wrong with a problem for a model, or None. With `sample`, no more rows than that
+    are looked into so closely, always the same ones; the counts still are of all rows.
+    """
     file = open_problems(path)
-    answer_types, sources, images = (
-        Counter[str](),
-        Counter[str](),
-        Counter[str](dict.fromkeys(IMAGE_COUNTS, 0)),
-    )
-    unknown_keys = Counter(file.unknown_columns)
-    examiner = Examiner(file)
-    flaws = []
-    for number, (row, outcome) in enumerate(file.scan(range(len(file))), start=1):
-        unknown_keys.update(key for key in row if key not in file.format.known)
-        id, reasons = examiner.examine(number, outcome)
-        if reasons or not isinstance(outcome, Problem):
-            flaws.append(Flaw(number, id, "; ".join(reasons)))
-            continue
-        answer_types[outcome.answer_type] += 1
-        sources[outcome.source] += 1
-        images[IMAGE_COUNTS[min(len(outcome.images), 2)]] += 1
+    chosen = chosen_rows(len(file), sample)
+    counts, unknown_keys, flaws = Counts(), Counter(file.unknown_columns), []
+    with AnswerChecker() as checker:
+        examiner = Examiner(file, checker, check_with)
+        for number, (row, outcome) in enumerate(file.scan(range(len(file))), start=1):
+            unknown_keys.update(key for key in row if key not in file.format.known)
+            reasons = examiner.examine(number, outcome, closely=number - 1 in chosen)
+            if reasons or not isinstance(outcome, Problem):
+                flaws.append(Flaw(number, outcome.id, "; ".join(reasons)))
+            else:
+                counts.add(outcome)
     return CheckResult(
         path=str(path),
         rows=len(file),
-        answer_types=dict(answer_types.most_common()),
-        sources=dict(sources.most_common()),
-        images=dict(images),
+        answer_types=dict(counts.answer_types.most_common()),
+        sources=dict(counts.sources.most_common()),
+        images=dict(counts.images),
+        unlabelled=counts.unlabelled,
+        looked_into=len(chosen),
+        with_model=check_with is not None,
         unknown_keys=dict(unknown_keys.most_common()),
         nearest_keys=nearest_keys(unknown_keys, file.format.known),
         bad=tuple(flaws),
     )
 
 
-class Examiner:
-    """Finds what is wrong with rows one after the other; remembers ids and image files that it has seen."""
+def chosen_rows(total: int, sample: int | None) -> Collection[int]:
+    """The rows that are looked into: all, or as many as `sample` says, the same ones every time."""
+    if sample is None or sample >= total:
+        return range(total)
+    return frozenset(random.Random(total).sample(range(total), sample))
 
-    def __init__(self, file: ProblemFile) -> None:
+
+class Counts:
+    """What the good rows of a file are."""
+
+    def __init__(self) -> None:
+        self.answer_types = Counter[str]()
+        self.sources = Counter[str]()
+        self.images = Counter(dict.fromkeys(IMAGE_COUNTS, 0))
+        self.unlabelled = 0
+
+    def add(self, problem: Problem) -> None:
+        self.answer_types[problem.answer_type] += 1
+        self.sources[problem.source] += 1
+        self.images[IMAGE_COUNTS[min(len(problem.images), 2)]] += 1
+        self.unlabelled += problem.answer is None
+
+
+class Examiner:
+    """Finds what is wrong with rows one after the other; remembers ids, formulas and image files."""
+
+    def __init__(self, file: ProblemFile, checker: AnswerChecker, check_with: ModelCheck | None) -> None:
         self._folder = file.path.parent.absolute()
+        self._checker = checker
+        self._check_with = check_with
         self._rows: dict[str, int] = {}
         self._images: dict[str, str | None] = {}
+        self._formulas: dict[Expected, str | None] = {}
 
-    def examine(self, number: int, outcome: Problem | BadRow) -> tuple[str | None, list[str]]:
-        """The id of a row, if it has one, and all that is wrong with it."""
-        id = outcome.id
-        reasons = [str(outcome)] if isinstance(outcome, BadRow) else self._image_reasons(outcome)
-        if id is not None and self._rows.setdefault(id, number) != number:
-            reasons.append(f"its id was used before, in row {self._rows[id]}")
-        return id, reasons
+    def examine(self, number: int, outcome: Problem | BadRow, closely: bool) -> list[str]:
+        """All that is wrong with a row; images, formula and model's check only if it is looked at closely."""
+        reasons = [str(outcome)] if isinstance(outcome, BadRow) else []
+        if closely and isinstance(outcome, Problem):
+            reasons = self._closer_reasons(outcome)
+        if outcome.id is not None and self._rows.setdefault(outcome.id, number) != number:
+            reasons.append(f"its id was used before, in row {self._rows[outcome.id]}")
+        return reasons
+
+    def _closer_reasons(self, problem: Problem) -> list[str]:
+        reasons = self._formula_reasons(problem) + self._image_reasons(problem)
+        if self._check_with is not None and not reasons:
+            reason = self._check_with(problem)
+            reasons = [reason] if reason else []
+        return reasons
+
+    def _formula_reasons(self, problem: Problem) -> list[str]:
+        """What is wrong with an answer that is an expression; each is parsed once."""
+        if problem.answer is None or problem.answer_type != "expression":
+            return []
+        expected = problem.expected
+        if expected not in self._formulas:
+            self._formulas[expected] = what_is_wrong_with_gold(expected, self._checker)
+        reason = self._formulas[expected]
+        return [reason] if reason else []
 
     def _image_reasons(self, problem: Problem) -> list[str]:
         found = [
@@ -115,6 +175,14 @@ class Examiner:
         shown = Path(image.path)
         name = shown.relative_to(self._folder) if shown.is_relative_to(self._folder) else shown
         return wrong and f"image {name} {wrong}"
+
+
+def what_is_wrong_with_gold(expected: Expected, checker: AnswerChecker) -> str | None:
+    try:
+        checker.check_gold(expected)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def what_is_wrong(image: ImageSource) -> str | None:
@@ -142,11 +210,22 @@ def print_check(result: CheckResult, console: "Console") -> None:
         print_counts(title, table, console)
     for key, rows in result.unknown_keys.items():
         meant = f"; did you mean {result.nearest_keys[key]}?" if key in result.nearest_keys else ""
-        print_line(f"ignored key {key}: {rows} rows{meant}", console)
+        print_line(f"ignored key {key}: {counted(rows, 'row')}{meant}", console)
+    if result.unlabelled:
+        print_line(f"unlabelled: {counted(result.unlabelled, 'problem')}", console)
     for flaw in result.bad:
         print_line(str(flaw), console)
+    if result.with_model or result.looked_into < result.rows:
+        what = "with the model" if result.with_model else "for images and formulas"
+        print_line(f"checked {result.looked_into:,} of {counted(result.rows, 'row')} {what}", console)
     good = result.rows - len(result.bad)
-    print_line(f"{result.path}: {result.rows} rows, {good} good, {len(result.bad)} bad", console)
+    total = counted(result.rows, "row")
+    print_line(f"{result.path}: {total}, {good:,} good, {len(result.bad):,} bad", console)
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def print_counts(title: str, counts: Mapping[str, int], console: "Console") -> None:
@@ -155,12 +234,12 @@ def print_counts(title: str, counts: Mapping[str, int], console: "Console") -> N
 
     if not console.is_terminal:
         for name, problems in counts.items():
-            print_line(f"{title} {name}: {problems} problems", console)
+            print_line(f"{title} {name}: {counted(problems, 'problem')}", console)
         return
     table = Table(title, "problems")
     table.columns[1].justify = "right"
     for name, problems in counts.items():
-        table.add_row(Text(name), str(problems))
+        table.add_row(Text(name), f"{problems:,}")
     console.print(table)
 
 

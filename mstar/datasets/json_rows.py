@@ -9,7 +9,7 @@ be told apart.
 import json
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mstar.datasets.rows import BadRow, Row
@@ -23,37 +23,39 @@ class JsonRows:
     """The rows of one JSON file, given where each begins and ends; `pids` are the keys of an object."""
 
     unknown_columns: tuple[str, ...] = ()
+    images_embedded = False
 
     def __init__(
         self, path: Path, starts: Sequence[int], ends: Sequence[int], pids: Sequence[str] = ()
     ) -> None:
         self.path = path
-        self._starts = starts
-        self._ends = ends
-        self._pids = pids
+        self.starts = starts
+        self.ends = ends
+        self.pids = pids
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self.starts)
 
-    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
+    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
+        """The rows at these indices; JSON has to be parsed whole, so to leave out `images` saves nothing."""
         with self.path.open("rb") as file:
             for index in indices:
-                file.seek(self._starts[index])
-                outcome = parse_row(file.read(self._ends[index] - self._starts[index]))
+                file.seek(self.starts[index])
+                outcome = parse_row(file.read(self.ends[index] - self.starts[index]))
                 if isinstance(outcome, str):
                     yield BadRow([f"line {self._line(index)} {outcome}"])
-                elif self._pids:
-                    yield {"pid": self._pids[index]} | dict(outcome)
+                elif self.pids:
+                    yield {"pid": self.pids[index]} | dict(outcome)
                 else:
                     yield outcome
 
-    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
-        """All rows, for their labels; JSON has to be parsed whole, so `columns` saves nothing here."""
+    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
+        """All rows; what is wrong with one is wrong with all of it."""
         return self.rows(range(len(self)))
 
     def _line(self, index: int) -> int:
         with self.path.open("rb") as file:
-            return file.read(self._starts[index]).count(b"\n") + 1
+            return file.read(self.starts[index]).count(b"\n") + 1
 
 
 def parse_row(data: bytes) -> Row | str:

@@ -121,6 +121,7 @@ def is_gold(answer: str, answer_type: AnswerType, choices: tuple[str, ...]) -> b
 
 
 MATHV360K = Format(
+    name="MathV360K",
     known=frozenset({"id", "image", "conversations"}),
     label=read_label,
     convert=convert,

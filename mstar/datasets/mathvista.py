@@ -2,8 +2,8 @@
 
 The answer of a multiple-choice question is the content of the right choice; here it becomes the letter,
 because a content may itself be a letter. Whole numbers come as answer_type "integer", others as "float" with
-`precision` decimal places. The labels of its test split are not public: those rows are unlabelled and refused
-like any other row without an answer.
+`precision` decimal places. The answers of its test split are not public; they are empty there, and those rows
+are unlabelled.
 """
 
 from mstar.datasets.rows import Format, Row, read_id
@@ -48,7 +48,7 @@ def embedded(image: object) -> object:
 
 def gold(row: Row) -> object:
     """The gold answer: of a multiple-choice question the letter, if the content is among the choices."""
-    content, choices = row.get("answer"), row.get("choices")
+    content, choices = row.get("answer") or None, row.get("choices")
     if is_choice(row) and isinstance(choices, list) and content in choices[: len(LETTERS)]:
         return LETTERS[choices.index(content)]
     return content
@@ -68,6 +68,7 @@ def is_choice(row: Row) -> bool:
 
 
 MATHVISTA = Format(
+    name="MathVista",
     known=frozenset(
         {
             "pid",
@@ -84,6 +85,7 @@ MATHVISTA = Format(
     ),
     required=(("pid",), ("question",), ("answer",), ("question_type",), ("answer_type",)),
     label_columns=("pid", "metadata"),
+    image_columns=frozenset({"image", "decoded_image"}),
     label=read_label,
     convert=convert,
 )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mstar.datasets.index import load_index
 from mstar.datasets.json_rows import open_document, open_lines
 from mstar.datasets.mathv360k import MATHV360K
 from mstar.datasets.mathvista import MATHVISTA
@@ -51,7 +52,9 @@ def open_path(path: Path) -> ProblemFile:
         raise UserError(f"{path} does not exist; {KINDS}; correct the path")
     match path.suffix.lower():
         case ".jsonl":
-            return ProblemFile(path, OWN_ROWS, [open_lines(path)], path.stem)
+            index = load_index(path, [path])
+            lines = index.json_rows(path) if index else open_lines(path)
+            return ProblemFile(path, OWN_ROWS, [lines], path.stem, index)
         case ".parquet":
             return open_tables(path, [path])
         case ".json":
@@ -61,6 +64,9 @@ def open_path(path: Path) -> ProblemFile:
 
 def open_json(path: Path) -> ProblemFile:
     """MathV360K's list of chats or MathVista's object of problems, told apart by the keys of their rows."""
+    if index := load_index(path, [path]):
+        format = {format.name: format for format in (MATHV360K, MATHVISTA)}[index.origin["format"]]
+        return ProblemFile(path, format, [index.json_rows(path)], path.stem, index)
     rows, keys = open_document(path)
     if "conversations" in keys:
         return ProblemFile(path, MATHV360K, [rows], path.stem)

@@ -1,18 +1,24 @@
 """ProblemFile: the problems at one path, however many files and whatever format, read row by row."""
 
 import hashlib
-import weakref
+import time
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Protocol
 
-from mstar.answers import AnswerChecker
+from mstar.content_hashes import is_settled, remembered_sha256, stamp_of
+from mstar.datasets.image_hashes import image_hashes
+from mstar.datasets.index import Index, IndexWriter, load_index, origin_of
+from mstar.datasets.json_rows import JsonRows
 from mstar.datasets.rows import BadRow, Format, Row, printable, problem_from_row
 from mstar.errors import UserError
 from mstar.records import Problem
+
+BAD: Row = {"answer": ""}
+"""Stands in the index for a row that is there and cannot be read: it is not one without an answer."""
 
 
 class Part(Protocol):
@@ -20,26 +26,33 @@ class Part(Protocol):
 
     path: Path
     unknown_columns: tuple[str, ...]
+    images_embedded: bool
+    """Whether it is known, without looking, that no image is a path."""
 
     def __len__(self) -> int: ...
 
-    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]: ...
+    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]: ...
 
-    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]: ...
+    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]: ...
 
 
 class ProblemFile:
-    """Problems on disk in file order; only what is asked for is read, so images never fill the memory."""
+    """Problems on disk in file order; only what is asked for is read, so images never fill the memory.
 
-    def __init__(self, path: Path, format: Format, parts: Sequence[Part], source: str) -> None:
+    What is asked of all rows (ids, sources, identity) comes from an index, which is made in one pass over the
+    file and kept in the cache folder; `index` is one that the caller has loaded already.
+    """
+
+    def __init__(
+        self, path: Path, format: Format, parts: Sequence[Part], source: str, index: Index | None = None
+    ) -> None:
         self.path = path
         self.format = format
         self._parts = parts
         self._ends = list(accumulate(len(part) for part in parts))
         self._source = source
         self._folders = [image_folder(part.path, format) for part in parts]
-        self._checker = AnswerChecker()  # starts a process only where a gold answer is an expression
-        weakref.finalize(self, self._checker.close)
+        self._loaded = index
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -47,18 +60,45 @@ class ProblemFile:
     @property
     def ids(self) -> Sequence[str]:
         """The id of every problem; UserError if one is missing or comes twice."""
-        return self._labels[0]
+        return self._index.ids
 
     @property
     def sources(self) -> Sequence[str]:
         """The source of every problem (for accuracy by source)."""
-        return self._labels[1]
+        return self._index.sources
+
+    @property
+    def unlabelled(self) -> Sequence[str]:
+        """The ids of the problems without an answer."""
+        return self._index.unlabelled
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the file, or of a folder's files in name order; images beside it do not count."""
-        digests = [file_sha256(part.path) for part in self._parts]
+        """The hash of the file, or of a folder's files in name order; images beside it do not count."""
+        digests = [remembered_sha256(part.path) for part in self._parts]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+    @cached_property
+    def identity(self) -> str:
+        """The hash of all that a problem is made of: `sha256` and the image files beside the file.
+
+        It is `sha256` itself where there are none; where the files lie does not count. Raises as `ids` does.
+        """
+        if not self._index.image_paths:
+            return self.sha256
+        lines = [self.sha256, *(sha256 or "missing" for sha256 in self.image_hashes)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @cached_property
+    def image_hashes(self) -> Sequence[str | None]:
+        """The sha256 of every image file, in the order in which rows first name them; None if missing."""
+        return image_hashes(self.path, self._index.image_paths)
+
+    def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:
+        """Of every problem a hash of its question and the positions of its images in `image_hashes`; None for
+        a question or image that cannot be read, and for embedded images.
+        """
+        return self._index.contents()
 
     @property
     def unknown_columns(self) -> dict[str, int]:
@@ -69,58 +109,105 @@ class ProblemFile:
                 rows[column] = rows.get(column, 0) + len(part)
         return rows
 
-    def read(self, rows: Sequence[int]) -> list[Problem]:
+    def read(self, rows: Sequence[int], images: bool = True) -> list[Problem]:
         """The problems in these rows (from 0), in the order asked for; cheapest when the numbers rise.
 
-        Images are paths or bytes, not decoded. UserError names a bad row; ids are checked in the whole file.
+        Images are paths or bytes, not decoded; without `images` none are read and problems have none.
+        UserError names a bad row; ids are checked in the whole file. Whether a gold expression can be parsed
+        is left to `check_problems`.
         """
-        if any(not 0 <= row < len(self.ids) for row in rows):
+        if any(not 0 <= row < len(self._index) for row in rows):
             raise IndexError(f"rows are 0..{len(self) - 1}, asked for {min(rows)}..{max(rows)}")
         order = sorted(range(len(rows)), key=rows.__getitem__)
+        found = self.scan((rows[position] for position in order), images)
         problems: dict[int, Problem] = {}
-        for position, (_, outcome) in zip(
-            order, self.scan(rows[position] for position in order), strict=True
-        ):
+        for position, (_, outcome) in zip(order, found, strict=True):
             if isinstance(outcome, BadRow):
                 raise self._refusal(rows[position], outcome)
             problems[position] = outcome
         return [problems[position] for position in range(len(rows))]
 
-    def scan(self, rows: Iterable[int]) -> Iterator[tuple[Row, Problem | BadRow]]:
+    def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
         """What is in each of these rising rows, as found and as a problem; bad rows do not stop it."""
+        for part, row in self._rows(rows, images):
+            if isinstance(row, BadRow):
+                yield {}, row
+                continue
+            try:
+                ours = self.format.convert(row)
+                ours = ours if images else without_images(ours)
+                yield row, problem_from_row(ours, self._folders[part], self._source)
+            except BadRow as bad:
+                yield row, bad
+
+    def _rows(self, rows: Iterable[int], images: bool) -> Iterator[tuple[int, Row | BadRow]]:
+        """The number of its part and what is there, for each of these rising rows."""
         for part, group in groupby(rows, key=lambda row: bisect_right(self._ends, row)):
             start = self._ends[part - 1] if part else 0
-            for row in self._parts[part].rows(index - start for index in group):
-                yield ({}, row) if isinstance(row, BadRow) else (row, self._problem(row, self._folders[part]))
-
-    def _problem(self, row: Row, folder: Path) -> Problem | BadRow:
-        try:
-            return problem_from_row(self.format.convert(row), folder, self._source, self._checker)
-        except BadRow as bad:
-            return bad
+            for row in self._parts[part].rows((index - start for index in group), images):
+                yield part, row
 
     @cached_property
-    def _labels(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        sources: dict[str, str] = {}
-        for number, row in enumerate(self._label_rows()):
-            if isinstance(row, BadRow):
-                raise self._refusal(number, row)
+    def _index(self) -> Index:
+        """The facts about all rows: from the cache, or else made now and kept, if the files are at rest."""
+        now_ns = time.time_ns()
+        stamps = {part.path: stamp_of(part.path) for part in self._parts}
+        origin = origin_of(self.format.name, self._source, stamps, self._folders)
+        known = self._loaded or load_index(self.path, stamps)
+        if known is not None and known.origin == origin:
+            return known
+        index = self._made_index().finish(origin)
+        settled = all(is_settled(stamp, now_ns) for stamp in stamps.values())
+        if settled and all(stamp_of(path) == stamp for path, stamp in stamps.items()):
+            index.save(self.path)
+        return index
+
+    def _made_index(self) -> IndexWriter:
+        writer = IndexWriter()
+        seen: set[str] = set()
+        for number, (label, row, folder) in enumerate(self._labelled_rows()):
+            if isinstance(label, BadRow):
+                raise self._refusal(number, label)
             try:
-                id, source = self.format.label(row, self._source)
+                id, source = self.format.label(label, self._source)
             except ValueError as error:
                 raise self._refusal(number, BadRow([str(error)])) from error
-            if id in sources:
+            if id in seen:
                 raise self._refusal(number, BadRow(["this id was used before"], id))
-            sources[id] = source
-        return tuple(sources), tuple(sources.values())
-
-    def _label_rows(self) -> Iterator[Row | BadRow]:
+            seen.add(id)
+            writer.add(id, source, row, folder)
         for part in self._parts:
-            yield from part.labels(self.format.label_columns)
+            if isinstance(part, JsonRows):
+                writer.add_places(part)
+        return writer
+
+    def _labelled_rows(self) -> Iterator[tuple[Row | BadRow, Row, Path | None]]:
+        """Of every row what holds its id and source, the row in mstar's own keys (empty if it is bad, which
+        reading it will say), and the folder of its images, if these are not left out.
+        """
+        for part, folder in zip(self._parts, self._folders, strict=True):
+            labels: list[Row | BadRow] = []
+            looked_at = None if part.images_embedded else folder
+            for number, row in enumerate(part.rows(range(len(part)), images=not part.images_embedded)):
+                if isinstance(row, BadRow):
+                    labels = labels or list(part.labels(self.format.label_columns))
+                    yield labels[number], BAD, looked_at
+                else:
+                    yield row, self._converted(row), looked_at
+
+    def _converted(self, row: Row) -> Row:
+        try:
+            return self.format.convert(row)
+        except BadRow:
+            return BAD
 
     def _refusal(self, row: int, bad: BadRow) -> UserError:
         remedy = f"run `mstar problems check {self.path}` to see every bad row"
         return UserError(f"{self.path}: {row_name(row + 1, bad.id)}: {bad}; {remedy}")
+
+
+def without_images(row: Row) -> Mapping[str, object]:
+    return {key: value for key, value in row.items() if key not in ("image", "images")}
 
 
 def row_name(number: int, id: str | None) -> str:
@@ -134,8 +221,3 @@ def image_folder(path: Path, format: Format) -> Path:
     beside = path.parent.absolute()
     below = beside / format.image_folder
     return below if below.is_dir() else beside
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,21 +1,23 @@
 """One row (a dict in mstar's own keys) becomes one Problem, or a BadRow with every reason why it cannot.
 
 `READERS` has one function per field of Problem; each takes the row and raises ValueError with one line. The
-gold answer is parsed here too, so that a problem that has been read can be scored. Images are not opened here
-(see images.py).
+gold answer is read here too, so that a problem that has been read can be scored; whether a formula can be
+parsed takes a worker process, and is looked at by check_problems only. Images are not opened here (see
+images.py).
 """
 
 import difflib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mstar.answers import ANSWER_TYPES, AnswerChecker, AnswerType
+from mstar.answers import ANSWER_TYPES, AnswerType
+from mstar.answers.comparison import read_gold
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
@@ -36,6 +38,7 @@ class BadRow(ValueError):
 class Format:
     """How one family of files names its columns and how its rows become rows in mstar's own keys."""
 
+    name: str
     known: frozenset[str]
     """Keys that a row may have; others are ignored and counted."""
     label: Callable[[Row, str], tuple[str, str]]
@@ -45,11 +48,13 @@ class Format:
     """In tables: the columns that `label` reads."""
     required: tuple[tuple[str, ...], ...] = ()
     """In tables: what there must be, one column of every group."""
+    image_columns: frozenset[str] = frozenset()
+    """In tables: the columns with images, which are left out where nobody asks for them."""
     image_folder: str = ""
     """Where image paths begin, seen from the file's own folder, if that folder is there."""
 
 
-def problem_from_row(row: Row, folder: Path, source: str, checker: AnswerChecker) -> Problem:
+def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
     """The problem in a row, or BadRow; image paths begin at `folder`, `source` is for rows without one."""
     fields: dict[str, Any] = {}
     reasons = []
@@ -64,15 +69,22 @@ def problem_from_row(row: Row, folder: Path, source: str, checker: AnswerChecker
     fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
     fields["source"] = fields["source"] or source
     problem = Problem(**fields)
+    if problem.answer is None:
+        return problem
     try:
-        checker.check_gold(problem.expected)
+        read_gold(problem.expected)
     except ValueError as error:
         raise BadRow([str(error)], id) from error
     return problem
 
 
 def resolve(image: ImageSource, folder: Path) -> ImageSource:
-    return image if image.path is None else ImageSource(path=os.path.join(folder, image.path))
+    return image if image.path is None else ImageSource(path=image_path(image.path, folder))
+
+
+def image_path(path: str, folder: Path) -> str:
+    """The path of an image file, which a row may give as seen from the folder of its file."""
+    return os.path.join(folder, path)
 
 
 def read_label(row: Row, source: str) -> tuple[str, str]:
@@ -92,13 +104,24 @@ def read_question(row: Row) -> str:
     return read_text(row, "question")
 
 
-def read_answer(row: Row) -> str:
-    """The gold answer as a person would write it: 14, 3.5, yes."""
+def read_answer(row: Row) -> str | None:
+    """The gold answer as a person would write it: 14, 3.5, yes; None for an unlabelled problem."""
     value = row.get("answer")
-    if value is None or (isinstance(value, str) and not value.strip()):
-        state = "empty" if value is not None else "null" if "answer" in row else "missing"
-        raise ValueError(f"answer is {state}; every problem needs a gold answer to learn from")
+    if value is None:
+        if "answer" not in row and (key := misspelt("answer", row)):
+            raise ValueError(
+                f'answer is missing, but there is {quote(key)}; rename it, or add "answer": null'
+            )
+        return None
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("answer is empty; write the gold answer, or null where there is none")
     return written(value, "answer")
+
+
+def misspelt(key: str, names: Iterable[str]) -> str | None:
+    """The name that is probably meant to be a key that is not there."""
+    plain = {name.lower(): name for name in names if name not in READERS}
+    return next((plain[near] for near in difflib.get_close_matches(key, plain, 1, 0.75)), None)
 
 
 def read_answer_type(row: Row) -> AnswerType:
@@ -248,9 +271,11 @@ READERS: dict[str, Callable[[Row], Any]] = {
 }
 
 OWN_ROWS = Format(
+    name="mstar",
     known=frozenset(READERS) | {"image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),
-    required=(("id",), ("question",), ("answer",), ("answer_type", "choices")),
+    required=(("id",), ("question",), ("answer_type", "choices")),
+    image_columns=frozenset({"image", "images"}),
 )

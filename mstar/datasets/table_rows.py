@@ -6,8 +6,9 @@ file. An Arrow stream is mapped into memory and copied row by row. A part of a f
 its own rows only.
 """
 
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mstar.datasets.rows import BadRow, Format, Row
+from mstar.datasets.rows import BadRow, Format, Row, misspelt
 from mstar.errors import UserError
 
 BATCH_ROWS = 64
@@ -24,7 +25,7 @@ BATCH_ROWS = 64
 SPARING = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}
 """Read 1 MiB ahead per column instead of whole row groups; find damage where the writer left checksums."""
 
-LABEL_BATCH_ROWS = 8192
+PLAIN_BATCH_ROWS = 4096
 """Rows at a time where no images are read."""
 
 
@@ -37,20 +38,25 @@ class ParquetRows:
             with pq.ParquetFile(path) as file:
                 names = file.schema_arrow.names
                 groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                self.images_embedded = parquet_embeds_images(file, format)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(path, "Parquet", error) from error
         self.columns, self.unknown_columns = split_columns(path, names, format)
+        self._plain_columns = [name for name in self.columns if name not in format.image_columns]
         self._ends = list(accumulate(groups))
         self._broken: dict[int, tuple[int, str]] = {}
         self._batches: Iterator[Any] | None = None
         self._batch: Any = None
         self._group = self._start = 0
+        self._images = True
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
-        """The rows at these rising indices."""
+    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
+        """The rows at these rising indices; without `images`, those columns are not read."""
+        if images != self._images:
+            self._images, self._batches = images, None
         for _, own in groupby(indices, key=lambda index: index // BATCH_ROWS):
             waiting = list(own)
             while waiting:
@@ -63,23 +69,24 @@ class ParquetRows:
                     yield from rows_of(self._batch.take([index - self._start for index in waiting[:end]]))
                     del waiting[:end]
 
-    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
-        """All rows with these columns only."""
+    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
+        """All rows with these columns only: damage in others does not matter."""
         for group in range(len(self._ends)):
             yield from self._group_labels(group, [column for column in columns if column in self.columns])
 
     def _group_labels(self, group: int, columns: list[str]) -> Iterator[Row | BadRow]:
         done = self._ends[group - 1] if group else 0
         try:
-            for batch in self._open_group(group, columns, LABEL_BATCH_ROWS):
+            for batch in self._open_group(group, columns):
                 yield from rows_of(batch)
                 done += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             yield from [BadRow([broken_group(group, error)])] * (self._ends[group] - done)
 
-    def _open_group(self, group: int, columns: list[str], batch_rows: int) -> Iterator[Any]:
+    def _open_group(self, group: int, columns: list[str]) -> Iterator[Any]:
+        size = PLAIN_BATCH_ROWS if set(columns) <= set(self._plain_columns) else BATCH_ROWS
         with pq.ParquetFile(self.path, **SPARING) as file:
-            yield from file.iter_batches(batch_rows, row_groups=[group], columns=columns)
+            yield from file.iter_batches(size, row_groups=[group], columns=columns)
 
     def _seek(self, index: int) -> str | None:
         """Make the batch with this row the current one; the reason if it cannot be read."""
@@ -88,7 +95,8 @@ class ParquetRows:
         if index >= first_broken:
             return reason
         if self._batches is None or group != self._group or index < self._start:
-            self._batches = self._open_group(group, self.columns, BATCH_ROWS)
+            columns = self.columns if self._images else self._plain_columns
+            self._batches = self._open_group(group, columns)
             self._batch, self._group = None, group
             self._start = self._ends[group - 1] if group else 0
         try:
@@ -110,24 +118,31 @@ class ArrowRows:
         self.path = path
         table = read_stream(path)
         self.columns, self.unknown_columns = split_columns(path, table.column_names, format)
-        self._table = table.select(self.columns)
-        self._batches = self._table.to_batches()
+        pictures = [table.column(name) for name in self.columns if name in format.image_columns]
+        self.images_embedded = bool(pictures) and all(
+            holds_bytes_only(chunk) for picture in pictures for chunk in picture.chunks
+        )
+        self._batches = table.select(self.columns).to_batches()
+        plain = [name for name in self.columns if name not in format.image_columns]
+        self._plain_batches = table.select(plain).to_batches()
         self._ends = list(accumulate(batch.num_rows for batch in self._batches))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def rows(self, indices: Iterable[int]) -> Iterator[Row | BadRow]:
+    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
+        """The rows at these indices; without `images`, those columns are not read."""
+        batches = self._batches if images else self._plain_batches
         for index in indices:
             position = bisect_right(self._ends, index)
             start = self._ends[position - 1] if position else 0
-            yield row_of(self._batches[position], index - start)
+            yield row_of(batches[position], index - start)
 
-    def labels(self, columns: Sequence[str]) -> Iterator[Row | BadRow]:
-        """All rows with these columns only."""
-        narrow = self._table.select([column for column in columns if column in self.columns])
-        for batch in narrow.to_batches(LABEL_BATCH_ROWS):
-            yield from rows_of(batch)
+    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
+        """All rows with these columns only: damage in others does not matter."""
+        wanted = [column for column in columns if column in self.columns]
+        for batch in self._batches:
+            yield from rows_of(batch.select(wanted))
 
 
 def read_stream(path: Path) -> Any:
@@ -160,9 +175,43 @@ def split_columns(path: Path, names: list[str], format: Format) -> tuple[list[st
             raise UserError(
                 f"{path} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
             )
-    return [name for name in names if name in format.known], tuple(
-        name for name in names if name not in format.known
-    )
+    unknown = tuple(name for name in names if name not in format.known)
+    if "answer" in format.known and "answer" not in names and (meant := misspelt("answer", unknown)):
+        raise UserError(f"{path} has no column answer, but one named {meant}; rename it, or add one of nulls")
+    return [name for name in names if name in format.known], unknown
+
+
+def parquet_embeds_images(file: Any, format: Format) -> bool:
+    """Whether a file has images, and none of its columns holds the path of one; told without reading them."""
+    names = [name for name in file.schema_arrow.names if name in format.image_columns]
+    types = {name: file.schema_arrow.field(name).type for name in names}
+    return bool(names) and all(is_binary(types[name]) or is_never_null(file, name) for name in names)
+
+
+def is_never_null(file: Any, name: str) -> bool:
+    """Whether every row group says that it has no null among the `bytes` of an image column."""
+    found = [
+        group.column(index).statistics
+        for group in map(file.metadata.row_group, range(file.num_row_groups))
+        for index in range(group.num_columns)
+        if re.fullmatch(rf"{re.escape(name)}(\..*)?\.bytes", group.column(index).path_in_schema)
+    ]
+    return bool(found) and all(one is not None and one.has_null_count and not one.null_count for one in found)
+
+
+def is_binary(column: Any) -> bool:
+    if pa.types.is_list(column) or pa.types.is_large_list(column):
+        return is_binary(column.value_type)
+    return bool(pa.types.is_binary(column) or pa.types.is_large_binary(column))
+
+
+def holds_bytes_only(images: Any) -> bool:
+    """Whether no image in an Arrow array is a path."""
+    if pa.types.is_list(images.type) or pa.types.is_large_list(images.type):
+        return holds_bytes_only(images.flatten())
+    if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
+        return not images.field("bytes").null_count
+    return is_binary(images.type)
 
 
 def rows_of(batch: Any) -> Iterator[Row | BadRow]:

@@ -6,12 +6,16 @@ intervals. Every test set has its change; pairs of responses are kept of the fir
 
 import hashlib
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
+from mstar.errors import UserError
 from mstar.estimates import Z
+from mstar.evaluation import REST
 from mstar.records import Response, read_responses
 from mstar.report.history import History
-from mstar.rundir import RunDir, stage_prefix
+from mstar.rundir import RunDir
+from mstar.stages import EVALUATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,15 @@ def paired_interval(gained: int, lost: int, problems: int) -> tuple[float, float
 
 def _read_test(run: RunDir, iteration: int | None, test: str) -> dict[str, Response]:
     """The responses by problem; empty where they have been cleared away."""
-    keys = run.storage.keys(f"{stage_prefix('evaluate', iteration)}/test-{test}/part-")
-    parts = (run.storage.read(key) for key in keys if key.endswith(".parquet"))
-    return {response.problem_id: response for part in parts for response in read_responses(part)}
+    found: dict[str, Response] = {}
+    for folder in (EVALUATE.name, REST):
+        if not run.is_finished(folder, iteration):
+            continue
+        finished = run.finished(EVALUATE, iteration, folder)
+        for part in (name for name in finished.parts if name.startswith(f"test-{test}/")):
+            with suppress(UserError), finished.reading(part) as path:
+                found |= {response.problem_id: response for response in read_responses(path)}
+    return found
 
 
 def _shuffled(problem_id: str) -> str:

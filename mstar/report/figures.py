@@ -25,14 +25,14 @@ from mstar.report.charts import (
 from mstar.report.history import History, Turn
 from mstar.report.summary import Summary, SweepSummary, TemperatureChoice
 from mstar.report.wording import count, duration, interval, iteration_name, percent
-from mstar.rundir import STAGES
+from mstar.stages import STAGE_NAMES
 
 Kept = TypeVar("Kept")
 Read = Callable[[TemperatureReport], Estimate | None]
 
 MOST_PLACES = 120
 MOST_PANELS = 16
-STAGE_COLOURS = dict(zip(STAGES, ("blue", "sky", "grey", "orange", "violet", "green"), strict=True))
+STAGE_COLOURS = dict(zip(STAGE_NAMES, ("blue", "sky", "grey", "orange", "violet", "green"), strict=True))
 START = -1.0
 
 

@@ -5,14 +5,19 @@ Responses are not read here (see comparison.py).
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mstar.errors import UserError
-from mstar.records import Decision, Report, from_json
-from mstar.rundir import STAGES, RunDir, stage_prefix
+from mstar.evaluation import read_report
+from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained, from_json
+from mstar.rundir import RunDir
+from mstar.stagedir import TIMING
+from mstar.stages import EVALUATE, STAGES, Stage, stage_prefix
+from mstar.storage import read_text
 
+Result = TypeVar("Result")
 Record = TypeVar("Record")
 log = logging.getLogger("mstar")
 
@@ -36,9 +41,9 @@ class RunTiming:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishedStage:
+class FinishedStage(Generic[Result]):
     name: str
-    facts: dict[str, Any]
+    result: Result
     timing: Timing | None
 
 
@@ -49,20 +54,34 @@ class Turn:
     iteration: int | None
     temperature: float | None
     """What the iteration sampled with; None for the start."""
-    stages: dict[str, FinishedStage]
-    report: Report | None
-    decision: Decision | None
+    generate: FinishedStage[Sampled] | None
+    score: FinishedStage[Scored] | None
+    select: FinishedStage[Selected] | None
+    train: FinishedStage[Trained] | None
+    evaluate: FinishedStage[Report] | None
+    adapt: FinishedStage[Decision] | None
+
+    @property
+    def stages(self) -> dict[str, FinishedStage[Any]]:
+        """The finished ones by name, in order."""
+        found = (self.generate, self.score, self.select, self.train, self.evaluate, self.adapt)
+        return {stage.name: stage for stage in found if stage}
+
+    def fact(self, stage: str, name: str) -> float | None:
+        """A number of a stage's result; None where the stage is not finished."""
+        return getattr(self.stages[stage].result, name) if stage in self.stages else None
+
+    @property
+    def report(self) -> Report | None:
+        return self.evaluate.result if self.evaluate else None
+
+    @property
+    def decision(self) -> Decision | None:
+        return self.adapt.result if self.adapt else None
 
     @property
     def finished(self) -> bool:
-        return "adapt" in self.stages
-
-    def fact(self, stage: str, name: str) -> float | None:
-        """A number among the facts of a stage; None where the stage or the fact is not there."""
-        if stage not in self.stages or name not in self.stages[stage].facts:
-            return None
-        value = self.stages[stage].facts[name]
-        return value if isinstance(value, int | float) else None
+        return self.adapt is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +112,22 @@ def read_history(run: RunDir) -> History:
 
 
 def _read_turn(run: RunDir, iteration: int | None) -> Turn:
-    stages = {}
-    for name in STAGES:
-        manifest = run.manifest(name, iteration)
-        if manifest is not None:
-            timing = _read(run, f"{stage_prefix(name, iteration)}/timing.json", Timing)
-            stages[name] = FinishedStage(name, manifest.facts, timing)
-    report = (
-        _read(run, f"{stage_prefix('evaluate', iteration)}/report.json", Report)
-        if "evaluate" in stages
-        else None
-    )
-    decision = (
-        _read(run, f"{stage_prefix('adapt', iteration)}/decision.json", Decision)
-        if "adapt" in stages
-        else None
-    )
-    return Turn(iteration, _temperature(run, iteration), stages, report, decision)
+    stages = {stage.name: _read_stage(run, stage, iteration) for stage in STAGES}
+    if evaluated := stages[EVALUATE.name]:
+        stages[EVALUATE.name] = replace(evaluated, result=read_report(run, iteration))
+    return Turn(iteration, _temperature(run, iteration), **stages)
+
+
+def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> FinishedStage[Result] | None:
+    prefix = stage_prefix(stage.name, iteration)
+    if not run.is_finished(stage.name, iteration):
+        return None
+    try:
+        result = run.result(stage, iteration)
+    except (FileNotFoundError, ValueError):
+        log.warning("%s has no readable result; the report does without it", prefix)
+        return None
+    return FinishedStage(stage.name, result, _read(run, f"{prefix}/{TIMING}", Timing))
 
 
 def _temperature(run: RunDir, iteration: int | None) -> float | None:
@@ -123,7 +141,7 @@ def _temperature(run: RunDir, iteration: int | None) -> float | None:
 
 def _read(run: RunDir, key: str, kind: type[Record]) -> Record | None:
     try:
-        return from_json(kind, run.storage.read(key).read_text(encoding="utf-8"))
+        return from_json(kind, read_text(run.storage, key))
     except FileNotFoundError:
         return None
     except ValueError:

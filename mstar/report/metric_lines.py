@@ -5,9 +5,10 @@ than once carry their place in the key: `accuracy.<test>`, `pass_at_8.temperatur
 """
 
 import json
+from dataclasses import asdict
 from typing import Any
 
-from mstar.records import Decision, Estimate, Report
+from mstar.records import Decision, Estimate, Report, Sampled
 from mstar.report.history import FinishedStage, History, Turn
 
 Fields = dict[str, Any]
@@ -24,18 +25,21 @@ def metric_lines(history: History, reward_pass_k: int) -> str:
     return "".join(lines)
 
 
-def _line(turn: Turn, stage: FinishedStage, reward_pass_k: int) -> Fields:
+def _line(turn: Turn, stage: FinishedStage[Any], reward_pass_k: int) -> Fields:
     line: Fields = {
         "iteration": turn.iteration,
         "stage": stage.name,
         "seconds": stage.timing.seconds if stage.timing else None,
-        **stage.facts,
     }
-    if stage.name == "evaluate" and turn.report:
-        line |= _report_fields(turn.report, reward_pass_k)
-    if stage.name == "adapt" and turn.decision:
-        line |= _decision_fields(turn.decision)
-    return line
+    match stage.result:
+        case Report() as report:
+            return line | _report_fields(report, reward_pass_k)
+        case Decision() as decision:
+            return line | _decision_fields(decision)
+        case Sampled() as sampled:
+            return line | asdict(sampled) | {"unusable": len(sampled.unusable)}
+        case result:
+            return line | asdict(result)
 
 
 def _report_fields(report: Report, reward_pass_k: int) -> Fields:

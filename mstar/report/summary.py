@@ -14,7 +14,8 @@ from mstar.config import Config
 from mstar.records import TemperatureReport
 from mstar.report.comparison import Change, Comparison, compare
 from mstar.report.history import History, Turn, read_history
-from mstar.rundir import STAGES, RunDir
+from mstar.rundir import RunDir
+from mstar.stages import STAGE_NAMES
 
 LIBRARIES = ("torch", "transformers", "numpy", "pyarrow")
 
@@ -148,7 +149,7 @@ def _wall_clock(history: History, stages: float) -> float:
 
 def _stage_seconds(history: History) -> tuple[dict[str, float], dict[str, float]]:
     seconds, inside = {}, {}
-    for name in STAGES:
+    for name in STAGE_NAMES:
         done = (turn.stages[name].timing for turn in history.turns if name in turn.stages)
         timings = [timing for timing in done if timing]
         if timings:

@@ -1,24 +1,23 @@
-"""What fine-tunes a policy: the Trainer protocol and its one factory."""
+"""What fine-tunes a policy: the Trainer protocol and its one factory.
 
-from collections.abc import Callable, Iterator, Sequence
+A lesson is data: paths and numbers, so that it can be written down and handed to another process. Whoever
+trains it opens the files that it names. One module each: batches (which responses make a batch and a
+micro-batch), rows (a lesson as tokens and labels), losses (what is minimised, behind one forward), learning
+(the optimizer's steps, for any loss), checkpoint (what is left, and what goes on), single (one process).
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from mstar.config import Config
-from mstar.records import Problem
 
-SaveTo = Callable[[], AbstractContextManager[Path]]
-"""Opens a path for a checkpoint folder; the checkpoint counts when the block has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A response to learn, and the row of its problem among the training problems."""
-
-    row: int
-    text: str
+SaveTo = Callable[[int], AbstractContextManager[Path]]
+"""Opens a path for the checkpoint folder after that many steps of the lesson; the checkpoint counts when the
+block has ended.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,12 @@ class Lesson:
     """Whether Adam's moments, the schedule and the step count of that checkpoint go on."""
     interrupted: Path | None
     """Checkpoint of this very lesson, saved before it was killed."""
-    examples: Sequence[Example]
-    read_problems: Callable[[Sequence[int]], list[Problem]]
-    """Loads the problems of some rows."""
+    problems: str
+    """Path of the problem file."""
+    selected: tuple[Path, ...]
+    """Parquet files of the responses to learn (columns problem_id and text), oldest first."""
+    rows: tuple[int, ...]
+    """The row of each response's problem in the problem file, over all files in order."""
     seed: int
 
 
@@ -46,9 +48,10 @@ class Progressed:
     steps_done: int = 0
     """Optimizer steps of this lesson."""
     loss: float | None = None
-    """Mean negative log-likelihood per response token of the last batch, before its step."""
+    """Mean loss per label (negative log-likelihood per response token) of the last batch, before its step."""
     first_loss: float | None = None
     response_tokens: int = 0
+    """Labels learned so far."""
     padded_tokens: int = 0
     """Padding in the micro-batches of this lesson."""
     total_tokens: int = 0
@@ -57,10 +60,10 @@ class Progressed:
 
 class Trainer(Protocol):
     def train(self, lesson: Lesson, save_to: SaveTo) -> Iterator[Progressed]:
-        """Train on every example `train.epochs` times; saves checkpoints, the last one at the end.
+        """Train on every response `train.epochs` times; saves checkpoints, the last one at the end.
 
         Yields how far the lesson has come: at the beginning, and after every optimizer step.
-        A checkpoint is a folder that `from_pretrained` loads, with the optimizer's state beside the weights.
+        A checkpoint is a folder that `from_pretrained` loads; the optimizer's state is in a folder inside it.
         """
 
 

@@ -125,6 +125,47 @@ def test_an_empty_answer_is_never_right(checker: AnswerChecker, blank: str, expe
         assert not checker.check(expected, response).correct
 
 
+PUNCTUATION = st.text(alphabet=" .,;:!?-–—…·*/^'()[]{}$%°&|_~#<>+=\\\"\n", min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=1500)
+@given(
+    lead=st.sampled_from(("Answer: ", "\\boxed{", "The answer is ", "")),
+    answer=st.sampled_from(
+        ("14", "-3.5", "1/2", "$12", "1.2 million", "B", "yes", "Paris", "1, 2", "√2", "x")
+    ),
+    tail=PUNCTUATION,
+    end=st.sampled_from(("", "}", "$", ".")),
+    expected=st.sampled_from([*GOLDS, Expected("x+1", "expression")]),
+)
+def test_no_tail_of_punctuation_fails(
+    checker: AnswerChecker, lead: str, answer: str, tail: str, end: str, expected: Expected
+) -> None:
+    compare(expected, f"{answer}{tail}{end}")
+    assert not checker.check(expected, f"{lead}{answer}{tail}{end}").failed
+
+
+@pytest.mark.parametrize("response", ["Answer: 14 ...", "Answer: 14 -.", "\\boxed{14 .. }"])
+@pytest.mark.parametrize(
+    ("expected", "correct"),
+    [
+        (Expected("14", "number"), True),
+        (Expected("14 cm", "number"), True),
+        (Expected("B", "choice", ("12", "14")), True),
+        (Expected("yes", "boolean"), False),
+        (Expected("14", "text"), True),
+        (Expected("[14]", "list"), True),
+        (Expected("14", "expression"), True),
+    ],
+    ids=str,
+)
+def test_dots_and_dashes_behind_a_number_are_no_unit(
+    checker: AnswerChecker, response: str, expected: Expected, correct: bool
+) -> None:
+    judgement = checker.check(expected, response)
+    assert (judgement.correct, judgement.failed) == (correct, False)
+
+
 @given(st.integers(-(10**12), 10**12))
 def test_spellings_of_a_whole_number(value: int) -> None:
     for spelling in (

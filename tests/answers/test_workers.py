@@ -61,6 +61,27 @@ def test_a_comparison_is_killed_at_its_deadline_and_the_next_one_works() -> None
         assert judgement.correct or judgement.timed_out
 
 
+def test_a_worker_that_dies_while_it_is_asked_fails_that_check_only(caplog: pytest.LogCaptureFixture) -> None:
+    with AnswerChecker(deadline_seconds=60) as checker:
+        assert checker.check(SQUARE, RIGHT).correct
+        (process_id,) = checker.process_ids()
+        killer = threading.Timer(0.5, os.kill, (process_id, signal.SIGKILL))
+        killer.start()
+        judgements = checker.check_many([(SQUARE, TOWER), (SQUARE, RIGHT), (SQUARE, RIGHT)])
+        killer.join()
+        assert judgements[0] == Judgement("9^{9^{9^{9}}}", False, failed=True)
+        assert [one.correct for one in judgements] == [False, True, True]
+        assert (checker.failed, checker.timed_out) == (1, 0)
+    assert "ended while it was asked" in caplog.text
+
+
+def test_workers_that_cannot_start_end_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with AnswerChecker() as checker:
+        judgements = checker.check_many([(SQUARE, RIGHT), (Expected("14", "number"), "Answer: 14")])
+        assert [(one.correct, one.failed) for one in judgements] == [(False, True), (True, False)]
+
+
 def test_a_killed_worker_is_replaced() -> None:
     with AnswerChecker(deadline_seconds=60) as checker:
         assert checker.check(SQUARE, RIGHT).correct

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mstar import content_hashes
+
 Row = dict[str, object]
 
 
@@ -50,3 +52,17 @@ def jsonl(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own. Its files are too young to be remembered without `settled`."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MSTAR_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as at rest as soon as they are written."""
+    monkeypatch.setattr(content_hashes, "SETTLED_SECONDS", -1.0)

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from mstar.datasets import CheckResult, Flaw, check_problems, checking, print_check
+from mstar.records import Problem
 
 
 @pytest.fixture
@@ -50,6 +51,46 @@ def test_a_shared_image_is_decoded_once(jsonl, row, tmp_path, picture, monkeypat
     assert decoded == [str(tmp_path / "a.png")]
 
 
+def test_a_sample_of_a_large_file_is_looked_into(jsonl, row, tmp_path, picture, monkeypatch):
+    decoded = []
+    real = checking.decode_image
+    monkeypatch.setattr(checking, "decode_image", lambda image: (decoded.append(image.path), real(image))[1])
+    rows = [row(id=str(number), image=f"{number}.png") for number in range(40)]
+    for number in range(40):
+        (tmp_path / f"{number}.png").write_bytes(picture())
+    path = jsonl(*rows, *(row(id=f"bad{number}", question=None) for number in range(3)))
+    asked = []
+    results = [check_problems(path, lambda problem: asked.append(problem.id), sample=10) for _ in range(2)]
+    assert results[0] == results[1]
+    half = len(asked) // 2
+    assert 7 <= half <= 10 and asked[:half] == asked[half:] and len(decoded) == len(asked)
+    assert (results[0].rows, results[0].answer_types, len(results[0].bad)) == (43, {"number": 40}, 3)
+    assert printed(results[0]).splitlines()[-2] == "checked 10 of 43 rows with the model"
+    assert printed(check_problems(path, sample=1)).splitlines()[-2] == (
+        "checked 1 of 43 rows for images and formulas"
+    )
+    assert len(check_problems(path, sample=1000).bad) == 3
+
+
+def test_what_the_model_cannot_read_is_a_flaw(mixed):
+    def too_long(problem: Problem) -> str | None:
+        return f"its prompt has {len(problem.id)} tokens" if problem.id in ("p2", "p4") else None
+
+    result = check_problems(mixed, too_long)
+    assert [flaw.row for flaw in result.bad] == [2, 4, 5]
+    assert str(result.bad[0]) == "row 2 (id p2): its prompt has 2 tokens"
+    assert "tokens" not in result.bad[1].reason, "the model is asked about rows that are good otherwise"
+    assert printed(result).splitlines()[-2] == "checked 7 of 7 rows with the model"
+
+
+def test_unlabelled_problems_are_counted(jsonl, row):
+    path = jsonl(row(id="a", answer=None))
+    assert printed(check_problems(path)).splitlines()[-2:] == [
+        "unlabelled: 1 problem",
+        f"{path}: 1 row, 1 good, 0 bad",
+    ]
+
+
 def test_embedded_images_are_decoded(tmp_path, row, picture):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -83,10 +124,10 @@ def printed(result: CheckResult, **options: object) -> str:
 
 def test_plain_output_has_a_line_for_every_bad_row(mixed):
     lines = printed(check_problems(mixed)).splitlines()
-    assert lines[:2] == ["answer type number: 4 problems", "answer type boolean: 1 problems"]
+    assert lines[:2] == ["answer type number: 4 problems", "answer type boolean: 1 problem"]
     assert "source GeoQA: 2 problems" in lines
-    assert "images per problem several: 1 problems" in lines
-    assert "ignored key anwser: 1 rows; did you mean answer?" in lines
+    assert "images per problem several: 1 problem" in lines
+    assert "ignored key anwser: 1 row; did you mean answer?" in lines
     assert "ignored key note: 2 rows" in lines
     assert [line[:16] for line in lines if line.startswith("row ")] == [
         "row 4 (id p4): i",

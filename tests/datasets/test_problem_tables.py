@@ -184,15 +184,15 @@ def test_damaged_saved_data_sets(tmp_path, row):
     ("left_out", "said"),
     [
         (
-            "answer",
-            "has no column answer; problems need id, question, answer, answer_type or choices; it has ",
+            "question",
+            "has no column question; problems need id, question, answer_type or choices; it has id, ",
         ),
         ("answer_type", "has no column answer_type or choices; "),
     ],
 )
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_missing_columns_are_named_beside_those_present(tmp_path, row, left_out, said, kind):
-    rows = [row(**{left_out: ...}, anwser="14")]
+    rows = [row(**{left_out: ...}, note="x")]
     path = tmp_path / "t.parquet"
     write_parquet(path, rows) if kind == "parquet" else write_saved(path := tmp_path / "saved", rows)
     for reads in (open_problems, check_problems):
@@ -200,8 +200,55 @@ def test_missing_columns_are_named_beside_those_present(tmp_path, row, left_out,
             reads(path)
         assert said in str(refusal.value)
         assert str(refusal.value).endswith(
-            "id, question" + (", answer_type" if left_out == "answer" else ", answer") + ", anwser"
+            ", answer" + (", answer_type" * (left_out == "question")) + ", note"
         )
+
+
+@pytest.mark.parametrize("name", ["anwser", "Answer", "answers"])
+def test_a_misspelt_column_of_answers_does_not_make_problems_unlabelled(tmp_path, row, name):
+    path = write_parquet(tmp_path / "t.parquet", [row(answer=...) | {name: "14"}])
+    with pytest.raises(UserError, match=f"has no column answer, but one named {name}; rename it"):
+        open_problems(path)
+
+
+def test_a_table_without_answers_is_unlabelled(tmp_path, row):
+    file = open_problems(write_parquet(tmp_path / "t.parquet", [row(answer=..., note="x")]))
+    assert (file.read([0])[0].answer, file.unlabelled) == (None, ("p1",))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_without_images_their_columns_are_not_read(tmp_path, row, picture, kind):
+    rows = [row(id=id) | {"image": {"bytes": picture(), "path": None}} for id in "abc"]
+    path = tmp_path / "t.parquet"
+    write_parquet(path, rows) if kind == "parquet" else write_saved(path := tmp_path / "saved", rows)
+    file = open_problems(path)
+    assert [problem.id for problem in file.read([2, 0], images=False)] == ["c", "a"]
+    seen = [row for row, _ in file.scan([0, 1], images=False)]
+    assert [set(row) & {"image", "images"} for row in seen] == [set(), set()]
+    assert [problem.images for problem in file.read([1], images=False)] == [()]
+    assert file.read([1])[0].images == (ImageSource(data=picture()),)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "embedded"),
+    [
+        ("image", [{"bytes": b"x", "path": "a.png"}, {"bytes": b"y", "path": None}], True),
+        ("image", [{"bytes": b"x", "path": None}, {"bytes": None, "path": "a.png"}], False),
+        ("images", [[{"bytes": b"x", "path": None}], [{"bytes": b"y", "path": "a.png"}]], True),
+        ("images", [[{"bytes": None, "path": "a.png"}], []], False),
+        ("image", [b"x", b"y"], True),
+        ("images", [[b"x"], []], True),
+        ("image", ["a.png", "b.png"], False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_embedded_images_are_not_read_for_the_identity(tmp_path, row, column, values, embedded, kind):
+    rows = [row(id=str(number)) | {column: value} for number, value in enumerate(values)]
+    path = tmp_path / "t.parquet"
+    write_parquet(path, rows) if kind == "parquet" else write_saved(path := tmp_path / "saved", rows)
+    file = open_problems(path)
+    assert [part.images_embedded for part in file._parts] == [embedded]
+    assert (file.identity == file.sha256) is embedded
 
 
 def test_columns_of_a_wrong_type(tmp_path, row):
@@ -217,13 +264,16 @@ def test_null_values_in_columns(tmp_path, row):
     rows = [
         row(id="a", choices=None),
         row(id="b", choices=None, answer=None),
+        row(id="c", choices=None, question=None),
         row(id=None, choices=["14", "15"]),
     ]
-    rows[2]["answer_type"] = None
+    rows[3]["answer_type"] = None
     result = check_problems(write_parquet(tmp_path / "t.parquet", rows))
-    assert [(flaw.row, flaw.id) for flaw in result.bad] == [(2, "b"), (3, None)]
-    assert "answer is null" in result.bad[0].reason
-    assert result.bad[1].reason == "id is null"
+    assert [str(flaw) for flaw in result.bad] == [
+        "row 3 (id c): question is null",
+        "row 4 (no id): id is null",
+    ]
+    assert result.unlabelled == 1
 
 
 def test_text_that_is_not_utf8_costs_one_row(tmp_path, row):
@@ -325,7 +375,8 @@ def test_three_rows_of_a_big_file_do_not_load_it(tmp_path, row, options):
 
 
 def test_rising_rows_read_each_batch_once(tmp_path, row, opened):
-    path = write_parquet(tmp_path / "t.parquet", [row(id=f"p{number}") for number in range(1000)])
+    rows = [row(id=f"p{number}", image="a.png") for number in range(1000)]
+    path = write_parquet(tmp_path / "t.parquet", rows)
     file = open_problems(path)
     assert len(file.ids) == 1000
     opened.clear()

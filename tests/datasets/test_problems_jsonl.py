@@ -1,6 +1,5 @@
 """JSONL: what a row may say, what is read from it, and every way in which it can be bad."""
 
-import gc
 import json
 import os
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mstar.answers.symbolic import SymbolicWorkers
 from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem
@@ -97,9 +97,12 @@ BAD_ROWS = [
     ({"question": ...}, "question is missing"),
     ({"question": ["a"]}, 'question is ["a"]; it must be text'),
     ({"question": "\ud800"}, "question holds a broken character at position 1"),
-    ({"answer": ...}, "answer is missing; every problem needs a gold answer to learn from"),
-    ({"answer": None}, "answer is null; every problem needs a gold answer to learn from"),
-    ({"answer": " "}, "answer is empty; every problem needs a gold answer to learn from"),
+    ({"answer": " "}, "answer is empty; write the gold answer, or null where there is none"),
+    (
+        {"answer": ..., "Anwser": "14"},
+        'answer is missing, but there is "Anwser"; rename it, or add "answer": null',
+    ),
+    ({"answer": None, "answer_type": ...}, "answer_type is missing"),
     ({"answer": ["14"]}, 'answer is ["14"]; it must be text or a finite number'),
     ({"answer": float("nan")}, "answer is NaN; it must be text or a finite number"),
     ({"answer_type": ...}, "answer_type is missing; rows without choices need one of choice, number"),
@@ -132,7 +135,7 @@ BAD_ROWS = [
 @pytest.mark.parametrize(("change", "reason"), BAD_ROWS)
 def test_bad_rows_are_refused_and_found_and_hide_nothing(jsonl, row, change, reason):
     broken = row(**({"id": "bad"} | change))
-    path = jsonl(row(id="first"), json.dumps(broken).encode(), row(id="last", answer=None))
+    path = jsonl(row(id="first"), json.dumps(broken).encode(), row(id="last", answer=" "))
     with pytest.raises(UserError) as refusal:
         open_problems(path).read([1])
     message = str(refusal.value)
@@ -167,19 +170,40 @@ def test_broken_lines_name_the_line_and_hide_nothing(jsonl, row, line, reason):
         open_problems(path).read([0])
 
 
-def test_expressions_are_parsed_by_one_worker_that_ends_with_the_file(jsonl, row):
-    good, bad = (
-        row(id=id, answer=answer, answer_type="expression") for id, answer in [("a", "x^2 + 1"), ("b", "(")]
+@pytest.fixture
+def workers(monkeypatch) -> list[list[str]]:
+    """What the worker processes that are started are asked."""
+    asked = []
+    real = SymbolicWorkers.ask
+    monkeypatch.setattr(
+        SymbolicWorkers, "ask", lambda self, *question: (asked.append(question), real(self, *question))[1]
     )
-    file = open_problems(jsonl(good, bad))
-    assert file.read([0])[0].answer == "x^2 + 1"
-    with pytest.raises(UserError, match="row 2 .id b.: answer '.' of type expression"):
-        file.read([1])
-    workers = file._checker.process_ids()
-    del file
-    gc.collect()
-    assert len(workers) <= 1
-    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    return asked
+
+
+def test_formulas_are_parsed_by_the_check_and_not_by_every_read(jsonl, row, workers):
+    answers = ["x^2 + 1", "(", "x^2 + 1"]
+    path = jsonl(*(row(id=str(id), answer=text, answer_type="expression") for id, text in enumerate(answers)))
+    assert [problem.answer for problem in open_problems(path).read([0, 1, 2])] == answers
+    assert workers == []
+    (flaw,) = check_problems(path).bad
+    assert str(flaw).startswith("row 2 (id 1): answer '(' of type expression cannot be parsed")
+    assert [formula for _, formula, _ in workers] == ["x^2 + 1", "("]
+
+
+def test_prose_is_no_formula_to_any_reader(jsonl, row, workers):
+    with pytest.raises(UserError, match="is prose, not an expression"):
+        open_problems(jsonl(row(answer="a pretty flower", answer_type="expression"))).read([0])
+    assert workers == []
+
+
+@pytest.mark.parametrize("answer", [None, ...])
+def test_problems_without_an_answer_are_unlabelled(jsonl, row, answer):
+    file = open_problems(jsonl(row(id="a", answer=answer), row(id="b"), row(id="c", answer=answer, note="x")))
+    assert [problem.answer for problem in file.read([0, 1, 2])] == [None, "14", None]
+    assert file.unlabelled == ("a", "c")
+    result = check_problems(file.path)
+    assert (result.bad, result.unlabelled, result.answer_types) == ((), 2, {"number": 3})
 
 
 def test_all_that_is_wrong_with_a_row_is_said_at_once(jsonl, row):

@@ -152,7 +152,7 @@ def test_mathv360k_bad_rows(mathv360k, tmp_path):
         (7, "good"),
     ]
     reasons = [flaw.reason for flaw in result.bad]
-    assert reasons[0] == "answer is empty; every problem needs a gold answer to learn from"
+    assert reasons[0] == "answer is empty; write the gold answer, or null where there is none"
     assert reasons[1].endswith('it needs a turn {"from": "gpt", "value": "..."}')
     assert "is not an object" in reasons[2]
     assert reasons[3] == "image data_images/X/lost.png is missing"
@@ -266,12 +266,23 @@ def test_mathvista_choices_that_are_letters(tmp_path):
     assert open_problems(path).read([0])[0].answer == "B"
 
 
+def test_mathvista_problems_without_a_public_answer(tmp_path):
+    rows = [
+        vista("1", answer="", image="1.png"),
+        vista("2", answer="", choices=["4", "5"], question_type="multi_choice", image="1.png"),
+    ]
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps({row["pid"]: row for row in rows}))
+    problems = open_problems(path).read([0, 1])
+    assert [(one.answer, one.answer_type) for one in problems] == [(None, "number"), (None, "choice")]
+
+
 def test_mathvista_bad_rows(tmp_path, picture):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/1.png").write_bytes(picture())
     shared = {"image": "images/1.png"}
     rows = [
-        vista("1", answer="", **shared),
+        vista("1", answer="a dozen", **shared),
         vista("2", answer_type="matrix", **shared),
         vista("3", answer="160°", choices=["135°", "145°"], question_type="multi_choice", **shared),
         vista("4", answer_type=None, **shared),
@@ -287,7 +298,7 @@ def test_mathvista_bad_rows(tmp_path, picture):
     for flaw, said in zip(
         result.bad,
         [
-            "answer is empty; every",
+            "a dozen",
             'answer_type is "matrix"',
             "160°",
             "answer_type is null",

@@ -1,0 +1,184 @@
+"""The index of a problem file: what is known of all its rows without reading them again.
+
+Ids, sources, which rows have an answer, a hash of each question, which image files each row names and, for
+JSON, where rows begin and end. It is made in one pass over the file and kept in the cache folder (see
+content_hashes), with the stamps of the files it was made from. It is used as long as these are the same.
+The contents of images are not in it (see image_hashes).
+"""
+
+import hashlib
+import io
+import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mstar.content_hashes import Stamp, entry_name, read_cached, stamp_of, write_cached
+from mstar.datasets.json_rows import JsonRows
+from mstar.datasets.rows import Row, image_path, read_images, read_question
+
+VERSION = 1
+FOLDER = "problems"
+
+ROWS = pa.schema(
+    {
+        "id": pa.string(),
+        "source": pa.dictionary(pa.int32(), pa.string()),
+        "labelled": pa.bool_(),
+        "question": pa.uint64(),
+        "images": pa.list_(pa.int32()),
+        "start": pa.uint64(),
+        "end": pa.uint64(),
+        "pid": pa.binary(),
+    }
+)
+"""`question` is null where there is none, `images` where they are embedded; the last three are JSON's."""
+
+IMAGES = pa.schema({"path": pa.binary()})
+
+Origin = dict[str, Any]
+"""What an index was made from, as JSON has it: version, format, source, parts (path and stamp), folders."""
+
+
+class Index:
+    """The facts about all rows; image files are named once each, in the order in which rows name them."""
+
+    def __init__(self, origin: Origin, rows: Any, images: Any) -> None:
+        self.origin = origin
+        self._rows = rows
+        self._images = images
+
+    def __len__(self) -> int:
+        rows: int = self._rows.num_rows
+        return rows
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._rows["id"].to_pylist())
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        column = self._rows["source"].combine_chunks()
+        names = column.dictionary.to_pylist()
+        return tuple(names[number] for number in column.indices.to_pylist())
+
+    @cached_property
+    def unlabelled(self) -> tuple[str, ...]:
+        """The ids of the problems without an answer."""
+        return tuple(self._rows.filter(pc.invert(self._rows["labelled"]))["id"].to_pylist())
+
+    @cached_property
+    def image_paths(self) -> tuple[str, ...]:
+        return tuple(path.decode("utf-8", "surrogatepass") for path in self._images["path"].to_pylist())
+
+    def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:
+        """Of each row the hash of its question and the positions of its images in `image_paths`."""
+        return zip(self._rows["question"].to_pylist(), self._rows["images"].to_pylist(), strict=True)
+
+    def json_rows(self, path: Path) -> JsonRows:
+        """The rows of the JSON file that the index is about."""
+        starts, ends, pids = (self._rows[name].to_pylist() for name in ("start", "end", "pid"))
+        names = [pid.decode("utf-8", "surrogatepass") for pid in pids if pid is not None]
+        return JsonRows(path, starts, ends, names)
+
+    def save(self, path: Path) -> None:
+        """Keep it in the cache, for the problems at a path."""
+        metadata = {"origin": json.dumps(self.origin)}
+        write_cached(f"{FOLDER}/{entry_name(path)}.rows", to_bytes(self._rows, metadata))
+        write_cached(f"{FOLDER}/{entry_name(path)}.images", to_bytes(self._images, metadata))
+
+
+class IndexWriter:
+    """Collects the facts, row by row."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, list[object]] = {name: [] for name in ROWS.names}
+        self._images: dict[str, int] = {}
+
+    def add(self, id: str, source: str, row: Row, folder: Path | None) -> None:
+        """A row in mstar's own keys, and where its image paths begin: None if its images were left out.
+
+        What is wrong with it besides its id shows when it is read.
+        """
+        columns = self._columns
+        columns["id"].append(id)
+        columns["source"].append(source)
+        columns["labelled"].append(row.get("answer") is not None)
+        columns["question"].append(question_hash(row))
+        columns["images"].append(self._image_numbers(row, folder))
+
+    def add_places(self, rows: JsonRows) -> None:
+        """Where the rows of a JSON file are."""
+        self._columns["start"].extend(rows.starts)
+        self._columns["end"].extend(rows.ends)
+        self._columns["pid"].extend(pid.encode("utf-8", "surrogatepass") for pid in rows.pids)
+
+    def finish(self, origin: Origin) -> Index:
+        total = len(self._columns["id"])
+        columns = {name: found or [None] * total for name, found in self._columns.items()}
+        paths = [path.encode("utf-8", "surrogatepass") for path in self._images]
+        return Index(origin, pa.table(columns, ROWS), pa.table({"path": paths}, IMAGES))
+
+    def _image_numbers(self, row: Row, folder: Path | None) -> list[int] | None:
+        if folder is None:
+            return None
+        try:
+            images = read_images(row)
+        except ValueError:
+            return None
+        paths = [image_path(image.path, folder) for image in images if image.path is not None]
+        numbers = [self._images.setdefault(path, len(self._images)) for path in paths]
+        return numbers if len(paths) == len(images) else None
+
+
+def question_hash(row: Row) -> int | None:
+    """The same for questions that differ in case, spacing and Unicode's spellings of a character only."""
+    try:
+        question = read_question(row)
+    except ValueError:
+        return None
+    spelled = question if question.isascii() else unicodedata.normalize("NFKC", question)
+    plain = " ".join(spelled.casefold().split())
+    return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "little")
+
+
+def origin_of(format: str, source: str, stamps: dict[Path, Stamp], folders: Sequence[Path]) -> Origin:
+    """What an index of these files is made from; `folders` are where their image paths begin."""
+    return {
+        "version": VERSION,
+        "format": format,
+        "source": source,
+        "parts": plain_stamps(stamps),
+        "folders": [str(folder) for folder in folders],
+    }
+
+
+def plain_stamps(stamps: dict[Path, Stamp]) -> list[object]:
+    return [[os.path.abspath(path), *stamp] for path, stamp in stamps.items()]
+
+
+def load_index(path: Path, files: Iterable[Path]) -> Index | None:
+    """The index that was kept for the problems at a path, if they still are these files, unchanged."""
+    kept = [read_cached(f"{FOLDER}/{entry_name(path)}.{end}") for end in ("rows", "images")]
+    try:
+        rows, images = (pa.ipc.open_file(pa.py_buffer(data or b"")).read_all() for data in kept)
+        origins = [table.schema.metadata[b"origin"] for table in (rows, images)]
+        origin = json.loads(origins[0])
+        current = plain_stamps({file: stamp_of(file) for file in files})
+        known = origin["version"] == VERSION and origin["parts"] == current and origins[0] == origins[1]
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
+        return None
+    return Index(origin, rows, images) if known else None
+
+
+def to_bytes(table: Any, metadata: dict[str, str]) -> bytes:
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, table.schema.with_metadata(metadata)) as writer:
+        writer.write_table(table)
+    return file.getvalue()

@@ -1,0 +1,166 @@
+"""Starting a run, or going on with one: what may have changed since, and what is written first.
+
+Nothing is written before everything has been looked at: a refused change leaves the run as it was.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mstar.config import Config
+from mstar.config_file import dump_config, parse_config
+from mstar.errors import UserError
+from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
+from mstar.inputs import identities, pin_revision, problem_files
+from mstar.preflight import check_inputs, refuse_a_file
+from mstar.progress import QUIET, Progress
+from mstar.rundir import RunDir
+from mstar.stages import ADAPT, iteration_prefix
+from mstar.storage import Storage, build_storage, read_text, write_text
+
+RUN, INPUTS = "run.yaml", "inputs.json"
+
+
+def start_run(config: Config, progress: Progress = QUIET) -> RunDir:
+    """Start a run, or take up one that was started with the same configuration."""
+    storage = build_storage(config.output)
+    started = _started_tree(storage, config.output)
+    if started is not None:
+        config = _as_started(config, started)
+    config = pin_revision(config)
+    run = RunDir(storage, config)
+    if started is not None:
+        _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
+    present = identities(config, {path: run.problems(path) for _, path in problem_files(config)})
+    noted = _noted_identities(storage)
+    if noted is not None and _has_begun(storage):
+        _refuse_other_inputs(config, noted, present)
+    if noted != present:
+        check_inputs(run, progress)
+    if started is None or dump_config(config) != dump_config(parse_config(started, RUN)):
+        write_text(storage, RUN, dump_config(config))
+    if noted != present:
+        write_text(storage, INPUTS, json.dumps(present, indent=2) + "\n")
+    return run
+
+
+def open_run(output: str) -> RunDir:
+    """A run that was started before."""
+    storage = build_storage(output)
+    started = _started_tree(storage, output)
+    if started is None:
+        raise UserError(f"{output} is not a run (it has no run.yaml); start one with mstar run CONFIG")
+    return RunDir(storage, parse_config(started, f"{output}/{RUN}"))
+
+
+def finished_iterations(run: RunDir) -> int:
+    """How many turns of the loop have come to their end."""
+    number = 0
+    while run.is_finished(ADAPT.name, number):
+        number += 1
+    return number
+
+
+@contextmanager
+def exclusive(output: str) -> Iterator[None]:
+    """Hold a folder against a second loop, which would do all the work once more; the kernel lets go even
+    after kill -9.
+    """
+    build_storage(output)
+    refuse_a_file(output)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another mstar is at work in {output}; wait for it or choose another output"
+            ) from None
+        yield
+
+
+def _started_tree(storage: Storage, output: str) -> dict[str, Any] | None:
+    """The tree of run.yaml, settings that are newer than it as runs had them before; None without one."""
+    try:
+        tree = yaml.safe_load(read_text(storage, RUN))
+    except FileNotFoundError:
+        return None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise UserError(f"{output}/{RUN} is damaged; delete it and start the run again with its config")
+    for key in _newer_settings(tree):
+        section, _, name = key.rpartition(".")
+        tree.setdefault(section, {})[name] = before(key)
+    return tree
+
+
+def _newer_settings(tree: Mapping[str, Any]) -> list[str]:
+    present = flat(tree, set(effects()))
+    return [key for key, effect in effects().items() if effect.before is not None and key not in present]
+
+
+def _as_started(config: Config, started: dict[str, Any]) -> Config:
+    """The configuration with what a begun run has that this one leaves open.
+
+    That is the pinned commit of a model, and a setting that is newer than the run and has its default.
+    """
+    tree = config.model_dump(mode="json")
+    old, new = flat(started, set(effects())), flat(tree, set(effects()))
+    for key, effect in effects().items():
+        is_left_open = effect.before is not None and old[key] == before(key) and _is_default(key, new[key])
+        if is_left_open:
+            section, _, name = key.rpartition(".")
+            tree[section][name] = old[key]
+    if tree["model"]["path"] == started["model"].get("path") and tree["model"]["revision"] is None:
+        tree["model"]["revision"] = started["model"].get("revision")
+    return parse_config(tree, RUN)
+
+
+def _is_default(key: str, value: Any) -> bool:
+    return bool(value == default_of(key))
+
+
+def _refuse_changes(run: RunDir, started: Config) -> None:
+    if not _has_begun(run.storage):
+        return
+    old, new = started.model_dump(mode="json"), run.config.model_dump(mode="json")
+    for key, was, now in differences(old, new):
+        if not may_change(key):
+            raise UserError(
+                f"{run.config.output} was started with {key} = {was}, now it is {now}; "
+                "put it back or choose another output"
+            )
+    done, count = finished_iterations(run), run.config.iterations.count
+    if count < done:
+        raise UserError(
+            f"iterations.count is {count}, but {done} iterations of {run.config.output} are finished; "
+            f"set it to {done} or more, or choose another output"
+        )
+
+
+def _refuse_other_inputs(config: Config, noted: Mapping[str, str], present: Mapping[str, str]) -> None:
+    for key in sorted(noted.keys() | present.keys()):
+        if noted.get(key) != present.get(key):
+            was, now = noted.get(key, "none"), present.get(key, "none")
+            raise UserError(
+                f"{config.output} was started with other contents of {key} ({was[:12]}, now {now[:12]}); "
+                "put them back or choose another output"
+            )
+
+
+def _noted_identities(storage: Storage) -> dict[str, str] | None:
+    with suppress(FileNotFoundError, ValueError):
+        return dict(json.loads(read_text(storage, INPUTS)))
+    return None
+
+
+def _has_begun(storage: Storage) -> bool:
+    """True once a stage has left something."""
+    return bool(storage.keys("start/") or storage.keys(f"{iteration_prefix(0)}/"))

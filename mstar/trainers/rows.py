@@ -1,0 +1,122 @@
+"""A lesson as rows: what the model reads, and what it is to learn at each position.
+
+`LessonRows` reads the texts and the problems that a lesson names; `cut_micro_batches` pads rows into what one
+forward takes. Rows with other labels (a score at the end of each step, say) go the same way.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mstar.config import Train
+from mstar.datasets import open_problems
+from mstar.errors import UserError
+from mstar.models import Encoded, Encoder, collate
+from mstar.trainers import Lesson
+from mstar.trainers.batches import plan_micro_batches
+
+IGNORED = -100
+"""Label of the positions where nothing is learned, as in torch's cross_entropy."""
+HELD_BYTES = 1 << 30
+"""Image patches that are kept in memory during a lesson."""
+AT_ONCE = 64
+"""Prompts that are encoded together."""
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence to learn from."""
+
+    encoded: Encoded
+    labels: Tensor
+    """(tokens,): what is learned at each position, or IGNORED."""
+    learned: int
+    """Positions that have a label."""
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What goes through the model at once, padded; on the CPU."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    """(rows, length), IGNORED in the padding."""
+    padded_tokens: int
+    total_tokens: int
+
+
+class LessonRows:
+    """The responses of a lesson as rows.
+
+    Prompts are encoded once, in the order in which they are read fastest, as far as their patches fit into
+    `HELD_BYTES`; the others when they are needed.
+    """
+
+    def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.problems = open_problems(lesson.problems)
+        self.numbers = lesson.rows
+        self.texts = read_texts(lesson)
+        self.held: dict[int, Encoded] = {}
+        numbers, size = sorted(set(lesson.rows)), 0
+        for start in range(0, len(numbers), AT_ONCE):
+            prompts = self._encode(numbers[start : start + AT_ONCE])
+            size += sum(patches.nbytes for prompt in prompts.values() for patches in prompt.pixels)
+            if size > HELD_BYTES:
+                break
+            self.held.update(prompts)
+
+    def read(self, batch: Sequence[int]) -> list[Row]:
+        """The rows of some responses."""
+        missing = sorted({self.numbers[index] for index in batch} - self.held.keys())
+        prompts = {**self.held, **self._encode(missing)} if missing else self.held
+        return [
+            learn_response(prompts[self.numbers[index]], self.encoder.encode_response(self.texts[index]))
+            for index in batch
+        ]
+
+    def _encode(self, numbers: Sequence[int]) -> dict[int, Encoded]:
+        encoded = self.encoder.encode_prompts(self.problems.read(numbers))
+        return dict(zip(numbers, encoded, strict=True))
+
+
+def read_texts(lesson: Lesson) -> list[str]:
+    """The responses of a lesson; UserError where their number is not the one that the lesson was made for."""
+    texts = [
+        text for file in lesson.selected for text in pq.read_table(file, columns=["text"])["text"].to_pylist()
+    ]
+    if len(texts) != len(lesson.rows):
+        raise UserError(
+            f"{', '.join(map(str, lesson.selected))} hold {len(texts)} responses, the lesson was made for "
+            f"{len(lesson.rows)}; start the train stage again"
+        )
+    return texts
+
+
+def learn_response(prompt: Encoded, response: list[int]) -> Row:
+    """A prompt and the response to learn: each position's label is the next token, if that is the
+    response's.
+    """
+    encoded = prompt.followed_by(response)
+    end = len(encoded.ids) - 1
+    labels = torch.full((end + 1,), IGNORED)
+    labels[end - len(response) : end] = torch.tensor(response)
+    return Row(encoded, labels, len(response))
+
+
+def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
+    """The rows of one batch, padded as they are needed."""
+    for group in plan_micro_batches([len(row.encoded.ids) for row in rows], config):
+        yield pad_rows([rows[index] for index in group], encoder)
+
+
+def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
+    labels = pad_sequence([row.labels for row in rows], batch_first=True, padding_value=IGNORED)
+    padded = labels.numel() - sum(len(row.encoded.ids) for row in rows)
+    inputs = collate([row.encoded for row in rows], encoder, "right", CPU)
+    return MicroBatch(inputs, labels, padded, labels.numel())

@@ -1,0 +1,104 @@
+"""What every stage does besides its own work, said once: is it done already, from what is it made, which
+parts are missing, how long did it take, and who writes the manifest.
+
+A stage module names what it reads (`reads`) and hands `perform` a function that does the work; the function
+writes files through `Work` and returns the stage's result, or None while other shards still owe parts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mstar.config import Config
+from mstar.fingerprints import Fingerprint, settings_of
+from mstar.progress import QUIET, Progress
+from mstar.rundir import RunDir
+from mstar.stagedir import WHOLE, Begun, Shard, StageDir
+from mstar.stages import Stage, stage_prefix
+from mstar.timing import StageClock, stage_clock
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Which stage work is asked for: of which run, after which turn of the loop, and which share of it."""
+
+    run: RunDir
+    iteration: int | None
+    """None is the start, before the first iteration."""
+    shard: Shard = WHOLE
+    progress: Progress = QUIET
+
+
+@dataclass(frozen=True)
+class Work:
+    """A stage at work."""
+
+    stage: Stage[Any]
+    turn: Turn
+    folder: StageDir
+    clock: StageClock
+
+    @property
+    def run(self) -> RunDir:
+        return self.turn.run
+
+    @property
+    def config(self) -> Config:
+        return self.turn.run.config
+
+    @property
+    def iteration(self) -> int | None:
+        return self.turn.iteration
+
+    @property
+    def number(self) -> int:
+        """The iteration, in a stage that has no start."""
+        if self.turn.iteration is None:
+            raise ValueError(f"{self.stage.name} belongs to an iteration; the start has none")
+        return self.turn.iteration
+
+    @property
+    def progress(self) -> Progress:
+        return self.turn.progress
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Of the stage's parts, those that this shard owns and nobody has written yet."""
+        absent = set(self.folder.missing(names))
+        return [name for number, name in enumerate(names) if name in absent and self.turn.shard.owns(number)]
+
+    def commit(self, names: Sequence[str], result: Callable[[], Result]) -> Result | None:
+        """Write the manifest if all parts are there, whoever wrote them; `result` reads them."""
+        if self.folder.missing(names):
+            return None
+        found = result()
+        self.folder.commit(found, names)
+        return found
+
+
+def perform(
+    stage: Stage[Result],
+    turn: Turn,
+    reads: Fingerprint,
+    do: Callable[[Work], Result | None],
+    folder_name: str = "",
+) -> Result | None:
+    """The result of a stage: what its folder says, or what `do` makes; None while other shards owe parts.
+
+    `reads` identifies all that the stage reads besides its settings. Several processes may do the same work
+    at once: the first to finish writes the manifest, and the others return what that says.
+    """
+    run, prefix = turn.run, stage_prefix(folder_name or stage.name, turn.iteration)
+    made_from = Begun(settings_of(run.config, stage.name) | reads, stage.version)
+    folder = StageDir(run.storage, prefix, made_from)
+    if not folder.done:
+        folder.begin()
+        try:
+            with stage_clock(run.storage, prefix) as clock:
+                if do(Work(stage, turn, folder, clock)) is None:
+                    return None
+        except FileNotFoundError:
+            if not StageDir(run.storage, prefix, made_from).done:
+                raise
+    return run.result(stage, turn.iteration, folder_name)

@@ -1,0 +1,152 @@
+"""What a checkpoint holds, and what goes on from it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mstar.config import Model
+from mstar.errors import UserError
+from mstar.models import load_model
+from mstar.trainers import Lesson, build_trainer
+from mstar.trainers.checkpoint import load_training_state
+from mstar.trainers.policy import open_policy
+from tests.conftest import BASE
+from tests.trainers.conftest import MakeConfig, MakeLesson, files_of, save_to
+
+
+@pytest.fixture
+def trained(make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path) -> Path:
+    """A checkpoint of all parts after three steps."""
+    folder = tmp_path / "trained"
+    config = make_config(train={"learning_rate": 1e-3, "batch_size": 4, "freeze": []})
+    list(build_trainer(config).train(make_lesson(tiny), save_to(folder)))
+    return folder
+
+
+def inherit(make_config: MakeConfig, lesson: Lesson, folder: Path, freeze: tuple[str, ...] = ()) -> None:
+    config = make_config(train={"learning_rate": 1e-3, "batch_size": 4, "freeze": list(freeze)})
+    list(build_trainer(config).train(lesson, save_to(folder)))
+
+
+def rename_moments(folder: Path, start: str, new_start: str) -> None:
+    path = folder / "training_state" / "moments.tensors"
+    renamed = {
+        new_start + key.removeprefix(start) if key.startswith(start) else key: tensor
+        for key, tensor in load_file(path).items()
+    }
+    save_file(renamed, path)
+
+
+def make_old(folder: Path) -> None:
+    """The same checkpoint as version 0.1.0 wrote it."""
+    state = folder / "training_state"
+    tensors = load_file(state / "moments.tensors")
+    save_file({**tensors, "random_state": torch.get_rng_state()}, folder / "training_state.safetensors")
+    (folder / "training_state.json").write_text((state / "progress.json").read_text())
+    for file in state.iterdir():
+        file.unlink()
+    state.rmdir()
+
+
+def test_no_loader_takes_the_training_state_for_weights(trained: Path) -> None:
+    assert [path.name for path in trained.rglob("*.safetensors")] == ["model.safetensors"]
+    assert not [path for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in trained.rglob(kind)]
+    assert (trained / "training_state" / "moments.tensors").stat().st_size > 0
+    names = {name for name, _ in load_model(trained, Model(path="")).named_parameters()}
+    assert set(load_file(trained / "model.safetensors")) == names
+
+
+def test_an_old_checkpoint_goes_on(
+    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path
+) -> None:
+    lesson = make_lesson(trained, inherit_optimizer=True, seed=9)
+    inherit(make_config, lesson, tmp_path / "from_new")
+    make_old(trained)
+    assert (trained / "training_state.safetensors").exists()
+    assert not (trained / "training_state").exists()
+    inherit(make_config, lesson, tmp_path / "from_old")
+    assert files_of(tmp_path / "from_old") == files_of(tmp_path / "from_new")
+    assert load_training_state(tmp_path / "from_old").progressed.train_step == 6
+
+
+@pytest.mark.parametrize("start, fitting", [("", "0 of"), ("lm_head.", r"\d\d of")])
+def test_moments_under_other_names_are_refused(
+    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path, start: str, fitting: str
+) -> None:
+    rename_moments(trained, start, f"module.{start}")
+    lesson = make_lesson(trained, inherit_optimizer=True)
+    with pytest.raises(UserError, match=rf"{fitting} \d+ cases; .* module\.l?m?.*train.inherit=weights"):
+        inherit(make_config, lesson, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_moments_of_another_shape_are_refused(
+    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path
+) -> None:
+    path = trained / "training_state" / "moments.tensors"
+    moments = load_file(path)
+    moments["lm_head.weight/exp_avg"] = torch.zeros(3, 32)
+    save_file(moments, path)
+    with pytest.raises(UserError, match="the first that do not are of lm_head.weight"):
+        inherit(make_config, make_lesson(trained, inherit_optimizer=True), tmp_path / "out")
+
+
+def test_a_training_without_any_moments_is_refused(
+    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path
+) -> None:
+    save_file({}, trained / "training_state" / "moments.tensors")
+    with pytest.raises(UserError, match=r"in 0 of \d+ cases; train.inherit=weights"):
+        inherit(make_config, make_lesson(trained, inherit_optimizer=True), tmp_path / "out")
+
+
+def test_moments_of_frozen_parameters_are_left_and_thawed_ones_begin_anew(
+    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path
+) -> None:
+    lesson = make_lesson(trained, inherit_optimizer=True)
+    inherit(make_config, lesson, tmp_path / "frozen", ("vision", "projector"))
+    steps = moment_steps(tmp_path / "frozen")
+    assert {name.split(".")[1] for name in steps} == {"language_model", "weight"}
+    assert set(steps.values()) == {6.0}
+
+    lesson = make_lesson(tmp_path / "frozen", inherit_optimizer=True)
+    inherit(make_config, lesson, tmp_path / "thawed")
+    steps = moment_steps(tmp_path / "thawed")
+    assert {step for name, step in steps.items() if ".visual." in name} == {3.0}
+    assert {step for name, step in steps.items() if ".visual." not in name} == {9.0}
+
+
+def moment_steps(folder: Path) -> dict[str, float]:
+    moments = load_training_state(folder).moments
+    return {name: float(kinds["step"]) for name, kinds in moments.items()}
+
+
+def test_moments_come_back_as_they_were(make_config: MakeConfig, trained: Path) -> None:
+    state = load_training_state(trained)
+    learner = open_policy(trained, make_config(train={"freeze": []})).learner
+    learner.restore(state.moments)
+    held = learner.moments()
+    assert held.keys() == state.moments.keys() == learner.trained.keys()
+    for name, moments in state.moments.items():
+        for kind in ("exp_avg", "exp_avg_sq", "step"):
+            assert torch.equal(held[name][kind], moments[kind]), (name, kind)
+    assert max(float(moments["exp_avg"].abs().max()) for moments in held.values()) > 0
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "nonsense"])
+def test_a_checkpoint_without_state_cannot_be_inherited(
+    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path, damage: str
+) -> None:
+    state = trained / "training_state"
+    match damage:
+        case "gone":
+            trained = BASE
+        case "cut":
+            data = (state / "moments.tensors").read_bytes()
+            (state / "moments.tensors").write_bytes(data[: len(data) // 2])
+        case "nonsense":
+            (state / "progress.json").write_text(json.dumps({"learning_rate": 1.0}))
+    with pytest.raises(UserError, match="holds no training state"):
+        inherit(make_config, make_lesson(trained, inherit_optimizer=True), tmp_path / "out")

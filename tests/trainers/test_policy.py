@@ -1,0 +1,50 @@
+"""Which parts of a policy learn."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mstar.errors import UserError
+from mstar.models import load_model
+from mstar.trainers import build_trainer
+from mstar.trainers.policy import open_policy
+from tests.tiny_models import save_tiny_model
+from tests.trainers.conftest import MakeConfig, MakeLesson, save_to
+
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_parts_stay_and_the_others_learn(
+    make_config: MakeConfig, make_lesson: MakeLesson, tmp_path: Path, family: str
+) -> None:
+    model = save_tiny_model(family, tmp_path / family)
+    config = make_config(train={"learning_rate": 1e-2, "freeze": ["vision"]})
+    list(build_trainer(config).train(make_lesson(model), save_to(tmp_path / "out")))
+    before, after = (
+        dict(load_model(folder, config.model).named_parameters()) for folder in (model, tmp_path / "out")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "visual" not in name or "merger" in name}
+    moments = load_file(tmp_path / "out" / "training_state" / "moments.tensors")
+    assert {key.rpartition("/")[0] for key in moments} == changed
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_parameter_belongs_to_one_part(make_config: MakeConfig, tmp_path: Path, family: str) -> None:
+    model = save_tiny_model(family, tmp_path / family)
+    parts = ("vision", "projector", "text")
+    frozen = {}
+    for part in parts:
+        learner = open_policy(model, make_config(train={"freeze": [part]})).learner
+        frozen[part] = set(learner.frozen)
+        assert frozen[part] and len(learner.optimizer.param_groups[0]["params"]) == len(learner.trained)
+    names = [name for part in parts for name in frozen[part]]
+    assert sorted(names) == sorted({*learner.trained, *learner.frozen})
+
+
+def test_nothing_left_to_train_is_refused(make_config: MakeConfig, tiny: Path) -> None:
+    with pytest.raises(UserError, match=r"train.freeze is \[vision, projector, text\], which leaves nothing"):
+        open_policy(tiny, make_config(train={"freeze": ["vision", "projector", "text"]}))

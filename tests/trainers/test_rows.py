@@ -1,0 +1,71 @@
+"""A lesson as rows: what is learned, and where it is read from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mstar.errors import UserError
+from mstar.records import from_json, to_json
+from mstar.trainers import Lesson
+from mstar.trainers.policy import open_policy
+from mstar.trainers.rows import LessonRows, pad_rows
+from tests.trainers.conftest import TEXTS, MakeConfig, MakeLesson
+
+
+def test_the_response_and_its_end_are_learned_and_nothing_else(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path
+) -> None:
+    encoder = open_policy(tiny, make_config()).encoder
+    rows = LessonRows(make_lesson(tiny), encoder).read(range(4))
+    batch = pad_rows(rows, encoder)
+    for index, text in enumerate(TEXTS):
+        learned = batch.labels[index][batch.labels[index] != -100].tolist()
+        assert learned == encoder.encode_response(text)
+        assert rows[index].learned == len(learned)
+        places = (batch.labels[index] != -100).nonzero()[:, 0]
+        assert torch.equal(batch.inputs["input_ids"][index, places + 1], batch.labels[index, places])
+    assert encoder.tokenizer.eos_token_id == learned[-1]
+    assert batch.padded_tokens == int((batch.inputs["attention_mask"] == 0).sum()) > 0
+    assert batch.total_tokens == batch.inputs["input_ids"].numel()
+
+
+def test_prompts_that_do_not_fit_are_encoded_when_needed(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_policy(tiny, make_config()).encoder
+    held = LessonRows(make_lesson(tiny), encoder)
+    monkeypatch.setattr("mstar.trainers.rows.HELD_BYTES", 0)
+    needed = LessonRows(make_lesson(tiny), encoder)
+    assert (len(held.held), len(needed.held)) == (12, 0)
+    for one, other in zip(held.read([3, 1, 3]), needed.read([3, 1, 3]), strict=True):
+        assert one.encoded.ids == other.encoded.ids
+        assert torch.equal(one.labels, other.labels)
+        assert all(torch.equal(a, b) for a, b in zip(one.encoded.pixels, other.encoded.pixels, strict=True))
+
+
+def test_a_response_goes_with_the_row_that_the_lesson_names(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path
+) -> None:
+    encoder = open_policy(tiny, make_config()).encoder
+    lesson = make_lesson(tiny, 8)
+    straight = LessonRows(lesson, encoder).read(range(8))
+    turned = LessonRows(replace(lesson, rows=lesson.rows[::-1]), encoder).read(range(8))
+    for place, row in enumerate(turned):
+        response = encoder.encode_response(TEXTS[place % len(TEXTS)])
+        assert row.encoded.ids[-len(response) :] == response
+        other = straight[7 - place].encoded
+        assert all(torch.equal(a, b) for a, b in zip(row.encoded.pixels, other.pixels, strict=True))
+
+
+def test_files_that_changed_are_refused(make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path) -> None:
+    encoder = open_policy(tiny, make_config()).encoder
+    lesson = make_lesson(tiny)
+    with pytest.raises(UserError, match="hold 12 responses, the lesson was made for 11"):
+        LessonRows(replace(lesson, rows=lesson.rows[1:]), encoder)
+
+
+def test_a_lesson_is_plain_data(make_lesson: MakeLesson, tiny: Path) -> None:
+    lesson = make_lesson(tiny, interrupted=tiny)
+    assert from_json(Lesson, to_json(lesson)) == lesson
