@@ -9,8 +9,9 @@ looked at again.
 import zlib
 from pathlib import Path
 
-from mstar.config import Config
-from mstar.datasets import check_problems, shared_problems
+from mstar.config import Images, Prompt
+from mstar.config_file import load_config
+from mstar.datasets import ModelCheck, check_problems, shared_problems
 from mstar.errors import UnusableRequest, UserError
 from mstar.inputs import problem_files
 from mstar.progress import Progress
@@ -33,41 +34,57 @@ def check_inputs(run: RunDir, progress: Progress) -> None:
     config = run.config
     for warning in check_resources(config, Path(config.output)):
         progress.note(warning)
-    reader = ModelReader(config)
+    ask = ask_model(config.model.path, config.model.revision, config.images, config.prompt)
     for key, path in problem_files(config):
-        _check_problems(run, key, path, reader, progress)
+        _check_problems(run, key, path, ask, progress)
         _check_labels(run, key, path, progress)
     _tell_shared_problems(run, progress)
     if warning := too_few_steps(config, len(run.problems(config.data.train))):
         progress.note(warning)
 
 
+def ask_model(path: str, revision: str | None, images: Images, prompt: Prompt) -> ModelCheck:
+    """What a model's own processor and tokenizer say of problems; the weights are not needed."""
+    from mstar.models import Encoder
+
+    encoder = Encoder(Path(path), images, prompt, revision)
+
+    def reason(problem: Problem) -> str | None:
+        try:
+            encoder.check(build_request(problem, prompt))
+        except UnusableRequest as error:
+            return error.reason
+        return None
+
+    return reason
+
+
+def check_for_model(name: str) -> ModelCheck:
+    """The same for a model's folder, its id on a hub, or the config of a run, with its prompt and limits."""
+    if not name.endswith((".yaml", ".yml")):
+        return ask_model(name, None, Images(), Prompt())
+    config = load_config(Path(name))
+    return ask_model(config.model.path, config.model.revision, config.images, config.prompt)
+
+
 class ModelReader:
-    """Tries problems with the policy's own processor and tokenizer; the weights are not needed."""
+    """Tries the problems of one file with the model: a sample, and all that look long."""
 
-    def __init__(self, config: Config) -> None:
-        from mstar.models import Encoder
-
-        self.config = config
-        self.encoder = Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
-        self.begin(0)
-
-    def begin(self, total: int) -> None:
-        """A new file of so many problems."""
+    def __init__(self, ask: ModelCheck, longest: int, total: int) -> None:
+        self.ask = ask
+        self.longest = longest
         self.total = total
         self.tried = 0
         self.unusable: dict[str, str] = {}
 
     def check(self, problem: Problem) -> None:
-        """Note what the model says of a problem, if it is one of the sample or looks long."""
-        is_long = len(problem.question) > self.config.prompt.max_tokens
+        """Note what the model says of a problem."""
+        is_long = len(problem.question) > self.longest
         if not is_long and zlib.crc32(problem.id.encode()) % max(1, self.total) >= MODEL_SAMPLE:
             return
         self.tried += 1
-        try:
-            self.encoder.check(build_request(problem, self.config.prompt))
-        except UnusableRequest as error:
-            self.unusable[problem.id] = error.reason
+        if reason := self.ask(problem):
+            self.unusable[problem.id] = reason
 
 
 def refuse_a_file(output: str) -> None:
@@ -78,10 +95,10 @@ def refuse_a_file(output: str) -> None:
         raise UserError(f"output is {output}, but {nearest} is a file; choose another output")
 
 
-def _check_problems(run: RunDir, key: str, path: str, reader: ModelReader, progress: Progress) -> None:
+def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress: Progress) -> None:
     """Bad rows are an error; rows that only this model cannot read are told, or an error where it says so."""
     total = len(run.problems(path))
-    reader.begin(total)
+    reader = ModelReader(ask, run.config.prompt.max_tokens, total)
     bad = check_problems(path, reader.check, sample=LOOKED_INTO).bad
     if bad:
         shown = "; ".join(f"{flaw}" for flaw in bad[:SHOWN])

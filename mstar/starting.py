@@ -82,6 +82,13 @@ def finished_iterations(run: RunDir) -> int:
     return number
 
 
+def planned_iterations(run: RunDir) -> int:
+    """How many turns the run has: `iterations.count`, or fewer where `stop` has ended it."""
+    done = finished_iterations(run)
+    has_stopped = done > 0 and run.result(ADAPT, done - 1).stop
+    return done if has_stopped else run.config.iterations.count
+
+
 @contextmanager
 def exclusive(output: str) -> Iterator[None]:
     """Hold a folder against a second loop, which would do all the work once more; the kernel lets go even

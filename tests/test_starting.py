@@ -1,4 +1,4 @@
-"""Taking up a run: what may differ from its first start, what is refused, and that a refusal writes nothing."""
+"""Taking up a run: what may differ from its first start, and that a refusal writes nothing."""
 
 import hashlib
 import json
@@ -166,7 +166,7 @@ def test_other_contents_at_the_same_place_are_refused(
 def test_a_model_that_is_nowhere_is_refused_also_in_a_begun_run(make_config: MakeConfig) -> None:
     run = begin(make_config())
     before = files_of(run)
-    for path, said in (("/nowhere/base", "no folder here"), ("base", "no folder here")):
+    for path, said in (("/nowhere/base", "does not exist"), ("owner/base", "no folder here")):
         with pytest.raises(UserError, match=said):
             start_run(make_config(model={"path": path}))
     assert files_of(run) == before
@@ -268,7 +268,7 @@ def test_a_second_holder_is_refused(tmp_path: Path) -> None:
 def test_the_commit_of_a_model_on_a_hub_is_pinned(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Through the hub library's own cache, as it is after a download; a branch that moves on changes nothing."""
+    """Through the hub library's own cache, as after a download; a branch that moves on changes nothing."""
     import huggingface_hub.constants as hub
 
     cache, commit = tmp_path / "hub", "1" * 40

@@ -127,10 +127,10 @@ def response_chart(history: History) -> str | None:
     """What became of the sampled responses, as shares of them."""
     lines = []
     outcomes: tuple[tuple[str, Count, str], ...] = (
-        ("correct", lambda turn: turn.scored and turn.scored.correct, "blue"),
-        ("kept", lambda turn: turn.selected and turn.selected.kept, "green"),
-        ("duplicate", lambda turn: turn.selected and turn.selected.duplicates, "violet"),
-        ("truncated", lambda turn: turn.sampled and turn.sampled.truncated, "grey"),
+        ("correct", lambda turn: turn.scored.correct if turn.scored else None, "blue"),
+        ("kept", lambda turn: turn.selected.kept if turn.selected else None, "green"),
+        ("duplicate", lambda turn: turn.selected.duplicates if turn.selected else None, "violet"),
+        ("truncated", lambda turn: turn.sampled.truncated if turn.sampled else None, "grey"),
     )
     for label, read, colour in outcomes:
         points = _points_per_response(history, read)
@@ -145,7 +145,9 @@ def response_chart(history: History) -> str | None:
 
 def length_chart(history: History, test: str) -> str | None:
     """Mean tokens of a response, sampled for training and greedy on the first test set."""
-    sampled = _points_per_response(history, lambda turn: turn.sampled and turn.sampled.response_tokens)
+    sampled = _points_per_response(
+        history, lambda turn: turn.sampled.response_tokens if turn.sampled else None
+    )
     measured = [
         (_place(turn), turn.report.tests[test])
         for turn in history.turns

@@ -34,7 +34,9 @@ def read_lines(run: RunDir) -> list[dict[str, Any]]:
 
 
 def read_measured(run: RunDir, iteration: int | None) -> Any:
-    return json.loads(read_text(run.storage, f"{stage_prefix('evaluate', iteration)}/manifest.json"))["result"]
+    return json.loads(read_text(run.storage, f"{stage_prefix('evaluate', iteration)}/manifest.json"))[
+        "result"
+    ]
 
 
 def test_tests_are_in_the_order_of_the_config_with_first_last_and_best(make: Make) -> None:
@@ -214,7 +216,7 @@ def test_a_stage_without_timing_counts_no_seconds(make: Make) -> None:
 def test_a_damaged_evaluation_is_left_out_and_named(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     run = make(iterations=2)
     key = "iterations/001/evaluate/manifest.json"
-    write_text(run.storage, key, read_text(run.storage, key).replace('"tests"', '"test"'))
+    write_text(run.storage, key, read_text(run.storage, key).replace('"accuracy"', '"acuracy"'))
     assert summarise(run).tests["strips"].last.iteration == 0
     assert "iterations/001/evaluate has no readable result" in caplog.text
 
