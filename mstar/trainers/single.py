@@ -18,6 +18,7 @@ from torch.nn import functional
 from mstar.config import Config, Train
 from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
+from mstar.prompts import build_request
 from mstar.trainers import Example, Lesson, Progressed, SaveTo
 from mstar.trainers.checkpoint import TrainingState, load_training_state, save_checkpoint
 
@@ -95,7 +96,8 @@ class LessonRows:
         return [self._row(prompts[example.row], example) for example in examples]
 
     def _encode(self, numbers: Sequence[int]) -> dict[int, Encoded]:
-        encoded = self.encoder.encode_prompts(self.lesson.read_problems(numbers))
+        problems = self.lesson.read_problems(numbers)
+        encoded = self.encoder.encode([build_request(problem, self.encoder.prompt) for problem in problems])
         return dict(zip(numbers, encoded, strict=True))
 
     def _row(self, prompt: Encoded, example: Example) -> Row:
@@ -107,7 +109,7 @@ class Policy:
     """The model being trained and its optimizer."""
 
     def __init__(self, folder: Path, config: Config) -> None:
-        self.encoder = Encoder(folder, config.images, config.prompt)
+        self.encoder = Encoder(folder, config.images, config.prompt, config.model.revision)
         self.model = load_model(folder, config.model, torch.float32)
         self.config = config.train
         self.autocast = torch.autocast(
