@@ -43,7 +43,9 @@ def test_what_a_stage_reads_is_in_its_fingerprint(make_config: MakeConfig, stage
     assert key in settings_of(make_config(), stage)
 
 
-@pytest.mark.parametrize("key", ["train.checkpoint_every", "model.path", "data.tests", "data.tests.x", "name"])
+@pytest.mark.parametrize(
+    "key", ["train.checkpoint_every", "model.path", "data.tests", "data.tests.x", "name"]
+)
 def test_what_changes_no_file_may_change(key: str) -> None:
     assert may_change(key)
 
