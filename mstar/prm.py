@@ -7,17 +7,20 @@ own.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from mstar.config import Config
 from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
-from mstar.records import Problem
+from mstar.models.loading import refuse_nonfinite
+from mstar.prompts import Request
 from mstar.steps import step_ends
 
 HEAD, FACTS = "prm_head.safetensors", "prm.json"
@@ -34,39 +37,63 @@ class ProcessRewardModel:
                 f"score.prm {folder} was trained on steps that end with {separator!r}, "
                 f"prompt.step_separator is {config.prompt.step_separator!r}; make them equal"
             )
+        self.folder = folder
         self.separator = separator
         self.encoder = Encoder(folder, config.images, config.prompt)
         self.model = load_model(folder, config.model)
         self.tokens_per_batch = config.score.tokens_per_batch
-        head = load_file(folder / HEAD)
+        head = _read_head(folder, self.model)
         self.weight = head["weight"].float().to(self.model.device)
         self.bias = head["bias"].float().to(self.model.device)
 
     @torch.inference_mode()
     def score(
-        self, problems: Sequence[Problem], texts: Sequence[Sequence[str]]
+        self, requests: Sequence[Request], texts: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, ...]]]:
-        """For each problem and each of its texts the score of every step, in [0, 1]."""
+        """For each request and each of its texts the score of every step, in [0, 1]."""
+        planned = self.encoder.plan(requests)
+        scores: list[list[tuple[float, ...]]] = []
+        for group in self._groups(planned):
+            own = [requests[index] for index in group]
+            prompts = self.encoder.read_pixels([planned[index] for index in group], own)
+            scores += self._score_prompts(own, prompts, [texts[index] for index in group])
+        return scores
+
+    def _groups(self, prompts: Sequence[Encoded]) -> Iterator[range]:
+        """Runs of prompts whose images are in memory together: as many tokens as a batch may hold."""
+        start = tokens = 0
+        for index, prompt in enumerate(prompts):
+            if index > start and tokens + len(prompt.ids) > self.tokens_per_batch:
+                yield range(start, index)
+                start, tokens = index, 0
+            tokens += len(prompt.ids)
+        if prompts:
+            yield range(start, len(prompts))
+
+    def _score_prompts(
+        self, requests: Sequence[Request], prompts: Sequence[Encoded], texts: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, ...]]]:
         rows: list[Encoded] = []
         ends: list[list[int]] = []
-        prompts = self.encoder.encode_prompts(problems)
-        for prompt, own in zip(prompts, texts, strict=True):
+        owners: list[str] = []
+        for request, prompt, own in zip(requests, prompts, texts, strict=True):
             for text in own:
                 ids, step_places = self._encode(text)
                 rows.append(prompt.followed_by(ids))
                 ends.append([len(prompt.ids) + place for place in step_places])
+                owners.append(request.id)
         scores: list[tuple[float, ...]] = [()] * len(rows)
         for batch in self._batches(rows):
-            for index, found in zip(
-                batch, self._forward([rows[i] for i in batch], [ends[i] for i in batch]), strict=True
-            ):
-                scores[index] = found
+            found = self._forward([rows[index] for index in batch], [ends[index] for index in batch])
+            for index, steps in zip(batch, found, strict=True):
+                self._refuse_nonfinite(owners[index], steps)
+                scores[index] = tuple(steps.tolist())
         remaining = iter(scores)
         return [[next(remaining) for _ in own] for own in texts]
 
     def _encode(self, text: str) -> tuple[list[int], list[int]]:
         """A response's tokens, and the index of the token in which each step ends."""
-        read = self.encoder.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        read = self.encoder.plain_text.read(text, return_offsets_mapping=True)
         token_ends = [end for _, end in read["offset_mapping"]]
         places: list[int] = []
         token = 0
@@ -88,11 +115,18 @@ class ProcessRewardModel:
                 batches.append([index])
         return batches
 
-    def _forward(self, rows: Sequence[Encoded], ends: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
+    def _forward(self, rows: Sequence[Encoded], ends: Sequence[Sequence[int]]) -> list[Tensor]:
         batch = collate(rows, self.encoder, "right", self.model.device)
         hidden = self.model.model(**batch, use_cache=False).last_hidden_state.float()
-        scores: Tensor = torch.sigmoid(hidden @ self.weight[0] + self.bias)
-        return [tuple(scores[index, list(places)].tolist()) for index, places in enumerate(ends)]
+        scores: Tensor = torch.sigmoid(hidden @ self.weight[0] + self.bias).cpu()
+        return [scores[index, list(places)] for index, places in enumerate(ends)]
+
+    def _refuse_nonfinite(self, id: str, steps: Tensor) -> None:
+        if not torch.isfinite(steps).all():
+            raise UserError(
+                f"score.prm {self.folder} gives problem {id} a score that is not finite: its weights are "
+                "damaged (or model.dtype is too narrow for it)"
+            )
 
 
 def _read_separator(folder: Path) -> str:
@@ -102,3 +136,19 @@ def _read_separator(folder: Path) -> str:
         raise UserError(
             f"score.prm is {folder}, which is no process reward model (no readable {FACTS}); name one or null"
         ) from None
+
+
+def _read_head(folder: Path, model: Any) -> dict[str, Tensor]:
+    """The scalar head: UserError where it is not the one of this model."""
+    hidden = model.config.get_text_config().hidden_size
+    try:
+        head: dict[str, Tensor] = load_file(folder / HEAD)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"score.prm {folder}: {HEAD} does not load ({error})") from None
+    shapes = {name: tuple(tensor.shape) for name, tensor in head.items()}
+    if shapes != {"weight": (1, hidden), "bias": (1,)}:
+        raise UserError(
+            f"score.prm {folder}: {HEAD} holds {shapes}; it must hold weight (1, {hidden}) and bias (1,)"
+        )
+    refuse_nonfinite(folder, head.items())
+    return head

@@ -1,14 +1,16 @@
-"""From a problem to the chat messages that a policy sees.
+"""From a problem to what an engine is asked: chat messages, images, and what is already written.
 
 Wording changes accuracy by points, so every wording has a version, the version is part of the configuration,
 and a published version is never edited: a new wording is a new version. Images come before the text, so that
-requests about the same image share the encoder's and the engine's prefix cache.
+requests about the same image share the encoder's and the engine's prefix cache. Who asks for something else
+(continuations of a step, a solution with the answer given) adds a function that builds its requests here.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from mstar.config import Prompt
-from mstar.records import Problem
+from mstar.records import ImageSource, Problem
 
 REASONING_1 = (
     "{question}{choices}\n\n"
@@ -25,10 +27,26 @@ FORMS = {
 }
 
 
-def build_messages(problem: Problem, prompt: Prompt) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an engine is asked."""
+
+    id: str
+    """The problem's id: what messages to the user name."""
+    messages: list[dict[str, Any]]
+    """In the form of chat templates; `{"type": "image"}` items stand for `images`, in order."""
+    images: tuple[ImageSource, ...] = ()
+    prefix: str = ""
+    """The response begins with this; an engine returns only what follows it."""
+    seed: int = 0
+    """In [0, 2**63): all randomness of this request's samples, which does not depend on its neighbours."""
+
+
+def build_request(problem: Problem, prompt: Prompt, seed: int = 0, prefix: str = "") -> Request:
     """One user turn: an item for every image, then the question in the words of `prompt.version`."""
     images = [{"type": "image"} for _ in problem.images]
-    return [{"role": "user", "content": [*images, {"type": "text", "text": _question(problem, prompt)}]}]
+    content = [*images, {"type": "text", "text": _question(problem, prompt)}]
+    return Request(problem.id, [{"role": "user", "content": content}], problem.images, prefix, seed)
 
 
 def _question(problem: Problem, prompt: Prompt) -> str:

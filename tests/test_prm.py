@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from mstar.config import Config
-from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.models import collate
 from mstar.prm import ProcessRewardModel
-from tests.conftest import PROBLEMS
+from tests.engines.asking import heldout
 
 MakeConfig = Callable[..., Config]
 TEXTS = ["Read:8+6;8+6=14;Answer:14", "Answer:3", "a;b;c;d;", ""]
@@ -19,10 +18,10 @@ TEXTS = ["Read:8+6;8+6=14;Answer:14", "Answer:3", "a;b;c;d;", ""]
 
 def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_folder: Path) -> None:
     prm = ProcessRewardModel(prm_folder, make_config())
-    problem = open_problems(PROBLEMS / "heldout.parquet").read([0])[0]
-    scores = prm.score([problem], [TEXTS])[0]
+    request = heldout(1)[0]
+    scores = prm.score([request], [TEXTS])[0]
     assert [len(own) for own in scores] == [3, 1, 4, 0]
-    prompt = prm.encoder.encode_prompts([problem])[0]
+    prompt = prm.encoder.encode([request])[0]
     for text, found in zip(TEXTS, scores, strict=True):
         ids = prm.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
         row = prompt.followed_by(ids)
@@ -39,12 +38,12 @@ def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_fold
 
 
 def test_batches_do_not_change_the_scores(make_config: MakeConfig, prm_folder: Path) -> None:
-    problems = open_problems(PROBLEMS / "heldout.parquet").read(range(4))
+    requests = heldout(4)
     texts = [TEXTS, [], TEXTS[:1], TEXTS[1:]]
-    large = ProcessRewardModel(prm_folder, make_config()).score(problems, texts)
+    large = ProcessRewardModel(prm_folder, make_config()).score(requests, texts)
     small = ProcessRewardModel(
         prm_folder, make_config(score={"tokens_per_batch": 16})
-    ).score(problems, texts)  # fmt: skip
+    ).score(requests, texts)  # fmt: skip
     assert [len(own) for own in large] == [4, 0, 1, 3]
     for one, other in zip(sum(large, []), sum(small, []), strict=True):
         assert one == pytest.approx(other, abs=1e-5)

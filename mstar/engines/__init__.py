@@ -1,13 +1,13 @@
 """What samples responses from a policy: the Engine protocol and its one factory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from mstar.config import Config
-from mstar.records import Problem
+from mstar.prompts import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +19,44 @@ class Sampling:
     """0 is greedy."""
     top_p: float
     max_tokens: int
+    logprobs: bool = False
+    """Whether the log-probability of each sampled token is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One sampled text, without its end token."""
+    """One sampled text, without its end token and without the request's prefix."""
 
     text: str
-    tokens: int
+    tokens: tuple[int, ...]
     """Tokens sampled, the end token included."""
     truncated: bool
+    logprobs: tuple[float, ...] | None = None
+    """Per token its logarithmic probability under the policy at temperature 1, whatever temperature and top_p
+    it was sampled with; tokens that are never sampled have no share in it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Requests that are sampled alike: one Parquet part's worth."""
+
+    requests: Sequence[Request]
+    sampling: Sampling
 
 
 class Engine(Protocol):
-    def generate(self, problems: Sequence[Problem], sampling: Sampling, seed: int) -> list[list[Generated]]:
-        """For each problem its samples. The same problems, sampling and seed give the same texts."""
+    def check(self, request: Request) -> None:
+        """Raise UnusableRequest for one that the model cannot read. What is learned of it may be kept for
+        `generate`.
+        """
+
+    def generate(self, chunks: Iterable[Chunk]) -> Iterator[list[list[Generated]]]:
+        """For each chunk, in order, its requests' samples.
+
+        Chunks are taken lazily; an engine may hold several in flight. The same request and sampling give the
+        same texts whatever else is in flight, up to rounding; the same chunk gives exactly the same.
+        """
 
     def __enter__(self) -> Self: ...
 

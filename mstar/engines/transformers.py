@@ -2,11 +2,11 @@
 
 Each prompt goes through the model once, whatever the number of samples; its keys and values are then copied
 for every sample into a cache that has room for the tokens to come, and rows that have ended leave the batch.
-A row draws one uniform number per token from a stream of its own, so its text does not depend on when the
-other rows end.
+A row draws its random numbers from a stream of its own (see randomness.py), so its text does not depend on
+the other rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +14,18 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
 from mstar.config import Config
-from mstar.engines import Generated, Sampling
+from mstar.engines import Chunk, Generated, Sampling
+from mstar.engines.cache import build_cache, refuse_unknown_layers
+from mstar.engines.choosing import BROKEN, choose
+from mstar.engines.randomness import row_streams, uniforms
+from mstar.engines.reading import RequestReader, cut_batches
+from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
-from mstar.records import Problem
+from mstar.prompts import Request
 
-ROOM = 64
-"""Tokens by which the cache grows when it is full."""
 WORTH_DROPPING = 0.8
 """Ended rows leave the batch when no more than this share is still alive: dropping copies the cache."""
 
@@ -32,25 +35,22 @@ class TransformersEngine:
 
     def __init__(self, policy: Path, config: Config) -> None:
         set_threads(config.model)
-        self.encoder = Encoder(policy, config.images, config.prompt)
+        self.policy = policy
+        self.encoder = Encoder(policy, config.images, config.prompt, config.model.revision)
+        refuse_unknown_layers(self.encoder.config)
         self.model = load_model(policy, config.model)
         self.rows_in_flight = config.generate.rows_in_flight
+        self.tokens_per_prefill = config.generate.tokens_per_prefill
+        self.reader = RequestReader(self.encoder)
         self.end_ids = torch.tensor(_end_ids(self.encoder, self.model), device=self.model.device)
         self.banned_ids = torch.tensor(_banned_ids(self.encoder, self.model), device=self.model.device)
 
-    def generate(self, problems: Sequence[Problem], sampling: Sampling, seed: int) -> list[list[Generated]]:
-        encoded = self.encoder.encode_prompts(problems)
-        by_length = sorted(range(len(problems)), key=lambda index: len(encoded[index].ids))
-        at_once = max(1, self.rows_in_flight // sampling.samples_per_problem)
-        results: list[list[Generated]] = [[] for _ in problems]
-        for start in range(0, len(problems), at_once):
-            indices = by_length[start : start + at_once]
-            random = torch.Generator().manual_seed(seed + start)
-            texts = self._sample([encoded[index] for index in indices], sampling, random)
-            for place, index in enumerate(indices):
-                own = texts[place * sampling.samples_per_problem : (place + 1) * sampling.samples_per_problem]
-                results[index] = own
-        return results
+    def check(self, request: Request) -> None:
+        self.reader.check(request)
+
+    def generate(self, chunks: Iterable[Chunk]) -> Iterator[list[list[Generated]]]:
+        for chunk in chunks:
+            yield self._generate(chunk)
 
     def __enter__(self) -> Self:
         return self
@@ -62,37 +62,55 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _generate(self, chunk: Chunk) -> list[list[Generated]]:
+        """A chunk in batches that fit; more samples than rows may be in flight are taken in turns."""
+        total = chunk.sampling.samples_per_problem
+        at_once = min(total, self.rows_in_flight)
+        planned = self.reader.plan(chunk.requests)
+        results: list[list[Generated]] = [[] for _ in chunk.requests]
+        for indices in cut_batches(planned, self.rows_in_flight // at_once, self.tokens_per_prefill):
+            requests = [chunk.requests[index] for index in indices]
+            rows = self.reader.read(requests)
+            for start in range(0, total, at_once):
+                samples = range(start, min(total, start + at_once))
+                found = self._sample(requests, rows, chunk.sampling, samples)
+                for place, index in enumerate(indices):
+                    results[index] += found[place * len(samples) : (place + 1) * len(samples)]
+        return results
+
     @torch.inference_mode()
-    def _sample(self, prompts: list[Encoded], sampling: Sampling, random: torch.Generator) -> list[Generated]:
-        """Texts of `samples_per_problem` rows for each prompt, prompt by prompt."""
-        rows, logits = self._prefill(prompts, sampling.samples_per_problem)
-        total = len(prompts) * sampling.samples_per_problem
-        tokens = torch.zeros((total, sampling.max_tokens), dtype=torch.long)
-        lengths = torch.full((total,), sampling.max_tokens)
-        ended = torch.zeros(total, dtype=torch.bool)
+    def _sample(
+        self, requests: Sequence[Request], prompts: Sequence[Encoded], sampling: Sampling, samples: range
+    ) -> list[Generated]:
+        """Texts of these `samples` of each request, request by request."""
+        streams = row_streams([request.seed for request in requests], samples)
+        rows, logits = self._prefill(prompts, len(samples))
+        written = _Written(len(streams), sampling)
         for step in range(sampling.max_tokens):
-            uniform = torch.rand(total, generator=random)[rows.owners]
-            chosen = self._choose(logits, sampling, uniform.to(logits.device))
-            tokens[rows.owners, step] = chosen.cpu()
-            alive = ~torch.isin(chosen, self.end_ids)
-            just_ended = rows.owners[~alive.cpu()]
-            newly = just_ended[~ended[just_ended]]
-            lengths[newly], ended[newly] = step + 1, True
-            living = ~ended[rows.owners]
-            if not living.any():
+            uniform = uniforms(streams[rows.owners], step).to(logits.device)
+            choice = choose(logits, self.banned_ids, sampling, uniform)
+            chosen = choice.tokens.cpu()
+            if (chosen == BROKEN).any():
+                owner = int(rows.owners[chosen == BROKEN][0]) // len(samples)
+                raise self._broken(requests[owner])
+            written.write(step, rows.owners, chosen, choice.logprobs)
+            written.end(step, rows.owners[torch.isin(choice.tokens, self.end_ids).cpu()])
+            living = ~written.ended[rows.owners]
+            if step + 1 == sampling.max_tokens or not living.any():
                 break
+            tokens = choice.tokens
             if living.float().mean() <= WORTH_DROPPING:
                 rows.keep(living)
-                chosen = chosen[living.to(chosen.device)]
-            if step + 1 < sampling.max_tokens:
-                logits = self._advance(rows, chosen)
-        return [self._finish(tokens[row], int(lengths[row]), bool(ended[row])) for row in range(total)]
+                tokens = tokens[living.to(tokens.device)]
+            logits = self._advance(rows, tokens)
+        return [
+            self._finish(written, row, requests[row // len(samples)].prefix) for row in range(len(streams))
+        ]
 
-    def _prefill(self, prompts: list[Encoded], samples: int) -> tuple["_Rows", Tensor]:
+    def _prefill(self, prompts: Sequence[Encoded], samples: int) -> tuple["_Rows", Tensor]:
         """Read every prompt once; `samples` rows of each, and their logits (rows, vocabulary)."""
         batch = collate(prompts, self.encoder, "left", self.model.device)
-        layers = self.encoder.config.get_text_config().num_hidden_layers
-        cache = Cache(layers=[_RoomyLayer() for _ in range(layers)])
+        cache = build_cache(self.encoder.config)
         output = self.model(**batch, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(samples)
         next_positions = torch.tensor(
@@ -109,10 +127,11 @@ class TransformersEngine:
     def _advance(self, rows: "_Rows", chosen: Tensor) -> Tensor:
         """Feed one token per row; logits (rows, vocabulary) of the next."""
         rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(chosen), 1)], dim=-1)
+        family = self.encoder.family
         output = self.model(
             input_ids=chosen[:, None],
             attention_mask=rows.mask,
-            position_ids=rows.next_positions.expand(3, -1, -1),
+            position_ids=family.position_ids(rows.next_positions.expand(family.axes, -1, -1)),
             past_key_values=rows.cache,
             use_cache=True,
             logits_to_keep=1,
@@ -121,24 +140,41 @@ class TransformersEngine:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _choose(self, logits: Tensor, sampling: Sampling, uniform: Tensor) -> Tensor:
-        """The next token of each row: the likeliest, or where `uniform` falls among the cumulated
-        probabilities.
-        """
-        logits = logits.float().index_fill(-1, self.banned_ids, -torch.inf)
-        if sampling.temperature == 0:
-            return logits.argmax(-1)
-        probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
-        if sampling.top_p < 1:
-            probabilities = _nucleus(probabilities, sampling.top_p)
-        cumulated = probabilities.cumsum(-1)
-        target = uniform[:, None] * cumulated[:, -1:]
-        chosen = torch.searchsorted(cumulated, target, right=True)[:, 0]
-        return chosen.clamp(max=logits.shape[-1] - 1)
+    def _broken(self, request: Request) -> UserError:
+        return UserError(
+            f"model {self.policy} answers problem {request.id} with logits that are not finite: its weights "
+            "are damaged or its training diverged (or model.dtype is too narrow for it); take an earlier "
+            "checkpoint"
+        )
 
-    def _finish(self, tokens: Tensor, length: int, ended: bool) -> Generated:
-        ids = tokens[: length - 1 if ended else length].tolist()
-        return Generated(self.encoder.decode(ids), length, truncated=not ended)
+    def _finish(self, written: "_Written", row: int, prefix: str) -> Generated:
+        length, ended = int(written.lengths[row]), bool(written.ended[row])
+        tokens = written.tokens[row, :length].tolist()
+        logprobs = None if written.logprobs is None else tuple(written.logprobs[row, :length].tolist())
+        before = self.encoder.plain_text.ids(prefix) if prefix else []
+        text = self.encoder.decode([*before, *tokens[: length - 1 if ended else length]])
+        return Generated(text[len(self.encoder.decode(before)) :], tuple(tokens), not ended, logprobs)
+
+
+class _Written:
+    """What the rows of a batch hold so far."""
+
+    def __init__(self, rows: int, sampling: Sampling) -> None:
+        self.tokens = torch.zeros((rows, sampling.max_tokens), dtype=torch.long)
+        self.logprobs = torch.zeros((rows, sampling.max_tokens)) if sampling.logprobs else None
+        self.lengths = torch.full((rows,), sampling.max_tokens)
+        self.ended = torch.zeros(rows, dtype=torch.bool)
+
+    def write(self, step: int, owners: Tensor, chosen: Tensor, logprobs: Tensor | None) -> None:
+        """One token of each row in flight; what comes after a row's end is never read."""
+        self.tokens[owners, step] = chosen
+        if self.logprobs is not None and logprobs is not None:
+            self.logprobs[owners, step] = logprobs.cpu()
+
+    def end(self, step: int, owners: Tensor) -> None:
+        """Note rows that have sampled an end token; one that had ended before stays as it was."""
+        newly = owners[~self.ended[owners]]
+        self.lengths[newly], self.ended[newly] = step + 1, True
 
 
 @dataclass
@@ -158,71 +194,16 @@ class _Rows:
         self.owners = self.owners[living]
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A cache layer with room at its end, so that a new token is written in place and nothing is copied.
-
-    `keys` and `values` are views of the filled part, (rows, heads, tokens, head size).
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        length = self.get_seq_length()
-        end = length + key_states.shape[-2]
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.key_room, self.value_room = key_states, value_states
-        elif end > self.key_room.shape[-2]:
-            self.key_room = _with_room(self.keys, end + ROOM)
-            self.value_room = _with_room(self.values, end + ROOM)
-        if length:
-            self.key_room[..., length:end, :] = key_states
-            self.value_room[..., length:end, :] = value_states
-        self.keys, self.values = self.key_room[..., :end, :], self.value_room[..., :end, :]
-        return self.keys, self.values
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        self._rearrange(torch.arange(len(self.keys), device=self.keys.device).repeat_interleave(repeats))
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        self._rearrange(indices)
-
-    def _rearrange(self, indices: Tensor) -> None:
-        length = self.keys.shape[-2]
-        self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
-        self.keys, self.values = self.key_room[..., :length, :], self.value_room[..., :length, :]
-
-
-def _with_room(states: Tensor, capacity: int) -> Tensor:
-    room = states.new_empty((*states.shape[:-2], capacity, states.shape[-1]))
-    room[..., : states.shape[-2], :] = states
-    return room
-
-
-def _nucleus(probabilities: Tensor, top_p: float) -> Tensor:
-    """Zero all but the smallest set of likeliest tokens whose probabilities reach `top_p`."""
-    ranked, order = probabilities.sort(dim=-1, descending=True)
-    outside = ranked.cumsum(-1) - ranked >= top_p
-    return torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(outside, 0.0))
-
-
 def _end_ids(encoder: Encoder, model: Any) -> list[int]:
-    """The tokens that end a response: the tokenizer's, and those that the checkpoint names."""
+    """The tokens that end a response: the one that ends a turn, and those that the checkpoint names."""
     named = model.generation_config.eos_token_id
     several = named if isinstance(named, list) else [named]
-    return sorted({token for token in [encoder.tokenizer.eos_token_id, *several] if token is not None})
+    return sorted({token for token in [encoder.end_id, *several] if token is not None})
 
 
 def _banned_ids(encoder: Encoder, model: Any) -> list[int]:
     """Tokens that a response must not hold: images and videos, padding, and numbers that no token has."""
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    visual = {getattr(encoder.config, name, None) for name in names}
     size = model.get_output_embeddings().weight.shape[0]
     nameless = set(range(size)) - set(encoder.tokenizer.get_vocab().values())
-    banned = {
-        token for token in visual | {encoder.tokenizer.pad_token_id} if token is not None and token < size
-    }
+    banned = {token for token in {*encoder.family.never_sampled, encoder.pad_id} if token < size}
     return sorted((banned | nameless) - set(_end_ids(encoder, model)))

@@ -1,129 +1,196 @@
 """The engine against transformers' own `generate`, and against the probabilities that it must sample from."""
 
 from collections.abc import Callable
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from mstar.config import Config
-from mstar.datasets import open_problems
-from mstar.engines import Sampling
+from mstar.config_file import load_config
+from mstar.engines import Chunk, Sampling
+from mstar.engines.choosing import choose
 from mstar.engines.transformers import TransformersEngine
-from mstar.errors import UserError
+from mstar.errors import UnusableRequest, UserError
 from mstar.models import FAMILIES, collate
-from mstar.records import ImageSource, Problem
-from tests.conftest import BASE, PROBLEMS
+from mstar.prompts import Request
+from tests.conftest import BASE, QUICKSTART
+from tests.engines.asking import (
+    GREEDY,
+    MIXED,
+    SHORT,
+    ask,
+    generate,
+    generate_with_transformers,
+    heldout,
+    picture,
+    problem,
+    texts,
+)
 from tests.tiny_models import save_tiny_model
 
-GREEDY = Sampling(samples_per_problem=1, temperature=0.0, top_p=1.0, max_tokens=60)
 MakeConfig = Callable[..., Config]
+WARM = Sampling(samples_per_problem=4, temperature=1.0, top_p=1.0, max_tokens=60)
 
 
-def strip(cells: int, seed: int) -> ImageSource:
-    pixels = np.random.default_rng(seed).integers(0, 255, (28, 28 * cells), dtype=np.uint8)
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return ImageSource(data=file.getvalue())
+@pytest.fixture(scope="module")
+def quickstart() -> TransformersEngine:
+    return TransformersEngine(BASE, load_config(QUICKSTART / "quickstart.yaml", []))
 
 
-def problem(number: int, *cells: int, question: str = "value?") -> Problem:
-    images = tuple(strip(count, number + place) for place, count in enumerate(cells))
-    return Problem(f"p{number}", question, images, "1", "number")
+def test_greedy_texts_are_those_of_generate(quickstart: TransformersEngine) -> None:
+    requests = heldout(12)
+    found = texts(quickstart, requests, GREEDY)
+    assert found == generate_with_transformers(quickstart, requests)
+    assert len({own[0] for own in found}) > 2
 
 
-MIXED = [
-    problem(0, 5),
-    problem(1),
-    problem(2, 3, 9),
-    problem(3, 1, 2, 3),
-    problem(4, question="> 12? and more"),
-]
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_families_and_images_mix_in_one_batch(
+    model_type: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    engine = TransformersEngine(save_tiny_model(model_type, tmp_path / "model"), make_config())
+    found = texts(engine, MIXED, SHORT)
+    assert found == generate_with_transformers(engine, MIXED, 16)
+    assert len({own[0] for own in found}) == len(MIXED)
 
 
-def generate_with_transformers(engine: TransformersEngine, problems: list[Problem]) -> list[str]:
-    """Greedy texts of `model.generate`, one problem at a time so that nothing is padded."""
-    texts, tokenizer = [], engine.encoder.tokenizer
-    for one in problems:
-        rows = engine.encoder.encode_prompts([one])
-        batch = collate(rows, engine.encoder, "left", engine.model.device)
-        del batch["position_ids"]
-        engine.model.model.rope_deltas = None
-        ids = engine.model.generate(
-            **batch, do_sample=False, max_new_tokens=60, suppress_tokens=engine.banned_ids.tolist()
-        )[0, batch["input_ids"].shape[1] :]
-        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
-    return texts
+def test_layers_with_a_sliding_window(make_config: MakeConfig, tmp_path: Path) -> None:
+    kinds = ["sliding_attention", "full_attention"]
+    window = {"use_sliding_window": True, "sliding_window": 6, "layer_types": kinds}
+    engine = TransformersEngine(save_tiny_model("internvl", tmp_path / "slides", **window), make_config())
+    plain = TransformersEngine(save_tiny_model("internvl", tmp_path / "plain"), make_config())
+    found = texts(engine, MIXED, SHORT)
+    assert found == generate_with_transformers(engine, MIXED, 16)
+    assert found != texts(plain, MIXED, SHORT)
+    rows = texts(engine, MIXED, WARM)
+    assert rows == [texts(engine, [one], WARM)[0] for one in MIXED]
 
 
-def test_greedy_texts_are_those_of_generate(make_config: MakeConfig) -> None:
-    engine = TransformersEngine(BASE, make_config())
-    problems = open_problems(PROBLEMS / "heldout.parquet").read(range(12))
-    found = [own[0].text for own in engine.generate(problems, GREEDY, 0)]
-    assert found == generate_with_transformers(engine, problems)
-    assert len(set(found)) > 2
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_families_and_images_mix_in_one_batch(family: str, make_config: MakeConfig, tmp_path: Path) -> None:
-    folder = save_tiny_model(family, tmp_path / "model")
-    engine = TransformersEngine(folder, make_config())
-    found = [own[0].text for own in engine.generate(MIXED, GREEDY, 0)]
-    assert found == generate_with_transformers(engine, MIXED)
-    assert len(set(found)) == len(MIXED)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_positions_are_those_of_the_model(family: str, make_config: MakeConfig, tmp_path: Path) -> None:
-    engine = TransformersEngine(save_tiny_model(family, tmp_path / "model"), make_config())
-    with_images = [one for one in MIXED if one.images]
-    for row in engine.encoder.encode_prompts(with_images):
-        batch = collate([row.followed_by([9, 10])], engine.encoder, "left", engine.model.device)
-        positions, offsets = engine.model.model.get_rope_index(
-            batch["input_ids"],
-            image_grid_thw=batch["image_grid_thw"],
-            attention_mask=batch["attention_mask"],
-            mm_token_type_ids=batch["mm_token_type_ids"],
-        )
-        assert torch.equal(batch["position_ids"], positions)
-        assert row.next_position + 2 == len(row.ids) + 2 + int(offsets)
+def test_a_model_that_keeps_state_is_refused_by_name(make_config: MakeConfig, tmp_path: Path) -> None:
+    text = {"model_type": "lfm2", "layer_types": ["conv", "full_attention"], "block_multiple_of": 16}
+    folder = save_tiny_model("internvl", tmp_path / "model", **text)
+    with pytest.raises(UserError, match="lfm2 has layers of kind conv"):
+        TransformersEngine(folder, make_config())
 
 
 def test_samples_follow_the_models_probabilities(make_config: MakeConfig, tmp_path: Path) -> None:
     engine = TransformersEngine(save_tiny_model("qwen3_vl", tmp_path / "model"), make_config())
-    one, temperature, samples = problem(7, 4), 1.5, 4000
-    drawn = engine.generate([one], Sampling(samples, temperature, 1.0, 1), 3)[0]
-    _, logits = engine._prefill(engine.encoder.encode_prompts([one]), 1)
-    logits[:, engine.banned_ids] = -torch.inf
-    expected = torch.softmax(logits[0].detach() / temperature, -1)
-    tokenizer = engine.encoder.tokenizer
-    for text in {draw.text for draw in drawn} - {""}:
-        share = sum(draw.text == text for draw in drawn) / samples
-        chance = float(expected[tokenizer(text, add_special_tokens=False)["input_ids"][0]])
-        assert abs(share - chance) < 5 * (chance * (1 - chance) / samples) ** 0.5 + 1e-3, text
+    one, temperature, samples = ask(problem(7, 4)), 1.5, 4000
+    drawn = generate(engine, [one], Sampling(samples, temperature, 1.0, 1))[0]
+    expected = torch.softmax(_first_logits(engine, one) / temperature, -1)
+    _assert_shares([draw.tokens[0] for draw in drawn], expected)
 
 
-def test_the_same_seed_gives_the_same_texts(make_config: MakeConfig) -> None:
-    problems = open_problems(PROBLEMS / "heldout.parquet").read(range(6))
-    sampling = Sampling(4, 1.0, 1.0, 60)
-    with TransformersEngine(BASE, make_config()) as engine:
-        first, again, other = (engine.generate(problems, sampling, seed) for seed in (5, 5, 6))
+def test_a_nucleus_keeps_the_likeliest_tokens(make_config: MakeConfig, tmp_path: Path) -> None:
+    engine = TransformersEngine(save_tiny_model("qwen3_vl", tmp_path / "model"), make_config())
+    one, samples, top_p = ask(problem(7, 4)), 4000, 0.6
+    drawn = [own.tokens[0] for own in generate(engine, [one], Sampling(samples, 1.0, top_p, 1))[0]]
+    probabilities = torch.softmax(_first_logits(engine, one), -1)
+    ranked, order = probabilities.sort(descending=True)
+    size = int((ranked.cumsum(0) < top_p).sum()) + 1
+    kept = torch.zeros_like(probabilities)
+    kept[order[:size]] = ranked[:size] / ranked[:size].sum()
+    assert 1 < size < len(kept)
+    assert set(drawn) == set(order[:size].tolist())
+    _assert_shares(drawn, kept)
+
+
+def _first_logits(engine: TransformersEngine, request: Request) -> torch.Tensor:
+    """Of a plain full forward, without what is never sampled."""
+    batch = collate(engine.encoder.encode([request]), engine.encoder, "right", engine.model.device)
+    with torch.no_grad():
+        logits: torch.Tensor = engine.model(**batch).logits[0, -1]
+    logits[engine.banned_ids] = -torch.inf
+    return logits
+
+
+def _assert_shares(drawn: list[int], expected: torch.Tensor) -> None:
+    for token in set(drawn):
+        share, chance = drawn.count(token) / len(drawn), float(expected[token])
+        assert abs(share - chance) < 5 * (chance * (1 - chance) / len(drawn)) ** 0.5 + 1e-3, token
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl"])
+def test_logprobs_are_those_of_a_full_forward(
+    model_type: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    engine = TransformersEngine(save_tiny_model(model_type, tmp_path / "model"), make_config())
+    sampling = Sampling(3, 1.4, 0.9, 12, logprobs=True)
+    for request, own in zip(MIXED, generate(engine, MIXED, sampling), strict=True):
+        prompt = engine.encoder.encode([request])[0]
+        for one in own:
+            row = prompt.followed_by(list(one.tokens))
+            batch = collate([row], engine.encoder, "right", engine.model.device)
+            with torch.no_grad():
+                logits = engine.model(**batch).logits[0]
+            logits[:, engine.banned_ids] = -torch.inf
+            places = range(len(prompt.ids) - 1, len(row.ids) - 1)
+            expected = torch.log_softmax(logits[list(places)], -1)[range(len(one.tokens)), list(one.tokens)]
+            assert one.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_no_logprobs_unless_asked(quickstart: TransformersEngine) -> None:
+    assert generate(quickstart, heldout(1), WARM)[0][0].logprobs is None
+
+
+def test_a_response_goes_on_from_its_prefix(quickstart: TransformersEngine) -> None:
+    requests = heldout(8)
+    for request, [whole] in zip(requests, generate(quickstart, requests, GREEDY), strict=True):
+        for cut in {1, len(whole.tokens) // 2, len(whole.tokens) - 1}:
+            prefix = quickstart.encoder.decode(whole.tokens[:cut])
+            [[rest]] = generate(quickstart, [replace(request, prefix=prefix)], GREEDY)
+            assert prefix + rest.text == whole.text
+            assert rest.tokens == whole.tokens[cut:]
+
+
+def test_the_same_chunk_gives_the_same_and_another_seed_another(quickstart: TransformersEngine) -> None:
+    requests = heldout(6)
+    reseeded = [replace(one, seed=one.seed + 100) for one in requests]
+    first, again, other = (generate(quickstart, asked, WARM) for asked in (requests, requests, reseeded))
     assert first == again != other
     assert all(len(own) == 4 for own in first)
 
 
+def test_a_row_does_not_depend_on_its_neighbours(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Neither on who is in the batch, nor on how chunks are cut into batches, nor on how many samples."""
+    requests = heldout(6)
+    whole = texts(TransformersEngine(BASE, make_config()), requests, WARM)
+    assert len({tuple(own) for own in whole}) == 6
+    for section in ({"rows_in_flight": 3}, {"rows_in_flight": 8}, {"tokens_per_prefill": 30}):
+        cut = TransformersEngine(BASE, make_config(generate=section))
+        assert texts(cut, requests, WARM) == whole
+        assert texts(cut, list(reversed(requests)), WARM) == list(reversed(whole))
+        assert texts(cut, requests[2:3], replace(WARM, samples_per_problem=2)) == [whole[2][:2]]
+
+
 def test_a_row_does_not_depend_on_when_others_end(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    quickstart: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problems = open_problems(PROBLEMS / "heldout.parquet").read(range(6))
-    sampling, engine = Sampling(4, 1.0, 1.0, 60), TransformersEngine(BASE, make_config())
-    texts = [[one.text for one in own] for own in engine.generate(problems, sampling, 5)]
+    dropped = texts(quickstart, heldout(6), WARM)
     monkeypatch.setattr("mstar.engines.transformers.WORTH_DROPPING", -1.0)
-    kept = [[one.text for one in own] for own in engine.generate(problems, sampling, 5)]
-    assert kept == texts
+    assert texts(quickstart, heldout(6), WARM) == dropped
+
+
+def test_chunks_are_taken_when_their_turn_comes(quickstart: TransformersEngine) -> None:
+    taken = []
+
+    def chunks():  # type: ignore[no-untyped-def]
+        for number in range(3):
+            taken.append(number)
+            yield Chunk(heldout(2), GREEDY)
+
+    results = quickstart.generate(chunks())
+    assert taken == []
+    next(results)
+    assert taken == [0]
+    assert len(list(results)) == 2
+
+
+def test_an_empty_chunk(quickstart: TransformersEngine) -> None:
+    assert generate(quickstart, [], WARM) == []
 
 
 def test_banned_tokens_never_appear(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -133,31 +200,117 @@ def test_banned_tokens_never_appear(make_config: MakeConfig, tmp_path: Path) -> 
     nameless = range(len(tokenizer), len(tokenizer) + 3)
     assert {*named, *nameless} <= set(engine.banned_ids.tolist())
     assert tokenizer.eos_token_id not in engine.banned_ids
-    _, logits = engine._prefill(engine.encoder.encode_prompts(MIXED[:1]), 2000)
-    chosen = engine._choose(logits, Sampling(1, 2.0, 1.0, 1), torch.rand(2000))
+    logits = _first_logits(engine, MIXED[0]).repeat(2000, 1)
+    edge = torch.linspace(0, 1 - 2.0**-24, 2000)
+    chosen = choose(logits, engine.banned_ids, Sampling(1, 2.0, 1.0, 1), edge).tokens
     assert not torch.isin(chosen, engine.banned_ids).any()
 
 
-def test_a_narrow_nucleus_is_greedy(make_config: MakeConfig) -> None:
-    problems = open_problems(PROBLEMS / "heldout.parquet").read(range(4))
-    engine = TransformersEngine(BASE, make_config())
-    narrow = engine.generate(problems, Sampling(1, 1.0, 1e-6, 60), 0)
-    assert narrow == engine.generate(problems, GREEDY, 0)
+def test_rounding_does_not_choose_what_has_no_probability() -> None:
+    """The share next to 1 of a sum just below 1 rounds to the sum itself."""
+    logits = torch.zeros(1, 1000).uniform_(-4, 4, generator=torch.Generator().manual_seed(0))
+    edge = torch.tensor([1 - 2.0**-24])
+    for cut in range(1, 1000):
+        banned = torch.arange(cut, 1000)
+        assert choose(logits, banned, Sampling(1, 1.0, 1.0, 1), edge).tokens < cut
 
 
-def test_truncated_is_said_and_counted(make_config: MakeConfig) -> None:
-    problems = open_problems(PROBLEMS / "heldout.parquet").read(range(3))
-    for own in TransformersEngine(BASE, make_config()).generate(problems, Sampling(2, 1.0, 1.0, 1), 0):
-        assert all(one.truncated and one.tokens == 1 for one in own)
+def test_a_narrow_nucleus_is_greedy(quickstart: TransformersEngine) -> None:
+    narrow = generate(quickstart, heldout(4), Sampling(1, 1.0, 1e-6, 60))
+    assert narrow == generate(quickstart, heldout(4), GREEDY)
 
 
-def test_a_question_with_an_image_token_is_refused(make_config: MakeConfig) -> None:
-    engine = TransformersEngine(BASE, make_config())
-    with pytest.raises(UserError, match="image token"):
-        engine.generate([problem(0, 3, question="<|image_pad|>?")], GREEDY, 0)
+def test_truncated_is_said_and_tokens_are_given(quickstart: TransformersEngine) -> None:
+    for own in generate(quickstart, heldout(3), Sampling(2, 1.0, 1.0, 1)):
+        assert all(one.truncated and len(one.tokens) == 1 for one in own)
+    for own in generate(quickstart, heldout(3), GREEDY):
+        assert own[0].tokens == tuple(quickstart.encoder.encode_response(own[0].text))
+
+
+def test_the_default_prompt_asks_for_steps(make_config: MakeConfig, tmp_path: Path) -> None:
+    from mstar.config import Prompt
+    from mstar.prompts import build_request
+
+    engine = TransformersEngine(save_tiny_model("qwen2_5_vl", tmp_path / "model"), make_config(prompt={}))
+    one = replace(problem(3, 2), choices=("8", "9"), answer_type="choice", answer="A")
+    request = build_request(one, Prompt(), 3)
+    assert request.messages[0]["content"][1]["text"] == (
+        "value?\n(A) 8\n(B) 9\n\nWork it out in short steps, one step a line. "
+        "End with a line that holds nothing but the result: Answer: <letter of the choice>"
+    )
+    assert texts(engine, [request], SHORT) == generate_with_transformers(engine, [request], 16)
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl"])
+def test_bfloat16_on_a_cpu(model_type: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    folder = save_tiny_model(model_type, tmp_path / "model")
+    config = make_config(model={"path": str(folder), "dtype": "bfloat16"})
+    engine = TransformersEngine(folder, config)
+    assert engine.model.dtype == torch.bfloat16
+    one = Sampling(1, 0.0, 1.0, 1, logprobs=True)
+    for request in MIXED:
+        [[found]] = generate(engine, [request], one)
+        assert [[found.text]] == generate_with_transformers(engine, [request], max_tokens=1)
+        logits = _first_logits(engine, request).float()
+        assert found.logprobs == pytest.approx([float(torch.log_softmax(logits, -1).max())], abs=0.1)
+
+
+def test_a_check_reads_for_the_chunk_that_follows(quickstart: TransformersEngine) -> None:
+    requests = heldout(4)
+    expected = texts(quickstart, heldout(4), WARM)
+    for one in requests:
+        quickstart.check(one)
+    assert all(quickstart.reader.kept[id(one)].row.is_whole for one in requests)
+    assert texts(quickstart, requests, WARM) == expected
+    assert texts(quickstart, heldout(2), WARM) == expected[:2]
+    assert not any(id(one) in quickstart.reader.kept for one in requests)
+
+
+def test_pixels_are_held_within_bounds(
+    quickstart: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = texts(quickstart, heldout(6), WARM)
+    row = quickstart.encoder.encode(heldout(1))[0]
+    limit = 2 * sum(pixels.nbytes for pixels in row.pixels)
+    monkeypatch.setattr("mstar.engines.reading.HELD_BYTES", limit)
+    requests = heldout(6)
+    for one in requests:
+        quickstart.check(one)
+    assert texts(quickstart, requests, WARM) == expected
+    held = [kept.row.is_whole for kept in quickstart.reader.kept.values()]
+    assert True in held and False in held
+    assert quickstart.reader.bytes <= limit
+
+
+def test_a_prompt_that_is_too_long_is_named(make_config: MakeConfig) -> None:
+    engine = TransformersEngine(BASE, make_config(prompt={"version": "question-1", "max_tokens": 40}))
+    long = ask(problem(5, 3, question="1+" * 30))
+    engine.check(ask(problem(6, 3)))
+    with pytest.raises(UnusableRequest, match=r"p5 has a prompt of 66 tokens, and prompt.max_tokens is 40"):
+        engine.check(long)
+    with pytest.raises(UnusableRequest, match="p5"):
+        generate(engine, [long], GREEDY)
+
+
+def test_an_image_that_the_processor_refuses_is_named(quickstart: TransformersEngine) -> None:
+    thin = ask(replace(problem(8), images=(picture(1000, 4),)))
+    with pytest.raises(UnusableRequest, match="p8 has an image that .* refuses .*aspect ratio"):
+        quickstart.check(thin)
 
 
 def test_a_folder_without_weights_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="does not load"):
         TransformersEngine(tmp_path, make_config())
+
+
+def test_logits_that_are_not_finite_are_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Weights can be finite and still too large to multiply."""
+    folder = save_tiny_model("qwen3_vl", tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = torch.full_like(weights["lm_head.weight"], 3e38)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    engine = TransformersEngine(folder, make_config())
+    for sampling in (GREEDY, WARM):
+        with pytest.raises(UserError, match=r"answers problem p0 with logits that are not finite"):
+            generate(engine, MIXED[:1], sampling)

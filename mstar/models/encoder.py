@@ -1,0 +1,131 @@
+"""Requests and responses as token ids, positions and pixels, with the checkpoint's own tokenizer and image
+processor. Needs no weights.
+
+What a model cannot read is said with the name of the request: `UnusableRequest` for a prompt that is too
+long or an image that the model refuses; a plain `UserError` for a file that is not there, which is nothing
+about the request.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jinja2 import TemplateError
+from PIL import Image
+
+from mstar.config import Images, Prompt
+from mstar.datasets.images import UnreadableImage, decode_image, image_name, read_bytes
+from mstar.errors import UnusableRequest, UserError
+from mstar.models.families import build_family
+from mstar.models.image_sizes import image_size
+from mstar.models.loading import load_config, load_image_processor, load_tokenizer
+from mstar.models.plain_text import PlainText
+from mstar.models.sequences import Encoded
+from mstar.prompts import Request
+from mstar.records import ImageSource
+
+
+class Encoder:
+    """Turns requests and responses into what the model reads."""
+
+    def __init__(self, folder: Path, images: Images, prompt: Prompt, revision: str | None = None) -> None:
+        self.config = load_config(folder, revision)
+        self.tokenizer = load_tokenizer(folder, revision)
+        self.image_processor = load_image_processor(folder, revision)
+        try:
+            self.family = build_family(self.config, self.tokenizer, self.image_processor, images)
+        except UserError as error:
+            raise UserError(f"model {folder}: {error}") from None
+        self.folder = folder
+        self.prompt = prompt
+        self.plain_text = PlainText(self.tokenizer)
+        self.end_id: int = self.tokenizer.eos_token_id
+        """Ends a turn."""
+        padding = self.tokenizer.pad_token_id
+        self.pad_id: int = self.end_id if padding is None else padding
+
+    def encode(self, requests: Sequence[Request]) -> list[Encoded]:
+        """The tokens of each request up to where what is asked for begins, and the pixels of its images."""
+        return self.read_pixels(self.plan(requests), requests)
+
+    def plan(self, requests: Sequence[Request]) -> list[Encoded]:
+        """The same without pixels: images are measured, not decoded."""
+        try:
+            prompts = self.plain_text.prompt_ids([request.messages for request in requests])
+        except (TemplateError, TypeError) as error:
+            raise UserError(
+                f"model {self.folder}: its chat template does not take a message with images ({error})"
+            ) from None
+        return [self._plan(request, ids) for request, ids in zip(requests, prompts, strict=True)]
+
+    def read_pixels(self, rows: Sequence[Encoded], requests: Sequence[Request]) -> list[Encoded]:
+        """Planned rows with the pixels of their images."""
+        images = [_decode(request, source) for request in requests for source in request.images]
+        pixels = iter(self.family.read_images(images) if images else ())
+        return [replace(row, pixels=tuple(next(pixels) for _ in row.shapes)) for row in rows]
+
+    def check(self, request: Request) -> None:
+        """Raise UnusableRequest for what `encode` would refuse. Decodes the images, as most of what can be
+        wrong is wrong with them, but makes no pixels of them.
+        """
+        self.plan([request])
+        for source in request.images:
+            _decode(request, source)
+
+    def encode_response(self, text: str) -> list[int]:
+        """The tokens of a finished response, end token included."""
+        return [*self.plain_text.ids(text), self.end_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(
+            self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def _plan(self, request: Request, ids: list[int]) -> Encoded:
+        shapes = tuple(self._shape(request, source) for source in request.images)
+        expanded = self._expand(request, ids, shapes)
+        if len(expanded) > self.prompt.max_tokens:
+            raise UnusableRequest(
+                request.id,
+                f"has a prompt of {len(expanded)} tokens, and prompt.max_tokens is {self.prompt.max_tokens}",
+            )
+        row = Encoded(expanded, self.family.positions(expanded, shapes), shapes)
+        return row.followed_by(self.plain_text.ids(request.prefix)) if request.prefix else row
+
+    def _shape(self, request: Request, source: ImageSource) -> tuple[int, ...]:
+        try:
+            return self.family.image_shape(*image_size(source))
+        except (UnreadableImage, ValueError):
+            image = _decode(request, source)
+        try:
+            return self.family.image_shape(*image.size)
+        except ValueError as error:
+            reason = f"has an image that the model's image processor refuses ({error})"
+            raise UnusableRequest(request.id, reason) from None
+
+    def _expand(self, request: Request, ids: list[int], shapes: Sequence[tuple[int, ...]]) -> list[int]:
+        image_id = self.family.image_id
+        if ids.count(image_id) != len(shapes):
+            raise UnusableRequest(
+                request.id, f"has {len(shapes)} images but {ids.count(image_id)} image tokens in its prompt"
+            )
+        images = iter(shapes)
+        return [
+            token
+            for one in ids
+            for token in (self.family.image_ids(next(images)) if one == image_id else (one,))
+        ]
+
+
+def _decode(request: Request, source: ImageSource) -> Image.Image:
+    """The image. A file that cannot be read may be there next time: UserError. What is damaged stays so."""
+    try:
+        data = read_bytes(source)
+    except UnreadableImage as error:
+        raise UserError(
+            f"problem {request.id}: {image_name(source)} {error}; put it back or drop the problem"
+        ) from None
+    try:
+        return decode_image(ImageSource(data=data))
+    except UnreadableImage as error:
+        raise UnusableRequest(request.id, f"has an unreadable image: {image_name(source)} {error}") from None

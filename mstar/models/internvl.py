@@ -1,0 +1,77 @@
+"""InternVL (as transformers has it): an image is cut into square tiles of one size; positions count tokens.
+
+A shape is (tiles,). Which grid of tiles fits an image, and that a thumbnail follows where there are several,
+is the image processor's rule; `images.max_pixels` and `images.min_pixels` bound the number of tiles. Tiles
+are cut as the model's own processor does it, whatever `crop_to_patches` in the image processor's file says.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mstar.config import Images
+from mstar.errors import UserError
+from mstar.models.sequences import Encoded
+
+
+class InternVL:
+    """See families.Family."""
+
+    axes = 1
+    parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
+        "vision": ("model.vision_tower.",),
+        "projector": ("model.multi_modal_projector.",),
+        "text": ("model.language_model.", "lm_head."),
+    }
+
+    def __init__(self, config: Any, tokenizer: Any, image_processor: Any, images: Images) -> None:
+        self.image_processor = image_processor
+        self.image_id: int = config.image_token_id
+        self.start_id: int = tokenizer.convert_tokens_to_ids(tokenizer.start_image_token)
+        self.end_id: int = tokenizer.convert_tokens_to_ids(tokenizer.end_image_token)
+        self.never_sampled = frozenset((self.image_id, self.start_id, self.end_id))
+        height, width = image_processor.size["height"], image_processor.size["width"]
+        patch = config.vision_config.patch_size[0]
+        self.tokens_per_tile = round((height // patch) * (width // patch) * config.downsample_ratio**2)
+        self.tiling = {"crop_to_patches": True, **_tile_limits(image_processor, images, height * width)}
+
+    def image_shape(self, width: int, height: int) -> tuple[int, ...]:
+        return (int(self.image_processor.get_number_of_image_patches(height, width, self.tiling)),)
+
+    def image_ids(self, shape: tuple[int, ...]) -> list[int]:
+        return [self.start_id, *[self.image_id] * (shape[0] * self.tokens_per_tile), self.end_id]
+
+    def positions(self, ids: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> Tensor:
+        return torch.arange(len(ids))[None]
+
+    def read_images(self, images: Sequence[Image.Image]) -> list[Tensor]:
+        """Per image its tiles (tiles, channels, height, width)."""
+        read = self.image_processor(images=list(images), return_tensors="pt", **self.tiling)
+        return list(read["pixel_values"].split(read["num_patches"].tolist()))
+
+    def image_inputs(self, ids: Tensor, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        return {"pixel_values": torch.cat([pixels for row in rows for pixels in row.pixels])}
+
+    def position_ids(self, positions: Tensor) -> Tensor:
+        return positions[0]
+
+
+def _tile_limits(image_processor: Any, images: Images, tile_pixels: int) -> dict[str, int]:
+    """The image processor's own limits, where the configuration does not say otherwise."""
+    fewest, most = image_processor.min_patches, image_processor.max_patches
+    if images.max_pixels is not None:
+        if images.max_pixels < tile_pixels:
+            raise UserError(
+                f"images.max_pixels is {images.max_pixels}; an image of this model has at least "
+                f"{tile_pixels} pixels, which are one tile"
+            )
+        most = images.max_pixels // tile_pixels
+        fewest = min(fewest, most)
+    if images.min_pixels is not None:
+        fewest = math.ceil(images.min_pixels / tile_pixels)
+        most = max(fewest, most)
+    return {"min_patches": fewest, "max_patches": most}

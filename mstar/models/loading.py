@@ -1,0 +1,112 @@
+"""Reading a checkpoint: nothing missing, nothing left over, nothing that is not a number.
+
+transformers fills missing weights with random ones, drops those it has no place for, and loads NaN as it
+comes; a model of that kind answers nonsense without a word. Here each of them is one clear line.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from mstar.config import Model
+from mstar.errors import UserError
+
+SHOWN = 3
+
+
+def load_config(folder: Path, revision: str | None) -> Any:
+    return _load(transformers.AutoConfig.from_pretrained, folder, "configuration", revision)
+
+
+def load_tokenizer(folder: Path, revision: str | None) -> Any:
+    """The tokenizer, which must have a chat template and an end token."""
+    tokenizer = _load(transformers.AutoTokenizer.from_pretrained, folder, "tokenizer", revision)
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"model {folder} has no chat template, so it is not known how a question is put to it; "
+            "save the template of its instruction-tuned release as chat_template.jinja beside its tokenizer"
+        )
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"model {folder}: its tokenizer names no end token (eos_token)")
+    return tokenizer
+
+
+def load_image_processor(folder: Path, revision: str | None) -> Any:
+    """The image processor that works with Pillow: the pixels of the other one differ slightly."""
+    load = transformers.AutoImageProcessor.from_pretrained
+    return _load(load, folder, "image processor", revision, use_fast=False)
+
+
+def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:
+    """The policy in a checkpoint folder, on its device, in evaluation mode."""
+    if model.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "model.device is cuda but torch sees no GPU; set it to cpu or install a CUDA build of torch"
+        )
+    loaded, found = _load(
+        transformers.AutoModelForImageTextToText.from_pretrained,
+        folder,
+        "model",
+        model.revision,
+        dtype=dtype or getattr(torch, model.dtype),
+        attn_implementation="sdpa",
+        output_loading_info=True,
+    )
+    _refuse_other_weights(folder, found)
+    loaded = loaded.to(model.device).eval()
+    refuse_nonfinite(folder, [*loaded.named_parameters(), *loaded.named_buffers()])
+    return loaded
+
+
+def refuse_nonfinite(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """UserError naming the tensors that hold NaN or infinity.
+
+    A sum that is finite proves that all its terms are, in one pass over memory; only where it is not, is
+    each value looked at.
+    """
+    broken = [
+        name
+        for name, tensor in tensors
+        if tensor.is_floating_point()
+        and not torch.isfinite(tensor.detach().sum(dtype=torch.float32))
+        and not bool(torch.isfinite(tensor).all())
+    ]
+    if broken:
+        raise UserError(
+            f"model {folder}: {_some(broken)} hold values that are not finite; its files are damaged, or its "
+            "training diverged: take an earlier checkpoint"
+        )
+
+
+def _refuse_other_weights(folder: Path, found: dict[str, Any]) -> None:
+    missing, unexpected = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    if not missing and not unexpected:
+        return
+    wrong = [f"lacks {_some(missing)}"] if missing else []
+    wrong += [f"holds {_some(unexpected)} too many"] if unexpected else []
+    wrapped = unexpected and all(name.startswith(("module.", "_orig_mod.")) for name in unexpected)
+    remedy = "save the model without its wrapper" if wrapped else "save it with save_pretrained"
+    raise UserError(f"model {folder} {' and '.join(wrong)}; {remedy}")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _load(load: Any, folder: Path, what: str, revision: str | None, **options: Any) -> Any:
+    """Call a loader of transformers; whatever is wrong with the files becomes one line."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    pinned = {"revision": revision} if revision is not None and not folder.is_dir() else {}
+    try:
+        return load(str(folder), **pinned, **options)
+    except Exception as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"model {folder}: its {what} does not load ({first_line[:200]}); "
+            "name a checkpoint folder as save_pretrained leaves it, or the id of a model on a hub"
+        ) from error

@@ -1,0 +1,103 @@
+"""Tokens of what people and models wrote, which can spell special tokens but must not become them.
+
+`<|image_pad|>` in a question or a response is text. Most texts spell no special token and are tokenised as
+they always were, a prompt as one piece with its chat template. In the others the tokenizer is told to split
+special tokens, and a prompt is put together from the template's own pieces and the texts between them.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+PLACEHOLDER = "\ue0b5{}\ue0b6"
+"""Stands for a text in a rendered template: private-use characters that no template looks for."""
+PLACEHOLDERS = re.compile(PLACEHOLDER.format(r"(\d+)"))
+
+Messages = Sequence[dict[str, Any]]
+
+
+class PlainText:
+    """Tokenises texts and prompts with one tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+        self._special = re.compile(
+            "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)"
+        )
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text, none of them special unless the text cannot be written otherwise."""
+        return list(self.read(text)["input_ids"])
+
+    def read(self, text: str, **options: Any) -> Any:
+        """What the tokenizer gives for a text; `options` are its own."""
+        split = self._special.search(text) is not None
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=split, **options)
+
+    def prompt_ids(self, prompts: Sequence[Messages]) -> list[list[int]]:
+        """The tokens of each prompt up to where its response begins."""
+        spelled = [any(self._special.search(text) for text in texts(messages)) for messages in prompts]
+        whole = [self._render(messages) for messages, is_spelled in zip(prompts, spelled, strict=True)
+                 if not is_spelled]  # fmt: skip
+        found = iter(self._template_ids(whole))
+        return [
+            self._pieced_ids(messages) if is_spelled else next(found)
+            for messages, is_spelled in zip(prompts, spelled, strict=True)
+        ]
+
+    def _render(self, messages: Messages) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        )
+
+    def _template_ids(self, rendered: list[str]) -> list[list[int]]:
+        if not rendered:
+            return []
+        ids: list[list[int]] = self.tokenizer(rendered, add_special_tokens=False, split_special_tokens=False)[
+            "input_ids"
+        ]
+        return ids
+
+    def _pieced_ids(self, messages: Messages) -> list[int]:
+        """The template with placeholders, cut at them: its pieces hold special tokens, the texts do not."""
+        written = list(texts(messages))
+        pieces = PLACEHOLDERS.split(self._render(with_placeholders(messages)))
+        templates = iter(self._template_ids(pieces[::2]))
+        ids = list(next(templates))
+        for number, template in zip(pieces[1::2], templates, strict=True):
+            ids += [*self.ids(written[int(number)]), *template]
+        return ids
+
+
+def texts(messages: Messages) -> Iterator[str]:
+    """All that people or models wrote in the messages, in order."""
+    for message in messages:
+        content = message["content"]
+        if isinstance(content, str):
+            yield content
+        else:
+            yield from (item["text"] for item in content if item["type"] == "text")
+
+
+def with_placeholders(messages: Messages) -> list[dict[str, Any]]:
+    """The messages with a numbered placeholder for each of their texts."""
+    number = 0
+
+    def next_placeholder() -> str:
+        nonlocal number
+        number += 1
+        return PLACEHOLDER.format(number - 1)
+
+    return [
+        {
+            **message,
+            "content": next_placeholder()
+            if isinstance(message["content"], str)
+            else [
+                {**item, "text": next_placeholder()} if item["type"] == "text" else item
+                for item in message["content"]
+            ],
+        }
+        for message in messages
+    ]

@@ -1,0 +1,110 @@
+"""The Qwen-VL families (2, 2.5 and 3): images of any size, positions in three axes (arXiv 2409.12191).
+
+A shape is (time, height, width) in tokens. The image processor keeps an image's proportions within limits in
+pixels, which `images.min_pixels` and `images.max_pixels` replace. A limit below the checkpoint's minimum (or
+above its maximum) takes the other limit along, as whoever sets it wants images of that size.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from mstar.config import Images
+from mstar.errors import UserError
+from mstar.models.sequences import Encoded
+
+
+class QwenVL:
+    """See families.Family."""
+
+    axes = 3
+    parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
+        "vision": ("model.visual.",),
+        "projector": ("model.visual.merger.", "model.visual.deepstack_merger_list."),
+        "text": ("model.language_model.", "lm_head."),
+    }
+
+    def __init__(self, config: Any, image_processor: Any, images: Images) -> None:
+        self.image_processor = image_processor
+        self.image_id: int = config.image_token_id
+        self.never_sampled = frozenset(
+            (
+                config.image_token_id,
+                config.video_token_id,
+                config.vision_start_token_id,
+                config.vision_end_token_id,
+            )
+        )
+        self.merge: int = image_processor.merge_size
+        self.side = image_processor.patch_size * self.merge
+        """Pixels on a side of what becomes one token."""
+        self.limits = _pixel_limits(image_processor.size, images, self.side**2)
+
+    def image_shape(self, width: int, height: int) -> tuple[int, ...]:
+        rows, columns = smart_resize(
+            height,
+            width,
+            factor=self.side,
+            min_pixels=self.limits["shortest_edge"],
+            max_pixels=self.limits["longest_edge"],
+        )
+        return 1, rows // self.side, columns // self.side
+
+    def image_ids(self, shape: tuple[int, ...]) -> list[int]:
+        return [self.image_id] * math.prod(shape)
+
+    def positions(self, ids: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> Tensor:
+        """Text counts up in all three axes. The tokens of an image stand at its start plus their place in its
+        shape, and what follows goes on after the longest side. Computed here, once per prompt: the model
+        classes do it row by row for every batch, keep offsets between calls, and number left padding wrongly
+        without them.
+        """
+        pieces, start, index = [], 0, 0
+        for shape in shapes:
+            text = ids.index(self.image_id, index) - index
+            pieces.append(torch.arange(start, start + text).expand(3, -1))
+            start += text
+            places = torch.cartesian_prod(*(torch.arange(side) for side in shape))
+            pieces.append(places.reshape(-1, 3).T + start)
+            start += max(shape)
+            index += text + math.prod(shape)
+        pieces.append(torch.arange(start, start + len(ids) - index).expand(3, -1))
+        return torch.cat(pieces, dim=1)
+
+    def read_images(self, images: Sequence[Image.Image]) -> list[Tensor]:
+        """Per image its patches (patches, patch values)."""
+        read = self.image_processor(images=list(images), return_tensors="pt", size=self.limits)
+        return list(read["pixel_values"].split(read["image_grid_thw"].prod(-1).tolist()))
+
+    def image_inputs(self, ids: Tensor, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        patches = torch.tensor([1, self.merge, self.merge])
+        return {
+            "mm_token_type_ids": (ids == self.image_id).long(),
+            "pixel_values": torch.cat([pixels for row in rows for pixels in row.pixels]),
+            "image_grid_thw": torch.tensor([shape for row in rows for shape in row.shapes]) * patches,
+        }
+
+    def position_ids(self, positions: Tensor) -> Tensor:
+        return positions
+
+
+def _pixel_limits(size: Mapping[str, int], images: Images, token_pixels: int) -> dict[str, int]:
+    """The image processor's own limits, where the configuration does not say otherwise."""
+    smallest, largest = size["shortest_edge"], size["longest_edge"]
+    if images.max_pixels is not None:
+        if images.max_pixels < token_pixels:
+            raise UserError(
+                f"images.max_pixels is {images.max_pixels}; an image of this model has at least "
+                f"{token_pixels} pixels, which are one token"
+            )
+        largest = images.max_pixels
+        smallest = min(smallest, largest)
+    if images.min_pixels is not None:
+        smallest = images.min_pixels
+        largest = max(smallest, largest)
+    return {"shortest_edge": smallest, "longest_edge": largest}

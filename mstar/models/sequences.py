@@ -1,0 +1,63 @@
+"""One sequence as a model reads it, and several of them as one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mstar.models.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One sequence: token ids with image tokens expanded, their positions, and the pixels of its images."""
+
+    ids: list[int]
+    positions: Tensor
+    """(axes, tokens): one axis, or time, height and width, as the family counts."""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    """Per image how its tokens are laid out, in the family's own terms."""
+    pixels: tuple[Tensor, ...] = ()
+    """Per image what the vision tower reads; empty where only the tokens were asked for."""
+
+    @property
+    def next_position(self) -> int:
+        """Where the next token stands. An image may span fewer positions than tokens."""
+        return int(self.positions.max()) + 1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the pixels are there."""
+        return len(self.pixels) == len(self.shapes)
+
+    def followed_by(self, ids: list[int]) -> Encoded:
+        """This sequence and more text."""
+        more = torch.arange(self.next_position, self.next_position + len(ids))
+        positions = torch.cat([self.positions, more.expand(len(self.positions), -1)], dim=1)
+        return replace(self, ids=self.ids + ids, positions=positions)
+
+
+def collate(
+    rows: Sequence[Encoded], encoder: Encoder, side: Literal["left", "right"], device: torch.device
+) -> dict[str, Tensor]:
+    """One padded batch for the model: input_ids and attention_mask (rows, length), then position_ids and the
+    images, in row order, as the family's `forward` takes them.
+    """
+    family, length = encoder.family, max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), length), encoder.pad_id)
+    mask = torch.zeros((len(rows), length), dtype=torch.long)
+    positions = torch.zeros((family.axes, len(rows), length), dtype=torch.long)
+    for index, row in enumerate(rows):
+        place = slice(length - len(row.ids), length) if side == "left" else slice(0, len(row.ids))
+        ids[index, place] = torch.tensor(row.ids)
+        mask[index, place] = 1
+        positions[:, index, place] = row.positions
+    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": family.position_ids(positions)}
+    if any(row.pixels for row in rows):
+        batch.update(family.image_inputs(ids, rows))
+    return {name: tensor.to(device) for name, tensor in batch.items()}
