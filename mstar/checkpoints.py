@@ -9,9 +9,10 @@ import json
 from mstar.errors import UserError
 from mstar.evaluation import read_report
 from mstar.rundir import RunDir
-from mstar.stagedir import CHECKPOINT, REMOVED, plain_name
+from mstar.stagedir import REMOVED
 from mstar.stages import TRAIN, stage_prefix
 from mstar.storage import write_text
+from mstar.stored_names import CHECKPOINT, plain_name
 
 
 def remove_superseded(run: RunDir, iteration: int) -> None:

@@ -7,21 +7,15 @@ import atexit
 import gc
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from mstar import __version__
+from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
 from mstar.stopping import Stopped, listen, say_where
-
-if TYPE_CHECKING:
-    from mstar.metrics import Metrics
-    from mstar.progress import Progress
-    from mstar.rundir import RunDir
-    from mstar.stagedir import Shard
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,16 +30,6 @@ ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML fil
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),
-]
-RunPath = Annotated[str, typer.Option("--run", metavar="RUN", help="Folder of a run that was started.")]
-Iteration = Annotated[int, typer.Option("--iteration", min=0, help="Which turn of the loop, from 0.")]
-ShardOption = Annotated[
-    str, typer.Option("--shard", metavar="K/N", help="Do only the K-th of N disjoint shares, counted from 1.")
-]
-
-MetricsPort = Annotated[
-    int | None,
-    typer.Option("--metrics-port", min=1, max=65535, help="Serve metrics for Prometheus on this port."),
 ]
 
 
@@ -112,123 +96,27 @@ def run(
     settings = load_config(config, [*(overrides or []), *port])
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
-    from mstar.starting import exclusive, start_run
+    from mstar.starting import exclusive, look_at, planned_iterations, write_start
 
+    started = look_at(settings, progress)
     with exclusive(settings.output):
-        started = start_run(settings, progress)
+        write_start(started)
         if prepare:
             return
-        if place := going_on(started.is_finished, settings.iterations.count):
+        if place := going_on(started.is_finished, planned_iterations(started)):
             progress.note(place)
         from mstar.loop import evolve
+        from mstar.metrics import serve_metrics
+        from mstar.report import say_headline
 
-        with _metrics(started, settings.tracking.metrics_port) as metrics:
-            evolve(started, metrics, progress)
+        with serve_metrics(started, settings.tracking.metrics_port) as metrics:
+            summary = evolve(started, metrics, progress)
+    progress.note(say_headline(summary))
     print(f"report: {settings.output}/report.html")
 
 
-@app.command()
-def generate(
-    run: RunPath, iteration: Iteration, shard: ShardOption = "1/1", metrics_port: MetricsPort = None
-) -> None:
-    """Sample responses to an iteration's problems."""
-    from mstar.generation import generate as stage
-
-    share = _shard(shard)
-    _perform("generate", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1]))
-
-
-@app.command()
-def score(
-    run: RunPath, iteration: Iteration, shard: ShardOption = "1/1", metrics_port: MetricsPort = None
-) -> None:
-    """Check answers and score reasoning steps."""
-    from mstar.scoring import score as stage
-
-    share = _shard(shard)
-    _perform("score", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1]))
-
-
-@app.command()
-def select(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
-    """Keep the best responses."""
-    from mstar.selection import select as stage
-
-    _perform("select", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
-
-
-@app.command()
-def train(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
-    """Fine-tune the policy on the selected responses."""
-    from mstar.training import train as stage
-
-    _perform("train", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
-
-
-@app.command()
-def evaluate(
-    run: RunPath,
-    iteration: Annotated[
-        int | None,
-        typer.Option("--iteration", min=0, help="Which turn; leave it out for the policy before the first."),
-    ] = None,
-    shard: ShardOption = "1/1",
-    rest: Annotated[
-        bool, typer.Option("--rest", help="The test sets that the iteration left out, as at a run's end.")
-    ] = False,
-    metrics_port: MetricsPort = None,
-) -> None:
-    """Measure accuracy, and exploration at every temperature."""
-    from mstar.evaluation import evaluate as stage
-
-    share = _shard(shard)
-    _perform(
-        "evaluate", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1], rest)
-    )
-
-
-@app.command()
-def adapt(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
-    """Decide the next temperature, and write what the next iteration starts from."""
-    from mstar.adaptation import adapt as stage
-
-    _perform("adapt", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
-
-
-def _perform(
-    name: str,
-    run: str,
-    iteration: int | None,
-    metrics_port: int | None,
-    stage: "Callable[[RunDir, Progress], object]",
-) -> None:
-    """One stage of a run that was started; its metrics are those of the loop."""
-    from mstar.progress import build_progress
-    from mstar.starting import open_run
-    from mstar.timing import read_seconds
-
-    opened = open_run(run)
-    with _metrics(opened, metrics_port) as metrics:
-        if iteration is not None:
-            metrics.begin_iteration(iteration, opened.state(iteration).temperature)
-        result = stage(opened, build_progress())
-        metrics.observe_stage(name, iteration, result, read_seconds(opened, name, iteration))
-
-
-@contextmanager
-def _metrics(run: "RunDir", port: int | None) -> "Iterator[Metrics]":
-    """The metrics of a run, served on the port, if one is given, as long as the block lasts."""
-    from mstar.metrics import Metrics
-
-    metrics = Metrics(run.config.name, run.config.adapt.k)
-    with metrics.serve(port) if port else nullcontext():
-        yield metrics
-
-
-def _shard(text: str) -> "Shard":
-    from mstar.stagedir import Shard
-
-    return Shard.parse(text)
+for stage_command in STAGE_COMMANDS:
+    app.command()(stage_command)
 
 
 @app.command()
@@ -265,13 +153,25 @@ def config(
 @problems_app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder.")],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Also ask this model's processor: folder, hub id or CONFIG."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Look into no more rows than these (images, model).")
+    ] = None,
 ) -> None:
     """Read a problem file whole, count what is in it, and name every bad row. Exit code 1 if there is one."""
     from rich.console import Console
 
     from mstar.datasets import check_problems, print_check
 
-    result = check_problems(file)
+    check_with = None
+    if model is not None:
+        from mstar.preflight import check_for_model
+
+        check_with = check_for_model(model)
+    result = check_problems(file, check_with, sample)
     print_check(result, Console())
     if result.bad:
         raise typer.Exit(1)
@@ -295,7 +195,8 @@ def answers(
     for line in counts.errors:
         print(line, file=sys.stderr)
     print(
-        f"{counts.judged} judged, {counts.correct} correct, {counts.timed_out} timed out, {counts.bad} bad",
+        f"{counts.judged} judged, {counts.correct} correct, {counts.timed_out} timed out, "
+        f"{counts.failed} failed, {counts.bad} bad",
         file=sys.stderr,
     )
     if counts.bad:

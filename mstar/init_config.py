@@ -183,8 +183,8 @@ def _score(wanted: Wanted) -> list[str]:
 def _train(sizes: Sizes, looked: Looked) -> list[str]:
     reach = f"{sizes.steps * sizes.learning_rate:.0e}"
     lines = [
-        f"# About {sizes.steps} optimizer steps; learning rate x steps is {reach}. Below {LEAST_REACH:.0e} a",
-        f"# policy hardly changes, runs that learned had {GOOD_REACH:.0e}. If accuracy falls, halve the rate.",
+        f"# About {sizes.steps} optimizer steps; learning rate x steps is {reach}. A policy hardly changes",
+        f"# below {LEAST_REACH:.0e}, runs that learned had {GOOD_REACH:.0e}. Halve the rate if it falls.",
         f"train: {{learning_rate: {sizes.learning_rate:.1e}, batch_size: {sizes.batch_size}}}",
     ]
     if looked.train.with_images:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from mstar.config import Config
 from mstar.content_hashes import remembered_sha256
-from mstar.datasets import ProblemFile
 from mstar.errors import UserError
 
 IGNORED = ("training_state", "README", ".")
@@ -27,14 +26,6 @@ def problem_files(config: Config) -> Iterator[tuple[str, str]]:
         yield f"data.tests.{name}", path
 
 
-def identities(config: Config, problems: dict[str, ProblemFile]) -> dict[str, str]:
-    """The identity of every input by its setting; `problems` are the opened files by path."""
-    found = {"model.path": model_identity(config.model.path, config.model.revision)}
-    if config.score.prm is not None:
-        found["score.prm"] = model_identity(config.score.prm)
-    return found | {key: problems[path].identity for key, path in problem_files(config)}
-
-
 def model_identity(path: str, revision: str | None = None) -> str:
     """One hash over a model folder's files, or a hub id with its commit."""
     folder = Path(path)
@@ -45,6 +36,27 @@ def model_identity(path: str, revision: str | None = None) -> str:
     )
     lines = "".join(f"{name} {remembered_sha256(folder / name)}\n" for name in names)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_model_paths(config: Config) -> None:
+    """UserError where the policy or the process reward model cannot be found."""
+    _check_model(config.model.path, "model.path")
+    if config.score.prm is not None:
+        _check_model(config.score.prm, "score.prm")
+
+
+def _check_model(path: str, key: str) -> None:
+    """A path must be a checkpoint folder; what looks like `owner/name` is left to the hub."""
+    folder = Path(path)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"{key} is {path}, a folder without config.json; name one that save_pretrained has written"
+            )
+    elif folder.is_absolute() or path.startswith(".") or path.count("/") != 1 or key != "model.path":
+        raise UserError(
+            f"{key} is {path}, which does not exist; name a checkpoint folder or the id of a model on a hub"
+        )
 
 
 def pin_revision(config: Config) -> Config:

@@ -20,6 +20,8 @@ from mstar.wording import counted
 READ_WHOLE = 20_000
 """Files of up to this many problems are read whole, images included; of larger ones a sample."""
 SAMPLED = 1_000
+LONGEST_HEADER = 100_000_000
+"""The format's own limit, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,13 @@ def look_at_model(model: str) -> LookedAtModel:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         positions = config.get("text_config", config).get("max_position_embeddings")
-        return LookedAtModel(str(config["model_type"]), count_parameters(folder), positions)
+        family = str(config["model_type"])
     except (OSError, ValueError, KeyError, AttributeError):
         raise UserError(
             f"--model is {model}; name a folder with a config.json, as save_pretrained writes it, or the id "
             "of a model on a hub"
         ) from None
+    return LookedAtModel(family, count_parameters(folder), positions)
 
 
 def count_parameters(folder: Path) -> int | None:
@@ -112,10 +115,13 @@ def read_separator(prm: Path) -> str:
 
 def _count_in_file(file: Path) -> int:
     """Elements of all tensors: the file begins with the length of a JSON header that has their shapes."""
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            header = json.loads(opened.read(min(length, LONGEST_HEADER)))
+        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"{file} is no safetensors file; copy the model again") from None
 
 
 def _amount(number: int) -> str:

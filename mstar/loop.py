@@ -17,7 +17,7 @@ from mstar.generation import generate
 from mstar.metrics import Metrics
 from mstar.progress import QUIET, Progress
 from mstar.records import Decision
-from mstar.report import write_report
+from mstar.report import Summary, write_report
 from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
@@ -28,7 +28,7 @@ from mstar.timing import peak_memory_bytes, read_seconds
 from mstar.training import train
 
 
-def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> None:
+def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary:
     """Sample, judge, keep the best, fine-tune on them, measure, adapt; and again."""
     stages: dict[str, Callable[[int], Any]] = {
         "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
@@ -58,7 +58,7 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> None:
         if not was_finished:
             write_report(run)
     _write_timing(run, time.perf_counter() - start)
-    write_report(run)
+    return write_report(run)
 
 
 def tell_accuracy(run: RunDir, iteration: int | None, metrics: Metrics, progress: Progress) -> None:

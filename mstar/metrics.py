@@ -7,12 +7,13 @@ what this process has seen since it started, finished stages of earlier starts i
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from mstar.errors import UserError
 from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
+from mstar.rundir import RunDir
 
 OUTCOMES = ("sampled", "truncated", "correct", "duplicate", "kept")
 
@@ -128,3 +129,11 @@ class Metrics:
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, ["run", *labels], registry=self.registry)
+
+
+@contextmanager
+def serve_metrics(run: RunDir, port: int | None) -> Iterator[Metrics]:
+    """The metrics of a run; served on the port, if there is one, as long as the block lasts."""
+    metrics = Metrics(run.config.name, run.config.adapt.k)
+    with metrics.serve(port) if port else nullcontext():
+        yield metrics

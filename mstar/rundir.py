@@ -17,9 +17,10 @@ from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import UserError
 from mstar.inputs import model_identity
 from mstar.records import State, from_json, to_json
-from mstar.stagedir import CHECKPOINT, MANIFEST, Manifest, plain_name, read_manifest
+from mstar.stagedir import MANIFEST, Manifest, read_manifest
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
 from mstar.storage import Storage, read_text, write_text
+from mstar.stored_names import CHECKPOINT, plain_name
 
 Result = TypeVar("Result")
 FIRST_POLICY = "first"

@@ -43,11 +43,13 @@ def sample_parts(work: Work, policy: str, parts: Sequence[Part], labels: Sequenc
     The engine has the parts one after the other, or several in flight.
     """
     total = sum(len(part.rows) for part in parts)
-    with ExitStack() as stack:
+    with (
+        work.progress.stage(work.stage.name, work.iteration, total, "problems") as advance,
+        ExitStack() as stack,
+    ):
         with work.clock.inside():
             folder = stack.enter_context(work.run.policy_folder(policy))
             engine = stack.enter_context(build_engine(work.config, folder))
-        advance = stack.enter_context(work.progress.stage(work.stage.name, work.iteration, total, "problems"))
         reader = Reader(work, engine, labels)
         results = engine.generate(reader.chunks(parts))
         for part in parts:

@@ -128,8 +128,8 @@ def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress 
 def _judge_parts(work: Work, parts: Sequence[Part]) -> None:
     generated = work.run.finished(GENERATE, work.iteration)
     with (
-        Scorer(work.config, work.clock) as scorer,
         work.progress.stage(SCORE.name, work.iteration, len(parts), "parts") as advance,
+        Scorer(work.config, work.clock) as scorer,
     ):
         for part in parts:
             problems = scorer.read_problems(part)

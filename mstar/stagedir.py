@@ -9,28 +9,24 @@ count is said by the manifest alone; the first manifest wins, and what it does n
 writer. Nothing that varies between two equal runs (times, paths, process numbers) is in a manifest.
 """
 
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mstar.errors import UserError
 from mstar.fingerprints import Fingerprint, changed
 from mstar.records import from_json, to_json
 from mstar.storage import FileEntry, Storage, describe, read_text, write_text
+from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, plain_name, stored_name
 
 Record = TypeVar("Record")
 log = logging.getLogger("mstar")
-CHECKPOINT = "checkpoint"
 MANIFEST, BEGUN, REMOVED, TIMING = "manifest.json", "begun.json", "removed.json", "timing.json"
-DIGITS = 12
-"""Hexadecimal digits of a sha256 in a file's name."""
-STORED_NAME = re.compile(rf"(?P<stem>.+)-[0-9a-f]{{{DIGITS}}}(?P<suffix>\.[a-z]+)?")
 
 
 @dataclass(frozen=True)
@@ -258,37 +254,9 @@ class StageDir:
             )
 
 
-def stored_name(name: str, sha256: str) -> str:
-    """Under which name a file or folder with these contents is stored."""
-    path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}-{sha256[:DIGITS]}{path.suffix}"))
-
-
-def plain_name(stored: str) -> str:
-    """The name without the digits of its contents; a folder's files have theirs in the folder's name."""
-    folder, slash, rest = stored.partition("/")
-    if slash and folder.startswith(f"{CHECKPOINT}-"):
-        return f"{CHECKPOINT}/{rest}"
-    path = PurePosixPath(stored)
-    found = STORED_NAME.fullmatch(path.name)
-    return str(path.with_name(found["stem"] + (found["suffix"] or ""))) if found else stored
-
-
 def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
     """What a finished stage left, or None."""
     return _read(storage, f"{prefix}/{MANIFEST}", Manifest)
-
-
-def describe_folder(path: Path) -> dict[str, FileEntry]:
-    """An entry for every file in a local folder, by its path there."""
-    inner = sorted(file for file in path.rglob("*") if file.is_file())
-    return {file.relative_to(path).as_posix(): describe(file) for file in inner}
-
-
-def folder_sha256(files: Mapping[str, FileEntry]) -> str:
-    """One hash for a folder's names and contents."""
-    lines = "".join(f"{name} {files[name].sha256}\n" for name in sorted(files))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _read(storage: Storage, key: str, kind: type[Record]) -> Record | None:

@@ -16,10 +16,10 @@ from mstar.config import Config
 from mstar.config_file import dump_config, parse_config
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
-from mstar.inputs import identities, pin_revision, problem_files
+from mstar.inputs import check_model_paths, pin_revision, problem_files
 from mstar.preflight import check_inputs, refuse_a_file
 from mstar.progress import QUIET, Progress
-from mstar.rundir import RunDir
+from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.stages import ADAPT, iteration_prefix
 from mstar.storage import Storage, build_storage, read_text, write_text
 
@@ -28,25 +28,41 @@ RUN, INPUTS = "run.yaml", "inputs.json"
 
 def start_run(config: Config, progress: Progress = QUIET) -> RunDir:
     """Start a run, or take up one that was started with the same configuration."""
+    run = look_at(config, progress)
+    write_start(run)
+    return run
+
+
+def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
+    """The run as it would be started or taken up; UserError if it cannot be. Nothing is written."""
+    refuse_a_file(config.output)
     storage = build_storage(config.output)
     started = _started_tree(storage, config.output)
     if started is not None:
         config = _as_started(config, started)
+    check_model_paths(config)
     config = pin_revision(config)
     run = RunDir(storage, config)
     if started is not None:
         _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
-    present = identities(config, {path: run.problems(path) for _, path in problem_files(config)})
-    noted = _noted_identities(storage)
+    present, noted = identities(run), _noted_identities(storage)
     if noted is not None and _has_begun(storage):
         _refuse_other_inputs(config, noted, present)
     if noted != present:
         check_inputs(run, progress)
-    if started is None or dump_config(config) != dump_config(parse_config(started, RUN)):
-        write_text(storage, RUN, dump_config(config))
-    if noted != present:
-        write_text(storage, INPUTS, json.dumps(present, indent=2) + "\n")
     return run
+
+
+def write_start(run: RunDir) -> None:
+    """Note the configuration and the identities of the inputs; what stands there already is not touched."""
+    present = identities(run)
+    for key, text in ((RUN, dump_config(run.config)), (INPUTS, json.dumps(present, indent=2) + "\n")):
+        try:
+            is_there = read_text(run.storage, key) == text
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            write_text(run.storage, key, text)
 
 
 def open_run(output: str) -> RunDir:
@@ -66,13 +82,18 @@ def finished_iterations(run: RunDir) -> int:
     return number
 
 
+def planned_iterations(run: RunDir) -> int:
+    """How many turns the run has: `iterations.count`, or fewer where `stop` has ended it."""
+    done = finished_iterations(run)
+    has_stopped = done > 0 and run.result(ADAPT, done - 1).stop
+    return done if has_stopped else run.config.iterations.count
+
+
 @contextmanager
 def exclusive(output: str) -> Iterator[None]:
     """Hold a folder against a second loop, which would do all the work once more; the kernel lets go even
     after kill -9.
     """
-    build_storage(output)
-    refuse_a_file(output)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -153,6 +174,13 @@ def _refuse_other_inputs(config: Config, noted: Mapping[str, str], present: Mapp
                 f"{config.output} was started with other contents of {key} ({was[:12]}, now {now[:12]}); "
                 "put them back or choose another output"
             )
+
+
+def identities(run: RunDir) -> dict[str, str]:
+    """The identity of every input by its setting."""
+    prm = run.prm_identity()
+    found = {"model.path": run.policy_identity(FIRST_POLICY)} | ({"score.prm": prm} if prm else {})
+    return found | {key: run.problems(path).identity for key, path in problem_files(run.config)}
 
 
 def _noted_identities(storage: Storage) -> dict[str, str] | None:

@@ -16,6 +16,7 @@ QUICKSTART = ROOT / "examples" / "quickstart"
 BASE = QUICKSTART / "base"
 PROBLEMS = QUICKSTART / "problems"
 sys.path.insert(0, str(QUICKSTART))
+pytest_plugins = ["tests.skips"]
 
 
 @pytest.fixture

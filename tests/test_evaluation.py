@@ -1,17 +1,22 @@
-"""What the evaluation makes of judged responses, and when what is due."""
+"""When what is due, what a report is made of, and that engine and process reward model do not meet."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mstar.config import Config
+from mstar.datasets import open_problems
 from mstar.engines import Sampling
-from mstar.evaluation import examinations, measure_temperature, measure_test, sweep_is_due
-from mstar.records import Response
-from mstar.rundir import RunDir
+from mstar.evaluation import due_tests, evaluate, read_report, sweep_is_due
+from mstar.measures import measure_temperature, measure_test
+from mstar.records import Response, read_responses
+from mstar.stages import EVALUATE
+from mstar.starting import start_run
 from tests.conftest import PROBLEMS
 
 MakeConfig = Callable[..., Config]
+HELDOUT = open_problems(PROBLEMS / "heldout.parquet")
 
 
 def response(
@@ -22,11 +27,14 @@ def response(
 
 
 def test_accuracy_whole_and_by_source() -> None:
-    responses = [response(f"p{i}", 0, correct=i % 3 == 0) for i in range(9)]
-    found = measure_test(responses, ["a", "b", "b"] * 3)
+    responses = [response(id, 0, correct=place % 3 == 0) for place, id in enumerate(HELDOUT.ids[:9])]
+    found = measure_test(responses, HELDOUT)
     assert found.accuracy.value == pytest.approx(1 / 3)
-    assert (found.by_source["a"].value, found.by_source["b"].value) == (1.0, 0.0)
-    assert (found.by_source["b"].problems, found.mean_response_tokens, found.truncated) == (6, 10.0, 0)
+    assert (found.accuracy.problems, found.mean_response_tokens, found.truncated) == (9, 10.0, 0)
+    right = dict.fromkeys(HELDOUT.sources[:9], 0)
+    for place, source in enumerate(HELDOUT.sources[:9]):
+        right[source] += place % 3 == 0
+    assert {source: round(one.value * one.problems) for source, one in found.by_source.items()} == right
 
 
 def test_the_sweep_without_and_with_a_prm(make_config: MakeConfig) -> None:
@@ -55,16 +63,63 @@ def test_what_is_due_when(make_config: MakeConfig) -> None:
         data={"train": files["heldout"], "validation": files["heldout"], "tests": files},
         evaluate={"every": 2, "temperatures": [0.5, 1.0], "out_of_distribution_at": [2]},
     )
-    run = RunDir.create(config)
-    due = {i: [one.folder for one in examinations(run, i)] for i in (None, 0, 1, 2, 5)}
-    sweep, both = ["sweep-0.5", "sweep-1"], ["test-heldout", "test-six_terms"]
-    assert due == {None: both + sweep, 0: both[:1], 1: both[:1] + sweep, 2: both, 5: both + sweep}
+    due = {iteration: due_tests(config, iteration) for iteration in (None, 0, 2, 5)}
+    both = ["heldout", "six_terms"]
+    assert due == {None: both, 0: ["heldout"], 2: both, 5: ["heldout"]}
+    rest = {iteration: due_tests(config, iteration, rest=True) for iteration in (None, 0, 2, 5)}
+    assert rest == {None: [], 0: ["six_terms"], 2: [], 5: ["six_terms"]}
     assert [sweep_is_due(config, i) for i in (None, 0, 1, 2, 3)] == [True, False, True, False, True]
 
 
-def test_parts_hold_what_the_engine_answers_at_once(make_config: MakeConfig) -> None:
-    config = make_config(generate={"rows_in_flight": 100})
-    greedy = examinations(RunDir.create(config), 0)[0].parts(100)
-    assert list(greedy)[:2] == ["test-heldout/part-00000.parquet", "test-heldout/part-00001.parquet"]
-    assert [len(rows) for rows in greedy.values()] == [100] * 4
-    assert [row for rows in greedy.values() for row in rows] == list(range(400))
+def small(make_config: MakeConfig, **sections: object) -> Config:
+    files = {name: str(PROBLEMS / f"{name}.parquet") for name in ("validation", "heldout")}
+    return make_config(
+        data={"train": files["heldout"], "validation": files["validation"], "tests": files},
+        generate={"samples_per_problem": 2, "max_tokens": 12},
+        evaluate={"temperatures": [0.5, 1.0], "samples_per_problem": 2, "problems_per_part": 100},
+        **sections,
+    )
+
+
+def test_the_policy_of_the_start_is_examined_part_by_part(make_config: MakeConfig) -> None:
+    run = start_run(small(make_config))
+    report = evaluate(run, None)
+    assert report is not None
+    assert report == read_report(run, None)
+    assert {name: test.accuracy.problems for name, test in report.tests.items()} == {
+        "validation": 150,
+        "heldout": 400,
+    }
+    assert [row.temperature for row in report.temperatures] == [0.5, 1.0]
+    assert {row.balance.problems for row in report.temperatures} == {150}
+    finished = run.finished(EVALUATE, None)
+    assert sum(name.startswith("test-heldout/") for name in finished.parts) == 4
+    assert sum(name.startswith("sweep-0.5/") for name in finished.parts) == 2
+    with finished.reading("sweep-1/part-00001.parquet") as path:
+        assert len(list(read_responses(path))) == 2 * 50
+    left = [path.name for path in Path(run.config.output).glob("start/evaluate/**/*unjudged*")]
+    assert left == []
+
+
+def test_the_engine_is_gone_before_the_process_reward_model_comes(
+    make_config: MakeConfig, prm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mstar.engines.transformers import TransformersEngine
+    from mstar.prm import ProcessRewardModel
+
+    seen: list[str] = []
+    leave, come = TransformersEngine.__exit__, ProcessRewardModel.__init__
+
+    def leaving(self: TransformersEngine, *error: object) -> None:
+        leave(self, *error)  # type: ignore[arg-type]
+        seen.append("engine left")
+
+    def coming(self: ProcessRewardModel, *given: object) -> None:
+        seen.append("model came")
+        come(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TransformersEngine, "__exit__", leaving)
+    monkeypatch.setattr(ProcessRewardModel, "__init__", coming)
+    report = evaluate(start_run(small(make_config, score={"prm": str(prm_folder)})), None)
+    assert report is not None and all(row.reward_pass_at_k for row in report.temperatures)
+    assert seen == ["engine left", "model came"]

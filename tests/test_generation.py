@@ -1,10 +1,27 @@
-"""Which problems an iteration takes."""
+"""Which problems an iteration takes, and what is sampled for which of them."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from mstar.generation import interval_rows
+from mstar.config import Config
+from mstar.errors import UserError
+from mstar.generation import generate, interval_rows
+from mstar.records import read_responses
+from mstar.rundir import RunDir
+from mstar.scoring import score
 from mstar.seeds import derive_seed
+from mstar.selection import select
+from mstar.stages import GENERATE, SCORE
+from mstar.starting import start_run
+from tests.conftest import PROBLEMS
+
+MakeConfig = Callable[..., Config]
 
 
 @given(st.integers(1, 400), st.floats(0.01, 1.0), st.integers(0, 5))
@@ -29,3 +46,79 @@ def test_seeds_differ_by_what_they_are_for() -> None:
     assert len(seeds) == 400
     assert derive_seed(1, 2, "train") == derive_seed(1, 2, "train") != derive_seed(1, 2, "select")
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def odd_problems(folder: Path) -> dict[str, object]:
+    """Eight problems: one without an answer, one whose image no processor of the family takes, one too long."""
+    Image.new("RGB", (56, 28), (200, 200, 200)).save(folder / "strip.png")
+    Image.new("RGB", (1000, 4)).save(folder / "thin.png")
+    rows = [
+        {
+            "id": f"p{number}",
+            "question": "value?",
+            "image": "strip.png",
+            "answer": "3",
+            "answer_type": "number",
+        }
+        for number in range(8)
+    ]
+    rows[2]["answer"] = None  # type: ignore[assignment]
+    rows[4]["image"] = "thin.png"
+    rows[5]["question"] = "value? " * 100
+    (folder / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"train": str(folder / "odd.jsonl"), "tests": {"heldout": str(PROBLEMS / "validation.parquet")}}
+
+
+def odd_run(make_config: MakeConfig, folder: Path, **data: str) -> RunDir:
+    config = make_config(
+        data={**odd_problems(folder), **data},
+        iterations={"count": 1, "problems_share": 1.0},
+        generate={"samples_per_problem": 2, "max_tokens": 12, "problems_per_chunk": 3},
+        prompt={"version": "question-1", "step_separator": ";", "max_tokens": 200},
+    )
+    return start_run(config)
+
+
+def test_what_the_model_cannot_read_is_left_out_and_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    run = odd_run(make_config, tmp_path)
+    sampled = generate(run, 0)
+    assert sampled is not None
+    assert (sampled.problems, sampled.responses) == (6, 12)
+    assert set(sampled.unusable) == {"p4", "p5"}
+    assert "prompt.max_tokens" in sampled.unusable["p5"]
+
+
+def test_unlabelled_problems_are_sampled_and_not_judged(make_config: MakeConfig, tmp_path: Path) -> None:
+    run = odd_run(make_config, tmp_path)
+    generate(run, 0)
+    scored = score(run, 0)
+    assert scored is not None and (scored.responses, scored.unlabelled) == (12, 2)
+    finished = run.finished(SCORE, 0)
+    with finished.reading("part-00000.parquet") as path:
+        judged = {one.problem_id: one for one in read_responses(path)}
+    assert (judged["p2"].correct, judged["p2"].reward, judged["p1"].correct is None) == (None, None, False)
+    selected = select(run, 0)
+    assert selected is not None and selected.correct == scored.correct
+
+
+def test_the_run_may_stop_there_instead(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match="the model cannot read 2 problems: .*; correct them, or set data.unus"
+    ):
+        odd_run(make_config, tmp_path, unusable="stop")
+
+
+def test_responses_do_not_depend_on_how_problems_are_cut(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Every problem has a seed of its own; parts of another size hold the same responses."""
+    texts = []
+    for size in (4, 20):
+        section = {"samples_per_problem": 2, "max_tokens": 30, "problems_per_chunk": size}
+        run = start_run(make_config(output=str(tmp_path / str(size)), generate=section))
+        generate(run, 0)
+        finished, found = run.finished(GENERATE, 0), []
+        for name in finished.parts:
+            with finished.reading(name) as path:
+                found += [(one.problem_id, one.sample, one.text) for one in read_responses(path)]
+        texts.append(found)
+    assert len(texts[0]) == 40
+    assert texts[0] == texts[1]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mstar.config_file import load_config
-from mstar.looking import count_parameters
+from mstar.errors import UserError
+from mstar.looking import count_parameters, look_at_model
 from mstar.sizing import too_few_steps
 from tests.conftest import BASE, PROBLEMS, QUICKSTART
 
@@ -131,3 +132,13 @@ def test_parameters_are_counted_from_headers(tmp_path: Path) -> None:
     save_file({"moments": torch.zeros(99)}, tmp_path / "training_state.safetensors")
     assert count_parameters(tmp_path) == 18
     assert count_parameters(tmp_path / "empty") is None
+
+
+@pytest.mark.parametrize(
+    "contents", [b"", b"\x00" * 7, b"\xff" * 64, b"\x02" + b"\x00" * 7 + b"[]", b"version https://git-lfs"]
+)
+def test_damaged_weights_are_one_clear_line(tmp_path: Path, contents: bytes) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    (tmp_path / "model.safetensors").write_bytes(contents)
+    with pytest.raises(UserError, match="model.safetensors is no safetensors file; copy the model again"):
+        look_at_model(str(tmp_path))

@@ -42,16 +42,11 @@ def make_report() -> records.Report:
 
 def observe_iteration(metrics: Metrics) -> None:
     metrics.begin_iteration(3, 0.7)
-    metrics.observe_stage(
-        "generate", 3, {"problems": 2, "responses": 32, "response_tokens": 900, "truncated": 4}, 12.5
-    )
-    metrics.observe_stage(
-        "score", 3, {"responses": 32, "correct": 20, "timed_out": 1, "mean_reward": None}, 2.0
-    )
-    metrics.observe_stage("select", 3, {"correct": 20, "duplicates": 5, "kept": 4, "below_threshold": 0}, 0.1)
-    metrics.observe_stage(
-        "train", 3, {"examples": 4, "response_tokens": 120, "loss": 0.31, "first_loss": 0.4}, 6.0
-    )
+    unusable = {"p7": "has an image that is too thin"}
+    metrics.observe_stage("generate", 3, records.Sampled(2, 32, 900, 4, unusable), 12.5)
+    metrics.observe_stage("score", 3, records.Scored(32, 20, 1, 0.8, failed=2), 2.0)
+    metrics.observe_stage("select", 3, records.Selected(correct=20, duplicates=5, kept=4), 0.1)
+    metrics.observe_stage("train", 3, records.Trained(4, 1, 7, 120, 0.0, 0.4, 0.31), 6.0)
 
 
 def test_stages_are_scraped() -> None:
@@ -66,6 +61,8 @@ def test_stages_are_scraped() -> None:
         assert value(series, "mstar_tokens_total", stage="generate") == 900
         assert value(series, "mstar_tokens_total", stage="train") == 120
         assert value(series, "mstar_answer_checks_timed_out_total") == 1
+        assert value(series, "mstar_answer_checks_failed_total") == 2
+        assert value(series, "mstar_unusable_problems_total") == 1
         assert value(series, "mstar_loss") == 0.31
         assert value(series, "mstar_stage_duration_seconds", stage="generate") == 12.5
         observe_iteration(metrics)

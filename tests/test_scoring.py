@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mstar.answers import Expected
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.records import Response
-from mstar.scoring import Scorer, by_problem
+from mstar.scoring import Scorer, by_problem, golds
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock
 from tests.conftest import PROBLEMS
@@ -30,7 +31,7 @@ def judge(config: Config, everything: bool) -> list[Response]:
     texts = [[f"a;Answer:{p.answer}", "a;b;Answer:no way", f"Answer:{p.answer} cut"] for p in problems]
     responses = responses_to([problem.id for problem in problems], texts)
     with Scorer(config, StageClock()) as scorer:
-        return scorer.score(problems, scorer.check(problems, responses), everything)
+        return scorer.score(problems, scorer.check(golds(problems), responses), everything)
 
 
 def test_without_a_prm_the_reward_is_the_outcome(make_config: MakeConfig) -> None:
@@ -64,3 +65,13 @@ def test_the_sweep_scores_everything_but_rewards_only_what_is_right(
     assert [len(one.step_scores or ()) for one in judged[:3]] == [2, 3, 1]
     assert [(one.reward or 0) > 0 for one in judged] == [True, False, False] * 2
     assert [len(own) for own in by_problem(judged)] == [3, 3]
+
+
+def test_what_is_expected_comes_from_outside(make_config: MakeConfig) -> None:
+    """So pseudo labels can take the place of golds, and what nothing is expected of stays unjudged."""
+    problems = open_problems(PROBLEMS / "train.parquet").read([0, 1])
+    responses = responses_to([problem.id for problem in problems], [["Answer:77"], ["Answer:77"]])
+    with Scorer(make_config(), StageClock()) as scorer:
+        expected = {problems[0].id: Expected("77", "number")}
+        judged = scorer.score(problems, scorer.check(expected, responses), everything=False)
+    assert [(one.correct, one.reward) for one in judged] == [(True, 1.0), (None, None)]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from mstar.errors import UserError
-from mstar.stagedir import Begun, Shard, StageDir, plain_name, read_manifest
+from mstar.stagedir import Begun, Shard, StageDir, read_manifest
 from mstar.storage import FolderStorage
+from mstar.stored_names import plain_name
 
 PREFIX = "iterations/000/generate"
 MADE_FROM = {"generate.temperature": 1.0, "policy.content": "abc"}

@@ -1,7 +1,7 @@
 """Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline.
 
-A check that raises ends no run: `AnswerChecker._open` and `_settle` are the one fault point. It counts as
-wrong, is counted, and is logged once per kind.
+A check that raises ends no run: whatever it is, it goes through `AnswerChecker._failure`, which counts it and
+logs it once per kind, and the answer is wrong.
 """
 
 from __future__ import annotations
@@ -74,9 +74,12 @@ class AnswerChecker:
 
         Raises ValueError for a gold that does not parse (see `check_gold`), never for anything in a response.
         """
-        judgement, question = self._open(expected, response, truncated)
-        if judgement.failed:
-            read_gold(expected)
+        try:
+            judgement, question = _judge_directly(expected, response, truncated)
+        except Exception as error:  # fault point
+            if isinstance(error, ValueError):
+                read_gold(expected)  # raises it again if the gold is the cause
+            return self._failure(error)
         return judgement if question is None else self._settle(expected, judgement, question)
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
@@ -84,7 +87,7 @@ class AnswerChecker:
 
         Nothing raises here: where a gold does not parse, the judgements of its responses have `failed`.
         """
-        judged = [(expected, *self._open(expected, response, False)) for expected, response in pairs]
+        judged = [(expected, *self._judge_directly(expected, response)) for expected, response in pairs]
         open_ = [index for index, (_, _, question) in enumerate(judged) if question is not None]
         judgements = [judgement for _, judgement, _ in judged]
         if open_:
@@ -109,13 +112,11 @@ class AnswerChecker:
                 "write it in LaTeX, or use answer_type text"
             )
 
-    def _open(self, expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:
-        """The judgement; with a question, `correct` is still open."""
+    def _judge_directly(self, expected: Expected, response: str) -> tuple[Judgement, Question | None]:
         try:
-            return _judge_directly(expected, response, truncated)
+            return _judge_directly(expected, response, False)
         except Exception as error:  # fault point: whatever is wrong with one check, the others go on
-            self._note_failure(error)
-            return Judgement(None, False, failed=True), None
+            return self._failure(error), None
 
     def _settle(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
         """The judgement of what needs algebra."""
@@ -128,11 +129,10 @@ class AnswerChecker:
                 self._timed_out += 1
             return Judgement(judgement.extracted, False, timed_out=True)
         except Exception as error:  # fault point, as above
-            self._note_failure(error)
-            return Judgement(judgement.extracted, False, failed=True)
+            return self._failure(error, judgement.extracted)
 
-    def _note_failure(self, error: Exception) -> None:
-        """Count a failure; the first of its kind (error and place) is logged."""
+    def _failure(self, error: Exception, extracted: str | None = None) -> Judgement:
+        """The judgement of a check that raised: it is counted, and the first of its kind is logged."""
         place = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"{type(error).__name__} in {place.name}, line {place.lineno}"
         with self._lock:
@@ -142,6 +142,7 @@ class AnswerChecker:
         if is_new:
             logger.warning("an answer check failed and counts as wrong (%s: %s)", kind, error)
             logger.debug("the first of these failures", exc_info=error)
+        return Judgement(extracted, False, failed=True)
 
 
 def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:

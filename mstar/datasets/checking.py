@@ -19,6 +19,7 @@ from mstar.datasets.opening import open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
 from mstar.datasets.rows import BadRow, printable
 from mstar.records import ImageSource, Problem
+from mstar.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -210,22 +211,16 @@ def print_check(result: CheckResult, console: "Console") -> None:
         print_counts(title, table, console)
     for key, rows in result.unknown_keys.items():
         meant = f"; did you mean {result.nearest_keys[key]}?" if key in result.nearest_keys else ""
-        print_line(f"ignored key {key}: {counted(rows, 'row')}{meant}", console)
+        print_line(f"ignored key {key}: {counted(rows, 'rows')}{meant}", console)
     if result.unlabelled:
-        print_line(f"unlabelled: {counted(result.unlabelled, 'problem')}", console)
+        print_line(f"unlabelled: {counted(result.unlabelled, 'problems')}", console)
     for flaw in result.bad:
         print_line(str(flaw), console)
     if result.with_model or result.looked_into < result.rows:
         what = "with the model" if result.with_model else "for images and formulas"
-        print_line(f"checked {result.looked_into:,} of {counted(result.rows, 'row')} {what}", console)
-    good = result.rows - len(result.bad)
-    total = counted(result.rows, "row")
-    print_line(f"{result.path}: {total}, {good:,} good, {len(result.bad):,} bad", console)
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 row", "2,000 rows"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+        print_line(f"checked {result.looked_into:,} of {result.rows:,} rows {what}", console)
+    good, total = result.rows - len(result.bad), counted(result.rows, "rows")
+    print_line(f"{result.path}: {total}, {good} good, {len(result.bad)} bad", console)
 
 
 def print_counts(title: str, counts: Mapping[str, int], console: "Console") -> None:
@@ -234,12 +229,12 @@ def print_counts(title: str, counts: Mapping[str, int], console: "Console") -> N
 
     if not console.is_terminal:
         for name, problems in counts.items():
-            print_line(f"{title} {name}: {counted(problems, 'problem')}", console)
+            print_line(f"{title} {name}: {counted(problems, 'problems')}", console)
         return
     table = Table(title, "problems")
     table.columns[1].justify = "right"
     for name, problems in counts.items():
-        table.add_row(Text(name), f"{problems:,}")
+        table.add_row(Text(name), str(problems))
     console.print(table)
 
 

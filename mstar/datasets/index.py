@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from mstar.content_hashes import Stamp, entry_name, read_cached, stamp_of, write_cached
 from mstar.datasets.json_rows import JsonRows
-from mstar.datasets.rows import Row, read_images, read_question, resolve
+from mstar.datasets.rows import Row, image_path, read_images, read_question
 
 VERSION = 1
 FOLDER = "problems"
@@ -106,10 +106,12 @@ class IndexWriter:
 
         What is wrong with it besides its id shows when it is read.
         """
-        for name, value in (("id", id), ("source", source), ("labelled", row.get("answer") is not None)):
-            self._columns[name].append(value)
-        self._columns["question"].append(question_hash(row))
-        self._columns["images"].append(self._image_numbers(row, folder))
+        columns = self._columns
+        columns["id"].append(id)
+        columns["source"].append(source)
+        columns["labelled"].append(row.get("answer") is not None)
+        columns["question"].append(question_hash(row))
+        columns["images"].append(self._image_numbers(row, folder))
 
     def add_places(self, rows: JsonRows) -> None:
         """Where the rows of a JSON file are."""
@@ -130,7 +132,7 @@ class IndexWriter:
             images = read_images(row)
         except ValueError:
             return None
-        paths = [path for image in images if (path := resolve(image, folder).path) is not None]
+        paths = [image_path(image.path, folder) for image in images if image.path is not None]
         numbers = [self._images.setdefault(path, len(self._images)) for path in paths]
         return numbers if len(paths) == len(images) else None
 
@@ -141,7 +143,8 @@ def question_hash(row: Row) -> int | None:
         question = read_question(row)
     except ValueError:
         return None
-    plain = " ".join(unicodedata.normalize("NFKC", question).casefold().split())
+    spelled = question if question.isascii() else unicodedata.normalize("NFKC", question)
+    plain = " ".join(spelled.casefold().split())
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "little")
 
 

@@ -79,7 +79,12 @@ def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
 
 
 def resolve(image: ImageSource, folder: Path) -> ImageSource:
-    return image if image.path is None else ImageSource(path=os.path.join(folder, image.path))
+    return image if image.path is None else ImageSource(path=image_path(image.path, folder))
+
+
+def image_path(path: str, folder: Path) -> str:
+    """The path of an image file, which a row may give as seen from the folder of its file."""
+    return os.path.join(folder, path)
 
 
 def read_label(row: Row, source: str) -> tuple[str, str]:

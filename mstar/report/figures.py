@@ -29,6 +29,7 @@ from mstar.stages import STAGE_NAMES
 
 Kept = TypeVar("Kept")
 Read = Callable[[TemperatureReport], Estimate | None]
+Count = Callable[[Turn], int | None]
 
 MOST_PLACES = 120
 MOST_PANELS = 16
@@ -125,13 +126,14 @@ def temperature_chart(choices: Sequence[TemperatureChoice]) -> str | None:
 def response_chart(history: History) -> str | None:
     """What became of the sampled responses, as shares of them."""
     lines = []
-    for label, stage, fact, colour in (
-        ("correct", "score", "correct", "blue"),
-        ("kept", "select", "kept", "green"),
-        ("duplicate", "select", "duplicates", "violet"),
-        ("truncated", "generate", "truncated", "grey"),
-    ):
-        points = _fact_points(history, stage, fact)
+    outcomes: tuple[tuple[str, Count, str], ...] = (
+        ("correct", lambda turn: turn.scored.correct if turn.scored else None, "blue"),
+        ("kept", lambda turn: turn.selected.kept if turn.selected else None, "green"),
+        ("duplicate", lambda turn: turn.selected.duplicates if turn.selected else None, "violet"),
+        ("truncated", lambda turn: turn.sampled.truncated if turn.sampled else None, "grey"),
+    )
+    for label, read, colour in outcomes:
+        points = _points_per_response(history, read)
         lines += [Line(points, colour, f"{label} {100 * points[-1].y:.0f}")] if points else []
     if not lines:
         return None
@@ -143,7 +145,9 @@ def response_chart(history: History) -> str | None:
 
 def length_chart(history: History, test: str) -> str | None:
     """Mean tokens of a response, sampled for training and greedy on the first test set."""
-    sampled = _fact_points(history, "generate", "response_tokens")
+    sampled = _points_per_response(
+        history, lambda turn: turn.sampled.response_tokens if turn.sampled else None
+    )
     measured = [
         (_place(turn), turn.report.tests[test])
         for turn in history.turns
@@ -206,13 +210,13 @@ def _accuracy_points(history: History, test: str) -> tuple[Point, ...]:
     return tuple(thin([_point(_place(turn), report.accuracy) for turn, report in measured], MOST_PLACES))
 
 
-def _fact_points(history: History, stage: str, fact: str) -> tuple[Point, ...]:
-    """A fact of each iteration per sampled response."""
+def _points_per_response(history: History, read: Count) -> tuple[Point, ...]:
+    """A count of each iteration per sampled response."""
     points = []
     for turn in history.iterations:
-        value, sampled = turn.fact(stage, fact), turn.fact("generate", "responses")
-        if value is not None and sampled:
-            points.append(Point(_place(turn), value / sampled))
+        counted = read(turn)
+        if counted is not None and turn.sampled and turn.sampled.responses:
+            points.append(Point(_place(turn), counted / turn.sampled.responses))
     return tuple(thin(points, MOST_PLACES))
 
 

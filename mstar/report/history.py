@@ -67,9 +67,21 @@ class Turn:
         found = (self.generate, self.score, self.select, self.train, self.evaluate, self.adapt)
         return {stage.name: stage for stage in found if stage}
 
-    def fact(self, stage: str, name: str) -> float | None:
-        """A number of a stage's result; None where the stage is not finished."""
-        return getattr(self.stages[stage].result, name) if stage in self.stages else None
+    @property
+    def sampled(self) -> Sampled | None:
+        return self.generate.result if self.generate else None
+
+    @property
+    def scored(self) -> Scored | None:
+        return self.score.result if self.score else None
+
+    @property
+    def selected(self) -> Selected | None:
+        return self.select.result if self.select else None
+
+    @property
+    def trained(self) -> Trained | None:
+        return self.train.result if self.train else None
 
     @property
     def report(self) -> Report | None:

@@ -153,12 +153,14 @@ def _by_source(turn: Turn, test: str) -> dict[str, Measured]:
     return {name: Measured(one.value, one.low, one.high, one.problems, turn.iteration) for name, one in found}
 
 
-def _totals(history: History) -> Mapping[str, float]:
+def _totals(history: History) -> Mapping[str, int]:
     """Counts over all iterations."""
-    facts = (("generate", "responses"), ("score", "correct"), ("score", "timed_out"), ("select", "kept"))
+    turns = history.iterations
     return {
-        name: sum(value for turn in history.iterations if (value := turn.fact(stage, name)) is not None)
-        for stage, name in facts
+        "responses": sum(turn.sampled.responses for turn in turns if turn.sampled),
+        "correct": sum(turn.scored.correct for turn in turns if turn.scored),
+        "timed_out": sum(turn.scored.timed_out for turn in turns if turn.scored),
+        "kept": sum(turn.selected.kept for turn in turns if turn.selected),
     }
 
 

@@ -4,7 +4,6 @@ The policy of iteration i solves a problem when the problem's difficulty is belo
 some noise, so accuracies, sweeps and single responses all tell one story. All test sets are one file.
 """
 
-import functools
 import json
 import random
 from collections.abc import Callable
@@ -17,10 +16,12 @@ from PIL import Image, ImageDraw
 
 from mstar import estimates, records
 from mstar.config import Config
-from mstar.config_file import parse_config
-from mstar.records import Decision, Estimate, Report, Response, State, to_json, write_responses
-from mstar.rundir import RunDir, stage_prefix
-from mstar.storage import write_text
+from mstar.config_file import dump_config, parse_config
+from mstar.records import Decision, Estimate, Report, Response, State, write_responses
+from mstar.rundir import RunDir
+from mstar.stagedir import Begun, StageDir
+from mstar.stages import STAGES, stage_prefix
+from mstar.storage import build_storage, write_text
 
 Question = Callable[[int], str]
 Answer = Callable[[str, bool], str]
@@ -59,7 +60,9 @@ class Plan:
 
 def make_run(folder: Path, plan: Plan) -> RunDir:
     """The run on disk, below `folder`."""
-    run = RunDir.create(_config(folder, plan))
+    config = _config(folder, plan)
+    run = RunDir(build_storage(config.output), config)
+    write_text(run.storage, "run.yaml", dump_config(config))
     _write_problems(folder / "problems", plan)
     if plan.start:
         _evaluate(run, plan, None)
@@ -114,52 +117,57 @@ def _gold(number: int) -> int:
 
 def _turn(run: RunDir, plan: Plan, iteration: int, stages: tuple[str, ...]) -> None:
     skill = 0.35 + 0.35 * (1 - 0.6**iteration)
-    facts = _facts(plan, skill)
+    results = _results(plan, skill)
     for name in stages:
         if name == "evaluate":
             _evaluate(run, plan, iteration)
         elif name == "adapt":
             _adapt(run, plan, iteration)
         else:
-            assert run.stage(name, iteration, {}).commit(functools.partial(facts.__getitem__, name))
+            _commit(run, name, iteration, results[name])
             _time(run, name, iteration, {"generate": 9.0, "score": 2.5, "select": 0.2, "train": 6.0}[name])
 
 
-def _facts(plan: Plan, skill: float) -> dict[str, dict[str, Any]]:
+def _folder(run: RunDir, name: str, iteration: int | None) -> StageDir:
+    version = next(stage.version for stage in STAGES if stage.name == name)
+    folder = StageDir(run.storage, stage_prefix(name, iteration), Begun({}, version))
+    folder.begin()
+    return folder
+
+
+def _commit(run: RunDir, name: str, iteration: int | None, result: Any) -> None:
+    _folder(run, name, iteration).commit(result, [])
+
+
+def _results(plan: Plan, skill: float) -> dict[str, Any]:
     sampled = 16 * plan.problems
     correct = round(sampled * skill)
     kept = round(1.7 * plan.problems * skill)
-    mean_reward = round(0.8 * skill, 4) if plan.prm else None
     return {
-        "generate": {
-            "problems": plan.problems,
-            "responses": sampled,
-            "response_tokens": 31 * sampled,
-            "truncated": 7,
-        },
-        "score": {"responses": sampled, "correct": correct, "timed_out": 1, "mean_reward": mean_reward},
-        "select": {
-            "problems_with_kept": round(plan.problems * skill),
-            "correct": correct,
-            "duplicates": correct // 5,
-            "kept": kept,
-            "below_threshold": 3,
-        },
-        "train": {
-            "examples": kept,
-            "response_tokens": 30 * kept,
-            "padding_ratio": 0.04,
-            "train_steps": kept // 32,
-            "train_step": kept // 16,
-            "loss": round(0.5 - 0.4 * skill, 4),
-            "first_loss": 0.61,
-        },
+        "generate": records.Sampled(plan.problems, sampled, 31 * sampled, 7),
+        "score": records.Scored(sampled, correct, 1, round(0.8 * skill, 4) if plan.prm else 1.0),
+        "select": records.Selected(
+            correct=correct,
+            problems_with_kept=round(plan.problems * skill),
+            duplicates=correct // 5,
+            kept=kept,
+            below_threshold=3,
+        ),
+        "train": records.Trained(
+            examples=kept,
+            train_steps=kept // 32,
+            train_step=kept // 16,
+            response_tokens=30 * kept,
+            padding_ratio=0.04,
+            first_loss=0.61,
+            loss=round(0.5 - 0.4 * skill, 4),
+        ),
     }
 
 
 def _evaluate(run: RunDir, plan: Plan, iteration: int | None) -> None:
     skill = 0.3 if iteration is None else 0.3 + 0.45 * (1 - 0.55 ** (iteration + 1))
-    stage = run.stage("evaluate", iteration, {})
+    stage, names = _folder(run, "evaluate", iteration), []
     tests = {}
     for place, test in enumerate(plan.tests):
         last = run.config.iterations.count - 1
@@ -169,13 +177,12 @@ def _evaluate(run: RunDir, plan: Plan, iteration: int | None) -> None:
         responses = [_respond(plan, number, own) for number in range(plan.problems)]
         half = plan.problems // 2
         for part, half_of_them in enumerate((responses[:half], responses[half:])):
-            with stage.write_part(f"test-{test}/part-{part:05d}.parquet") as path:
+            names.append(f"test-{test}/part-{part:05d}.parquet")
+            with stage.write(names[-1]) as path:
                 write_responses(path, half_of_them)
         tests[test] = _measure(plan, responses)
     rows = tuple(_sweep(plan, skill, t) for t in plan.temperatures) if plan.sweep else ()
-    with stage.write("report.json") as path:
-        path.write_text(to_json(Report(iteration, tests, rows)))
-    assert stage.commit(dict)
+    stage.commit(Report(iteration, tests, rows), names)
     _time(run, "evaluate", iteration, 4.0)
 
 
@@ -211,11 +218,8 @@ def _adapt(run: RunDir, plan: Plan, iteration: int) -> None:
     decision = Decision(
         iteration, temperature, f"highest reward_pass_at_k 0.{70 + iteration} of 3 temperatures"
     )
-    stage = run.stage("adapt", iteration, {})
-    with stage.write("decision.json") as path:
-        path.write_text(to_json(decision))
     run.write_state(State(iteration + 1, f"iterations/{iteration:03d}/train/checkpoint", temperature, 0))
-    assert stage.commit(dict)
+    _commit(run, "adapt", iteration, decision)
     _time(run, "adapt", iteration, 0.05)
 
 

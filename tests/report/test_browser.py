@@ -12,9 +12,10 @@ import pytest
 
 from mstar.report import write_report
 from mstar.rundir import RunDir
+from mstar.storage import read_text
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH; apt-get install chromium")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH: apt-get install chromium")
 
 # The report goes into a frame of a phone's width, the script around it measures from outside. Headless
 # windows themselves cannot be as narrow as a phone.
@@ -68,7 +69,7 @@ def test_a_phone_never_scrolls_sideways_and_nothing_runs(make: Callable[..., Run
     hostile = "<script>parent.ran = true</script><img src=x onerror='parent.ran = true'>" + "w" * 3000
     run = make(iterations=3, question=lambda number: hostile, answer=lambda gold, right: hostile + gold)
     write_report(run)
-    report = run.storage.read("report.html").read_text(encoding="utf-8")
+    report = read_text(run.storage, "report.html")
     found = open_at(360, report, tmp_path)
     assert found == {"width": 360, "wide": [], "ran": False, "examples": 10, "cut": []}
 
@@ -78,5 +79,5 @@ def test_the_first_tables_fit_on_a_phone(make: Callable[..., RunDir], tmp_path: 
     tests = ("strips", "distorted-digits-and-noise", "reworded")
     run = make(iterations=3, tests=tests, problems=300, falling=("reworded",))
     write_report(run)
-    report = run.storage.read("report.html").read_text(encoding="utf-8")
+    report = read_text(run.storage, "report.html")
     assert open_at(375, report, tmp_path)["cut"] == []

@@ -19,6 +19,7 @@ from mstar.report.page import render
 from mstar.report.summary import condense
 from mstar.report.wording import duration, interval, memory, percent, points
 from mstar.rundir import RunDir
+from mstar.storage import read_text
 
 Make = Callable[..., RunDir]
 LIMIT = 3_000_000
@@ -64,7 +65,7 @@ class Page(HTMLParser):
 
 def read_page(run: RunDir) -> Page:
     write_report(run)
-    html = run.storage.read("report.html").read_text(encoding="utf-8")
+    html = read_text(run.storage, "report.html")
     assert len(html.encode()) < LIMIT
     return Page(html)
 
@@ -168,7 +169,11 @@ def _responses(run: RunDir, iteration: int | None) -> dict[str, Any]:
     prefix = "start" if iteration is None else f"iterations/{iteration:03d}"
     keys = run.storage.keys(f"{prefix}/evaluate/test-strips/")
     assert len(keys) == 2
-    return {one.problem_id: one for key in keys for one in read_responses(run.storage.read(key))}
+    found: dict[str, Any] = {}
+    for key in keys:
+        with run.storage.reading(key) as path:
+            found |= {one.problem_id: one for one in read_responses(path)}
+    return found
 
 
 def test_long_responses_are_folded_whole(make: Make) -> None:
@@ -269,7 +274,7 @@ def test_missing_problems_are_said(make: Make) -> None:
 def test_cleared_responses_leave_the_rest_of_the_report(make: Make) -> None:
     run = make(iterations=2)
     for key in run.storage.keys("start/evaluate/test-strips/"):
-        run.storage.read(key).unlink()
+        run.storage.remove(key)
     page = read_page(run)
     assert "went from" in page.text and "Before and after" not in page.text
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,26 @@ from hypothesis import strategies as st
 from mstar.report import say_headline, summarise, write_report
 from mstar.report.comparison import paired_interval
 from mstar.report.summary import hash_config
-from mstar.rundir import RunDir, stage_prefix
-from mstar.storage import write_text
+from mstar.rundir import RunDir
+from mstar.stages import GENERATE, stage_prefix
+from mstar.starting import open_run
+from mstar.storage import read_text, write_text
 
 Make = Callable[..., RunDir]
 
 
 def read_summary(run: RunDir) -> Any:
-    return json.loads(run.storage.read("summary.json").read_text())
+    return json.loads(read_text(run.storage, "summary.json"))
 
 
 def read_lines(run: RunDir) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.storage.read("metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in read_text(run.storage, "metrics.jsonl").splitlines()]
 
 
 def read_measured(run: RunDir, iteration: int | None) -> Any:
-    return json.loads(run.storage.read(f"{stage_prefix('evaluate', iteration)}/report.json").read_text())
+    return json.loads(read_text(run.storage, f"{stage_prefix('evaluate', iteration)}/manifest.json"))[
+        "result"
+    ]
 
 
 def test_tests_are_in_the_order_of_the_config_with_first_last_and_best(make: Make) -> None:
@@ -63,7 +68,7 @@ def test_times_and_memory(make: Make) -> None:
 
 def test_wall_clock_without_the_loops_own_timing_is_the_sum_of_the_stages(make: Make) -> None:
     run = make(iterations=2)
-    (run.storage.read("timing.json")).unlink()
+    run.storage.remove("timing.json")
     summary = summarise(run)
     assert summary.wall_clock_seconds == pytest.approx(sum(summary.seconds.values()))
     assert summary.peak_memory_bytes == 2 * 2**30
@@ -123,7 +128,7 @@ def test_every_test_set_has_its_change_and_what_fell_is_named(make: Make) -> Non
 def test_what_fell_is_told_by_the_intervals_where_responses_are_gone(make: Make) -> None:
     run = make(iterations=3, tests=("strips", "reworded"), falling=("reworded",))
     for key in run.storage.keys("start/evaluate/test-reworded/"):
-        run.storage.read(key).unlink()
+        run.storage.remove(key)
     summary = summarise(run)
     assert summary.tests["reworded"].change is None and summary.fallen == ("reworded",)
 
@@ -177,8 +182,8 @@ def test_metric_lines_carry_facts_accuracies_and_decisions(make: Make) -> None:
     run = make(iterations=2)
     write_report(run)
     by_place = {(line["iteration"], line["stage"]): line for line in read_lines(run)}
-    manifest = run.manifest("generate", 1)
-    assert manifest is not None and manifest.facts.items() <= by_place[1, "generate"].items()
+    sampled = asdict(run.result(GENERATE, 1)) | {"unusable": 0}
+    assert sampled.items() <= by_place[1, "generate"].items()
     measured = read_measured(run, 1)
     line = by_place[1, "evaluate"]
     assert line["accuracy.strips"] == measured["tests"]["strips"]["accuracy"]["value"]
@@ -195,14 +200,14 @@ def test_writing_twice_gives_the_same_files(make: Make) -> None:
     run = make(iterations=2)
     names = ("summary.json", "metrics.jsonl", "report.html")
     write_report(run)
-    first = [run.storage.read(name).read_bytes() for name in names]
+    first = [read_text(run.storage, name) for name in names]
     write_report(run)
-    assert [run.storage.read(name).read_bytes() for name in names] == first
+    assert [read_text(run.storage, name) for name in names] == first
 
 
 def test_a_stage_without_timing_counts_no_seconds(make: Make) -> None:
     run = make(iterations=1)
-    run.storage.read("iterations/000/train/timing.json").unlink()
+    run.storage.remove("iterations/000/train/timing.json")
     write_report(run)
     assert "train" not in read_summary(run)["seconds"]
     assert [line["seconds"] for line in read_lines(run) if line["stage"] == "train"] == [None]
@@ -210,23 +215,24 @@ def test_a_stage_without_timing_counts_no_seconds(make: Make) -> None:
 
 def test_a_damaged_evaluation_is_left_out_and_named(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     run = make(iterations=2)
-    run.storage.read("iterations/001/evaluate/report.json").write_text('{"iteration": 1, "tests"')
+    key = "iterations/001/evaluate/manifest.json"
+    write_text(run.storage, key, read_text(run.storage, key).replace('"accuracy"', '"acuracy"'))
     assert summarise(run).tests["strips"].last.iteration == 0
-    assert "iterations/001/evaluate/report.json is damaged" in caplog.text
+    assert "iterations/001/evaluate has no readable result" in caplog.text
 
 
 def test_a_moved_run_is_still_read(make: Make, tmp_path: Path) -> None:
     run = make(iterations=1)
     moved = tmp_path / "moved"
     shutil.copytree(run.config.output, moved)
-    assert summarise(RunDir.open(str(moved))).iterations == 1
+    assert summarise(open_run(str(moved))).iterations == 1
 
 
 def test_the_report_needs_neither_torch_nor_matplotlib(make: Make) -> None:
     run = make(iterations=1)
     code = (
-        "import sys; from mstar.report import write_report; from mstar.rundir import RunDir; "
-        "write_report(RunDir.open(sys.argv[1])); "
+        "import sys; from mstar.report import write_report; from mstar.starting import open_run; "
+        "write_report(open_run(sys.argv[1])); "
         "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, run.config.output], check=True, timeout=120)

@@ -1,0 +1,70 @@
+"""Which policies stay (`train.keep_checkpoints`), on a run of real stage folders."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mstar import estimates, records
+from mstar.checkpoints import remove_superseded
+from mstar.config import Config
+from mstar.records import Report, State, Trained
+from mstar.rundir import RunDir
+from mstar.stagedir import Begun, StageDir
+from mstar.stages import EVALUATE, TRAIN, stage_prefix
+from mstar.storage import build_storage
+
+MakeConfig = Callable[..., Config]
+ACCURACIES = (0.3, 0.9, 0.5, 0.6)
+
+
+def finish_iteration(run: RunDir, iteration: int, accuracy: float, trained: bool = True) -> None:
+    train = StageDir(run.storage, stage_prefix("train", iteration), Begun({}, TRAIN.version))
+    train.begin()
+    if trained:
+        with train.write_checkpoint(1) as path:
+            path.mkdir()
+            (path / "model.safetensors").write_text(f"weights of iteration {iteration}")
+    newest = train.newest_checkpoint() if trained else None
+    train.commit(Trained(1, 1, iteration + 1, 10, 0.0, 1.0, 1.0), [], newest)
+    evaluate = StageDir(run.storage, stage_prefix("evaluate", iteration), Begun({}, EVALUATE.version))
+    right = estimates.share([number < accuracy * 10 for number in range(10)])
+    report = Report(iteration, {"heldout": records.TestReport(right, {}, 1.0, 0)})
+    evaluate.begin()
+    evaluate.commit(report, [])
+    run.write_state(State(iteration + 1, run.policy_after(iteration), 1.0, 0))
+
+
+def kept(run: RunDir) -> list[int]:
+    folders = Path(run.config.output).glob("iterations/*/train/checkpoint-*/")
+    return sorted(int(folder.parts[-3]) for folder in folders)
+
+
+def make(config: Config, untrained: tuple[int, ...] = ()) -> RunDir:
+    run = RunDir(build_storage(config.output), config)
+    for iteration, accuracy in enumerate(ACCURACIES):
+        finish_iteration(run, iteration, accuracy, iteration not in untrained)
+        remove_superseded(run, iteration)
+    return run
+
+
+def test_all_stay_by_default(make_config: MakeConfig) -> None:
+    assert kept(make(make_config())) == [0, 1, 2, 3]
+
+
+def test_the_newest_and_the_best_stay(make_config: MakeConfig) -> None:
+    run = make(make_config(train={"keep_checkpoints": 1}))
+    assert kept(run) == [1, 3]
+    assert kept(make(make_config(output=f"{run.config.output}2", train={"keep_checkpoints": 2}))) == [1, 2, 3]
+
+
+def test_what_went_does_not_make_its_stage_undone(make_config: MakeConfig) -> None:
+    run = make(make_config(train={"keep_checkpoints": 1}))
+    for iteration in range(4):
+        assert StageDir(run.storage, stage_prefix("train", iteration), Begun({}, TRAIN.version)).done
+    note = json.loads((Path(run.config.output) / "iterations/000/train/removed.json").read_text())
+    assert list(note.values()) == ["superseded; train.keep_checkpoints"]
+
+
+def test_a_policy_that_a_later_iteration_goes_on_with_stays(make_config: MakeConfig) -> None:
+    """Iterations 2 and 3 selected nothing, so the policy of iteration 1 is still the newest."""
+    assert kept(make(make_config(train={"keep_checkpoints": 1}), untrained=(2, 3))) == [1]

@@ -1,0 +1,289 @@
+"""Taking up a run: what may differ from its first start, and that a refusal writes nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from mstar.config import Config
+from mstar.errors import UserError
+from mstar.progress import Progress
+from mstar.records import State
+from mstar.rundir import FIRST_POLICY, RunDir
+from mstar.starting import exclusive, open_run, start_run
+from mstar.storage import write_text
+from tests.conftest import BASE, PROBLEMS
+
+MakeConfig = Callable[..., Config]
+
+
+class Heard(Progress):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def begin(config: Config) -> RunDir:
+    """A run in which a stage has left something."""
+    run = start_run(config)
+    write_text(run.storage, "start/evaluate/begun.json", "{}")
+    return run
+
+
+def files_of(run: RunDir) -> dict[str, str]:
+    paths = (path for path in Path(run.config.output).rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def write_problems(folder: Path, count: int = 3, prefix: str = "p", **changes: object) -> Path:
+    """Problems with one small image each, beside their file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(count):
+        Image.new("RGB", (28, 28), (number, 0, 0)).save(folder / f"{number}.png")
+        row = {"id": f"{prefix}{number}", "question": f"value {prefix}{number}?", "image": f"{number}.png"}
+        rows.append({**row, "answer": str(number), "answer_type": "number", **changes})
+    path = folder / "problems.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def own_data(folder: Path, **paths: object) -> dict[str, object]:
+    """A data section of problems of one's own."""
+    return {
+        "train": str(write_problems(folder / "train")),
+        "tests": {"heldout": str(write_problems(folder / "heldout", prefix="h"))},
+        **paths,
+    }
+
+
+def test_before_the_first_stage_everything_may_change(make_config: MakeConfig) -> None:
+    start_run(make_config())
+    start_run(make_config(seed=5))
+    assert open_run(make_config().output).config.seed == 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iterations": {"count": 9, "problems_share": 0.01}},
+        {"model": {"path": str(BASE), "threads": 1}},
+        {"tracking": {"metrics_port": 9100}},
+        {"train": {"learning_rate": 1e-4, "batch_size": 4, "keep_checkpoints": 2}},
+    ],
+)
+def test_what_changes_no_result_may_change(make_config: MakeConfig, changes: dict[str, object]) -> None:
+    begin(make_config())
+    changed = make_config(**changes)
+    start_run(changed)
+    assert open_run(changed.output).config == changed
+
+
+def test_inputs_may_move(make_config: MakeConfig, tmp_path: Path) -> None:
+    first = begin(make_config(data=own_data(tmp_path / "here")))
+    shutil.copytree(BASE, tmp_path / "base")
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    data = {
+        "train": str(tmp_path / "there/train/problems.jsonl"),
+        "tests": {"heldout": str(tmp_path / "there/heldout/problems.jsonl")},
+    }
+    moved = make_config(data=data, model={"path": str(tmp_path / "base")})
+    again = start_run(moved)
+    assert again.policy_identity(FIRST_POLICY) == first.policy_identity(FIRST_POLICY)
+    assert open_run(moved.output).config.data.train == data["train"]
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"seed": 3}, "seed = 0, now it is 3"),
+        ({"adapt": {"policy": "schedule"}}, "adapt.policy = fixed, now it is schedule"),
+        ({"model": {"path": str(BASE), "dtype": "bfloat16"}}, "model.dtype = float32, now it is bfloat16"),
+    ],
+)
+def test_what_changes_results_is_refused_and_nothing_is_written(
+    make_config: MakeConfig, changes: dict[str, object], said: str
+) -> None:
+    run = begin(make_config())
+    before = files_of(run)
+    with pytest.raises(UserError, match=said):
+        start_run(make_config(**changes))
+    assert files_of(run) == before
+
+
+def swap_weights(model: Path) -> None:
+    weights = model / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-8:] = bytes(8)
+    weights.write_bytes(data)
+
+
+def edit_gold(folder: Path) -> None:
+    path = folder / "train" / "problems.jsonl"
+    path.write_text(path.read_text().replace('"answer": "1"', '"answer": "7"'))
+
+
+def swap_image(folder: Path) -> None:
+    Image.new("RGB", (28, 28), (9, 9, 9)).save(folder / "heldout" / "1.png")
+
+
+def keep_times(path: Path, change: Callable[[Path], None]) -> None:
+    """Change what is at a path, and give every file its old time back, as careful copying tools do."""
+    times = {file: file.stat() for file in path.rglob("*") if file.is_file()}
+    change(path)
+    for file, old in times.items():
+        os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change, key",
+    [(swap_weights, "model.path"), (edit_gold, "data.train"), (swap_image, "data.tests.heldout")],
+)
+def test_other_contents_at_the_same_place_are_refused(
+    make_config: MakeConfig, tmp_path: Path, change: Callable[[Path], None], key: str
+) -> None:
+    """Whatever has the same name, size and time; also for a stage command, which reads its own inputs."""
+    model = shutil.copytree(BASE, tmp_path / "base")
+    config = make_config(model={"path": str(model)}, data=own_data(tmp_path / "data"))
+    run = begin(config)
+    keep_times(model if change is swap_weights else tmp_path / "data", change)
+    before = files_of(run)
+    with pytest.raises(UserError, match=f"other contents of {key} "):
+        start_run(config)
+    assert files_of(run) == before
+
+
+def test_a_model_that_is_nowhere_is_refused_also_in_a_begun_run(make_config: MakeConfig) -> None:
+    run = begin(make_config())
+    before = files_of(run)
+    for path, said in (("/nowhere/base", "does not exist"), ("owner/base", "no folder here")):
+        with pytest.raises(UserError, match=said):
+            start_run(make_config(model={"path": path}))
+    assert files_of(run) == before
+
+
+def test_bad_data_is_found_at_the_start_that_meets_it(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(data=own_data(tmp_path / "data"))
+    start_run(config)
+    (tmp_path / "data/train/1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="1 bad row, and a run needs none: row 2"):
+        start_run(config)
+
+
+def test_fewer_iterations_than_are_finished_are_refused(make_config: MakeConfig) -> None:
+    run = begin(make_config())
+    for iteration in range(2):
+        write_text(run.storage, f"iterations/{iteration:03d}/adapt/manifest.json", EMPTY_MANIFEST)
+    with pytest.raises(UserError, match="iterations.count is 1, but 2 iterations .* set it to 2 or more"):
+        start_run(make_config(iterations={"count": 1, "problems_share": 0.01}))
+
+
+EMPTY_MANIFEST = '{"fingerprint": {}, "files": {}}'
+
+
+def test_a_test_set_needs_answers_and_training_problems_do_not(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    data = own_data(tmp_path / "data")
+    unlabelled = write_problems(tmp_path / "unlabelled", answer=None)
+    with pytest.raises(UserError, match="has 3 problems without an answer, and accuracy needs one"):
+        start_run(make_config(data={**data, "tests": {"heldout": str(unlabelled)}}))
+    with pytest.raises(UserError, match="has no answers at all"):
+        start_run(make_config(data={**data, "train": str(unlabelled)}))
+    mixed = write_problems(tmp_path / "mixed")
+    mixed.write_text(mixed.read_text().replace('"answer": "1"', '"answer": null'))
+    heard = Heard()
+    start_run(make_config(data={**data, "train": str(mixed)}), heard)
+    assert "data.train: 1 of 3 problems have no answer; they are sampled, not judged" in heard.lines
+
+
+def test_test_problems_that_are_trained_on_are_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    data = own_data(tmp_path / "data")
+    heard = Heard()
+    start_run(make_config(data={**data, "tests": {"seen": data["train"]}}), heard)
+    said = "data.tests.seen shares 3 problems with data.train (p0 is p0 in data.train)"
+    assert any(line.startswith(said) for line in heard.lines)
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on_as_it_was(make_config: MakeConfig) -> None:
+    run = begin(make_config())
+    path = Path(run.config.output) / "run.yaml"
+    tree = yaml.safe_load(path.read_text())
+    del tree["train"]["freeze"], tree["prompt"]["max_tokens"]
+    path.write_text(yaml.safe_dump(tree))
+    again = start_run(make_config())
+    assert (again.config.train.freeze, again.config.prompt.max_tokens) == ((), 2**31)
+    train = {"learning_rate": 1e-4, "batch_size": 4, "freeze": ["vision"]}
+    with pytest.raises(UserError, match=r"train.freeze = \[\], now it is \['vision'\]"):
+        start_run(make_config(train=train))
+
+
+def test_the_first_iteration_starts_from_the_users_policy(make_config: MakeConfig) -> None:
+    run = start_run(make_config(generate={"temperature": 0.7}))
+    assert run.state(0) == State(0, FIRST_POLICY, 0.7, 0)
+    with run.policy_folder(FIRST_POLICY) as folder:
+        assert folder == BASE
+
+
+@pytest.mark.parametrize("text", [None, "", "{"])
+def test_a_missing_or_damaged_state_says_what_makes_it(make_config: MakeConfig, text: str | None) -> None:
+    run = start_run(make_config())
+    if text is not None:
+        write_text(run.storage, "iterations/001/state.json", text)
+    with pytest.raises(UserError, match="iteration 1 needs the decision of iteration 0"):
+        run.state(1)
+
+
+def test_a_damaged_run_file_is_named(make_config: MakeConfig) -> None:
+    run = start_run(make_config())
+    write_text(run.storage, "run.yaml", "name: [")
+    with pytest.raises(UserError, match="run.yaml is damaged"):
+        open_run(run.config.output)
+
+
+def test_a_folder_without_run_file_is_no_run() -> None:
+    with pytest.raises(UserError, match="is not a run"):
+        open_run(str(PROBLEMS))
+
+
+def test_a_second_holder_is_refused(tmp_path: Path) -> None:
+    with (
+        exclusive(str(tmp_path / "run")),
+        pytest.raises(UserError, match="another mstar is at work"),
+        exclusive(str(tmp_path / "run")),
+    ):
+        pass
+
+
+def test_the_commit_of_a_model_on_a_hub_is_pinned(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through the hub library's own cache, as after a download; a branch that moves on changes nothing."""
+    import huggingface_hub.constants as hub
+
+    cache, commit = tmp_path / "hub", "1" * 40
+    repository = cache / "models--somebody--base"
+    shutil.copytree(BASE, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    run = begin(make_config(model={"path": "somebody/base"}))
+    assert run.config.model.revision == commit
+    shutil.copytree(repository / "snapshots" / commit, repository / "snapshots" / ("2" * 40))
+    (repository / "refs" / "main").write_text("2" * 40)
+    assert start_run(make_config(model={"path": "somebody/base"})).config.model.revision == commit
+    with pytest.raises(UserError, match="other contents of model.path"):
+        start_run(make_config(model={"path": "somebody/base", "revision": "2" * 40}))
+    with pytest.raises(UserError, match="is no folder here, and the hub cannot be reached"):
+        start_run(make_config(output=str(tmp_path / "other"), model={"path": "somebody/else"}))
