@@ -1,71 +1,96 @@
 """The `single` trainer against a bare loop of forward, backward and step over the very same micro-batches.
 
 Two responses to each of 96 problems spread over the file, as an iteration of the quick start selects them.
-The bare loop gets its micro-batches ready-made: it neither reads problems nor decodes images nor plans
-batches.
+The bare loop gets its micro-batches ready-made: it opens no files, decodes no images and plans no batches.
 """
 
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pairs import compare
 
+from mstar.config import Config
 from mstar.config_file import load_config
 from mstar.datasets import open_problems
-from mstar.trainers import Example, Lesson
-from mstar.trainers.single import (
-    LessonRows,
-    Policy,
-    SingleTrainer,
-    plan_batches,
-    plan_micro_batches,
-    starting_state,
-)
+from mstar.models import set_threads
+from mstar.records import Response, write_responses
+from mstar.trainers import Lesson, Progressed
+from mstar.trainers.batches import plan_batches
+from mstar.trainers.policy import Policy, open_policy
+from mstar.trainers.rows import LessonRows, MicroBatch, cut_micro_batches
+from mstar.trainers.single import SingleTrainer
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
-EXAMPLES, PAIRS = 192, 5
+RESPONSES, PAIRS = 192, 9
 TEXTS = ("Answer:12", "Read:8+6-2;8+6=14;14-2=12;Answer:12", "Read:3+4+5;3+4=7;7+5=12;12>9;Answer:yes")
+LEAST_SPEED, MOST_PADDING = 0.95, 0.1
 
 
 def main() -> None:
     config = load_config(QUICKSTART / "quickstart.yaml", sys.argv[1:])
-    read = open_problems(config.data.train).read
+    set_threads(config.model)
+    with tempfile.TemporaryDirectory() as folder:
+        lesson = make_lesson(config, Path(folder) / "selected.parquet")
+        policy = open_policy(lesson.policy, config)
+        ready = ready_batches(lesson, policy, config)
+        ratios = compare(
+            ("the trainer", "a bare loop"),
+            (whole(lesson, policy, config), bare(ready, policy, config)),
+            PAIRS,
+        )
+    micro_batches = [one for _, batch in ready for one in batch]
+    padded = sum(one.padded_tokens for one in micro_batches)
+    total = sum(one.total_tokens for one in micro_batches)
+    print(f"padding: {padded / total:.1%} of {total} trained tokens")
+    if sorted(ratios)[PAIRS // 2] < LEAST_SPEED or padded / total > MOST_PADDING:
+        sys.exit(
+            f"the trainer should keep at least {LEAST_SPEED} of a bare loop's speed (the median), "
+            f"and padding below {MOST_PADDING:.0%}"
+        )
 
-    base = Path(config.model.path)
-    lesson = Lesson(
-        base, False, None, [Example(one // 2 * 8, TEXTS[one % 3]) for one in range(EXAMPLES)], read, 0
-    )
-    trainer, policy = SingleTrainer(config), Policy(base, config)
-    torch.set_num_threads(config.model.threads or torch.get_num_threads())
-    ready = []
-    batches = plan_batches(EXAMPLES, config.train, lesson.seed)
-    padded = total = 0
+
+def make_lesson(config: Config, selected: Path) -> Lesson:
+    rows = tuple(number // 2 * 8 for number in range(RESPONSES))
+    ids = open_problems(config.data.train).ids
+    texts = [TEXTS[number % len(TEXTS)] for number in range(RESPONSES)]
+    responses = [Response(ids[row], 0, text, 1, False, 1.0) for row, text in zip(rows, texts, strict=True)]
+    write_responses(selected, responses)
+    return Lesson(Path(config.model.path), False, None, config.data.train, (selected,), rows, 0)
+
+
+def ready_batches(lesson: Lesson, policy: Policy, config: Config) -> list[tuple[int, list[MicroBatch]]]:
+    """For each step the response tokens of its batch, and the micro-batches."""
     lesson_rows = LessonRows(lesson, policy.encoder)
-    for batch in batches:
-        rows = lesson_rows.read(batch)
-        groups = plan_micro_batches([len(row.encoded.ids) for row in rows], config.train)
-        micro = [policy.collate_rows([rows[index] for index in group]) for group in groups]
-        ready.append((sum(row.response_tokens for row in rows), micro))
-        padded += sum(int((inputs["attention_mask"] == 0).sum()) for inputs, _ in micro)
-        total += sum(inputs["attention_mask"].numel() for inputs, _ in micro)
+    batches = [lesson_rows.read(batch) for batch in plan_batches(RESPONSES, config.train, lesson.seed)]
+    return [
+        (sum(row.learned for row in rows), list(cut_micro_batches(rows, policy.encoder, config.train)))
+        for rows in batches
+    ]
 
-    def bare() -> None:
-        for tokens, micro in ready:
-            for inputs, labels in micro:
-                (policy.summed_loss(inputs, labels) / tokens).backward()
-            torch.nn.utils.clip_grad_norm_(policy.model.parameters(), config.train.max_grad_norm)
-            policy.optimizer.step()
-            policy.optimizer.zero_grad()
 
-    def whole() -> None:
-        for _ in trainer.steps(lesson, policy, batches, starting_state(lesson)):
+def whole(lesson: Lesson, policy: Policy, config: Config) -> Callable[[], None]:
+    def train() -> None:
+        for _ in SingleTrainer(config).steps(lesson, policy, Progressed(0)):
             pass
 
-    ratios = compare(("the trainer", "a bare loop"), (whole, bare), PAIRS)
-    print(f"padding: {padded / total:.1%} of {total} trained tokens")
-    if sorted(ratios)[PAIRS // 2] < 0.9 or padded / total > 0.1:
-        sys.exit("the trainer should keep at least 0.9 of a bare loop's speed, and padding below 10 %")
+    return train
+
+
+def bare(ready: list[tuple[int, list[MicroBatch]]], policy: Policy, config: Config) -> Callable[[], None]:
+    parameters, optimizer = list(policy.model.parameters()), policy.learner.optimizer
+
+    def train() -> None:
+        for response_tokens, batch in ready:
+            for one in batch:
+                (policy.learner.forward(one.inputs, one.labels) / response_tokens).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, config.train.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return train
 
 
 if __name__ == "__main__":

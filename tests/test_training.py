@@ -12,11 +12,14 @@ import pytest
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
-from mstar.records import Response, State, write_responses
+from mstar.records import Response, Selected, State, write_responses
 from mstar.rundir import RunDir
 from mstar.selection import SELECTED
+from mstar.stages import SELECT, TRAIN
+from mstar.starting import open_run, start_run
 from mstar.trainers.checkpoint import load_training_state
 from mstar.training import train
+from mstar.work import Turn, Work, perform
 from tests.conftest import BASE, PROBLEMS
 
 MakeConfig = Callable[..., Config]
@@ -24,24 +27,32 @@ IDS = open_problems(PROBLEMS / "train.parquet").ids[:12]
 
 
 def select_by_hand(run: RunDir, iteration: int, ids: Sequence[str]) -> None:
-    stage = run.stage("select", iteration, {})
-    with stage.write(SELECTED) as path:
-        write_responses(
-            path, [Response(i, 0, f"Answer:{iteration}", 4, False, 1.0, "1", True, None, 1.0) for i in ids]
-        )
-    stage.commit(dict)
+    def work_on(work: Work) -> Selected | None:
+        with work.folder.write(SELECTED) as path:
+            write_responses(
+                path,
+                [Response(i, 0, f"Answer:{iteration}", 4, False, 1.0, "1", True, None, 1.0) for i in ids],
+            )
+        return work.commit([SELECTED], Selected)
+
+    perform(SELECT, Turn(run, iteration), {}, work_on)
+
+
+def policy_of(run: RunDir, iteration: int) -> Path:
+    """The checkpoint that an iteration ended with."""
+    with run.policy_folder(run.policy_after(iteration)) as folder:
+        return folder
 
 
 def train_twice(config: Config) -> tuple[Path, Path]:
     """Checkpoints of two iterations: of 8 responses, and of 4 others."""
-    run = RunDir.create(config)
+    run = start_run(config)
     select_by_hand(run, 0, IDS[:8])
     train(run, 0)
     run.write_state(State(1, run.policy_after(0), 1.0, config.seed))
     select_by_hand(run, 1, IDS[8:])
     train(run, 1)
-    first, second = (run.policy_folder(run.policy_after(iteration)) for iteration in (0, 1))
-    return first, second
+    return policy_of(run, 0), policy_of(run, 1)
 
 
 @pytest.mark.parametrize(
@@ -63,24 +74,22 @@ def test_what_is_inherited(
     for state, expected in zip(states, moments_steps, strict=True):
         assert {float(kinds["step"]) for kinds in state.moments.values()} == {expected}
     assert states[1].learning_rate == pytest.approx(1e-3 * steps[1] / 4)
-    manifest = RunDir.open(config.output).manifest("train", 1)
-    assert manifest is not None
-    assert manifest.facts["examples"] == examples
-    assert manifest.facts["train_steps"] == -(-examples // 4)
+    trained = open_run(config.output).result(TRAIN, 1)
+    assert (trained.examples, trained.train_steps) == (examples, -(-examples // 4))
 
 
 def test_only_a_restart_does_without_the_checkpoint_before(make_config: MakeConfig) -> None:
     for inherit in ("none", "weights"):
         output = f"{make_config().output}-{inherit}"
-        run = RunDir.create(make_config(output=output, train={"inherit": inherit, "batch_size": 4}))
+        run = start_run(make_config(output=output, train={"inherit": inherit, "batch_size": 4}))
         select_by_hand(run, 0, IDS[:4])
         train(run, 0)
         run.write_state(State(1, run.policy_after(0), 1.0, 0))
         select_by_hand(run, 1, IDS[4:8])
-        shutil.rmtree(run.policy_folder(run.policy_after(0)))
+        shutil.rmtree(policy_of(run, 0))
         if inherit == "none":
             train(run, 1)
-            assert (run.policy_folder(run.policy_after(1)) / "model.safetensors").is_file()
+            assert (policy_of(run, 1) / "model.safetensors").is_file()
         else:
             with pytest.raises(UserError, match="is gone"):
                 train(run, 1)
@@ -88,12 +97,11 @@ def test_only_a_restart_does_without_the_checkpoint_before(make_config: MakeConf
 
 def test_nothing_selected_leaves_the_policy(make_config: MakeConfig) -> None:
     config = make_config()
-    run = RunDir.create(config)
+    run = start_run(config)
     select_by_hand(run, 0, [])
-    train(run, 0)
-    assert run.policy_folder(run.policy_after(0)) == BASE
-    manifest = run.manifest("train", 0)
-    assert manifest is not None and manifest.facts["train_steps"] == 0
+    trained = train(run, 0)
+    assert policy_of(run, 0) == BASE
+    assert trained is not None and trained.train_steps == 0
 
 
 def test_a_killed_training_leaves_the_same_manifest(make_config: MakeConfig) -> None:
@@ -101,22 +109,22 @@ def test_a_killed_training_leaves_the_same_manifest(make_config: MakeConfig) -> 
     for name in ("whole", "killed"):
         section = {"batch_size": 2, "checkpoint_every": 1, "learning_rate": 1e-4}
         config = make_config(output=f"{make_config().output}-{name}", train=section)
-        run = RunDir.create(config)
+        run = start_run(config)
         select_by_hand(run, 0, IDS)
         if name == "killed":
             kill_after_first_checkpoint(config.output)
-            assert run.manifest("train", 0) is None
+            assert not run.is_finished(TRAIN.name, 0)
         train(run, 0)
-        manifests.append(run.manifest("train", 0))
+        manifests.append(run.finished(TRAIN, 0).manifest)
     whole, killed = manifests
     assert whole == killed
-    assert whole is not None and whole.facts["train_steps"] == 6
+    assert run.result(TRAIN, 0).train_steps == 6
 
 
 def kill_after_first_checkpoint(output: str) -> None:
     command = [sys.executable, "-m", "mstar", "train", "--run", output, "--iteration", "0"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while not list(Path(output).rglob("progress-*.json")):
+    while not list(Path(output).rglob("checkpoint-*.json")):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()

@@ -16,6 +16,7 @@ from mstar.config import Train
 from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate
+from mstar.prompts import build_request
 from mstar.trainers import Lesson
 from mstar.trainers.batches import plan_micro_batches
 
@@ -81,8 +82,9 @@ class LessonRows:
         ]
 
     def _encode(self, numbers: Sequence[int]) -> dict[int, Encoded]:
-        encoded = self.encoder.encode_prompts(self.problems.read(numbers))
-        return dict(zip(numbers, encoded, strict=True))
+        prompt = self.encoder.prompt
+        requests = [build_request(problem, prompt) for problem in self.problems.read(numbers)]
+        return dict(zip(numbers, self.encoder.encode(requests), strict=True))
 
 
 def read_texts(lesson: Lesson) -> list[str]:

@@ -13,8 +13,8 @@ from mstar.models import load_model
 from mstar.trainers import Lesson, build_trainer
 from mstar.trainers.checkpoint import load_training_state
 from mstar.trainers.policy import open_policy
-from tests.conftest import BASE
-from tests.trainers.conftest import MakeConfig, MakeLesson, files_of, save_to
+from tests.conftest import BASE, ROOT
+from tests.trainers.conftest import MakeConfig, MakeLesson, save_to
 
 
 @pytest.fixture
@@ -40,17 +40,6 @@ def rename_moments(folder: Path, start: str, new_start: str) -> None:
     save_file(renamed, path)
 
 
-def make_old(folder: Path) -> None:
-    """The same checkpoint as version 0.1.0 wrote it."""
-    state = folder / "training_state"
-    tensors = load_file(state / "moments.tensors")
-    save_file({**tensors, "random_state": torch.get_rng_state()}, folder / "training_state.safetensors")
-    (folder / "training_state.json").write_text((state / "progress.json").read_text())
-    for file in state.iterdir():
-        file.unlink()
-    state.rmdir()
-
-
 def test_no_loader_takes_the_training_state_for_weights(trained: Path) -> None:
     assert [path.name for path in trained.rglob("*.safetensors")] == ["model.safetensors"]
     assert not [path for kind in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in trained.rglob(kind)]
@@ -59,17 +48,18 @@ def test_no_loader_takes_the_training_state_for_weights(trained: Path) -> None:
     assert set(load_file(trained / "model.safetensors")) == names
 
 
-def test_an_old_checkpoint_goes_on(
-    make_config: MakeConfig, make_lesson: MakeLesson, trained: Path, tmp_path: Path
+def test_a_checkpoint_of_version_0_1_0_goes_on(
+    make_config: MakeConfig, make_lesson: MakeLesson, tmp_path: Path
 ) -> None:
-    lesson = make_lesson(trained, inherit_optimizer=True, seed=9)
-    inherit(make_config, lesson, tmp_path / "from_new")
-    make_old(trained)
-    assert (trained / "training_state.safetensors").exists()
-    assert not (trained / "training_state").exists()
-    inherit(make_config, lesson, tmp_path / "from_old")
-    assert files_of(tmp_path / "from_old") == files_of(tmp_path / "from_new")
-    assert load_training_state(tmp_path / "from_old").progressed.train_step == 6
+    old = ROOT / "tests" / "runs" / "0.1.0" / "run" / "iterations" / "000" / "train" / "checkpoint"
+    before = load_training_state(old)
+    assert before.progressed.train_step == 1
+    assert set(moment_steps(old).values()) == {1.0}
+    inherit(make_config, make_lesson(old, inherit_optimizer=True), tmp_path / "next")
+    after = load_training_state(tmp_path / "next")
+    assert after.progressed.train_step == 4
+    assert after.moments.keys() == before.moments.keys()
+    assert set(moment_steps(tmp_path / "next").values()) == {4.0}
 
 
 @pytest.mark.parametrize("start, fitting", [("", "0 of"), ("lm_head.", r"\d\d of")])
