@@ -87,14 +87,6 @@ class ModelReader:
             self.unusable[problem.id] = reason
 
 
-def refuse_a_file(output: str) -> None:
-    """UserError where a file is in the way of the run's folder."""
-    folders = (Path(output), *Path(output).absolute().parents)
-    nearest = next(folder for folder in folders if folder.exists())
-    if not nearest.is_dir():
-        raise UserError(f"output is {output}, but {nearest} is a file; choose another output")
-
-
 def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress: Progress) -> None:
     """Bad rows are an error; rows that only this model cannot read are told, or an error where it says so."""
     total = len(run.problems(path))
