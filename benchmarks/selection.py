@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 
 from mstar.config_file import load_config
-from mstar.records import Response, write_responses
-from mstar.rundir import RunDir, part_names
+from mstar.records import Response, Scored, write_responses
+from mstar.rundir import RunDir
+from mstar.stagedir import Begun, StageDir
+from mstar.stages import SCORE, SELECT, part_names, stage_prefix
+from mstar.starting import start_run
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 PROBLEMS, SAMPLES, PROBLEMS_PER_PART = 45_000, 16, 64
@@ -25,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "run"
         settings = [f"output={output}", "select.rule=top_k", "select.keep_per_problem=2"]
-        run = RunDir.create(load_config(QUICKSTART / "quickstart.yaml", settings))
+        run = start_run(load_config(QUICKSTART / "quickstart.yaml", settings))
         write_score(run)
         start = time.perf_counter()
         subprocess.run(
@@ -33,11 +36,11 @@ def main() -> None:
         )
         seconds = time.perf_counter() - start
         used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        manifest = run.manifest("select", 0)
+        selected = run.result(SELECT, 0)
         print(
             f"selected from {PROBLEMS * SAMPLES} responses: {seconds:.1f} s, at most {used / 2**20:.0f} MiB"
         )
-        print(manifest.facts if manifest else "no manifest")
+        print(selected)
     if seconds > MAX_SECONDS or used > MAX_BYTES:
         sys.exit(f"it should take at most {MAX_SECONDS} s and {MAX_BYTES >> 20} MiB")
 
@@ -46,7 +49,8 @@ def write_score(run: RunDir) -> None:
     """Judged responses of some 600 characters, a third of them correct, some twice."""
     words = random.Random(0)
     names = part_names(-(-PROBLEMS // PROBLEMS_PER_PART))
-    stage = run.stage("score", 0, {})
+    stage = StageDir(run.storage, stage_prefix(SCORE.name, 0), Begun({}, SCORE.version))
+    stage.begin()
     problems = iter(range(PROBLEMS))
     for name in names:
         rows = [problem for problem, _ in zip(problems, range(PROBLEMS_PER_PART), strict=False)]
@@ -54,7 +58,7 @@ def write_score(run: RunDir) -> None:
             write_responses(
                 path, [judged(problem, sample, words) for problem in rows for sample in range(SAMPLES)]
             )
-    stage.commit(dict, names)
+    stage.commit(Scored(PROBLEMS * SAMPLES, PROBLEMS * SAMPLES // 3, 0, 0.5), names)
 
 
 def judged(problem: int, sample: int, words: random.Random) -> Response:
