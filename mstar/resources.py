@@ -1,0 +1,172 @@
+"""Do training and its checkpoints fit into memory and onto the disk? Looked at before a run begins.
+
+What is needed follows from the number of parameters, which a model's configuration tells without its weights.
+Measured with AdamW in float32: 16 bytes for each trained parameter after a step (weight, gradient, two
+moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. Activations come on top and
+are not estimated: they depend on the lengths of what is trained.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mstar.cgroups import group_folders
+from mstar.config import Config, Train
+from mstar.errors import UserError
+
+PEAK_BYTES, FROZEN_BYTES, SAVED_BYTES = 19.6, 4, 12
+"""Per parameter: trained in memory, frozen in memory and in a checkpoint, trained in a checkpoint."""
+ROOM_FOR_ACTIVATIONS = 1.25
+"""Free memory below this many times what is needed without activations is warned about."""
+IN_HAND = 2
+"""Checkpoints besides the kept ones while an iteration is trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How many there are in a model."""
+
+    trained: int
+    frozen: int
+
+    @property
+    def training_bytes(self) -> float:
+        """What training holds at its peak, without activations."""
+        return PEAK_BYTES * self.trained + FROZEN_BYTES * self.frozen
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        return SAVED_BYTES * self.trained + FROZEN_BYTES * self.frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """In bytes: all that there is to be had, and what of it is free now."""
+
+    limit: int
+    free: int
+
+
+def check_resources(config: Config, output: Path) -> list[str]:
+    """Warnings where memory or disk may run short; UserError where training cannot fit."""
+    parameters = count_parameters(config)
+    memory = cuda_memory() if config.model.device == "cuda" else system_memory()
+    warnings = [
+        judge_memory(parameters, memory, config.train) if memory else None,
+        judge_disk(parameters, free_disk(output), config) if "://" not in config.output else None,
+    ]
+    return [warning for warning in warnings if warning]
+
+
+def judge_memory(parameters: Parameters, memory: Memory, train: Train) -> str | None:
+    """A warning if training may not fit; UserError if it cannot."""
+    need = parameters.training_bytes
+    needed = (
+        f"training {parameters.trained:,} parameters beside {parameters.frozen:,} frozen ones needs "
+        f"{amount(need)} of memory without activations"
+    )
+    if need > memory.limit:
+        raise UserError(
+            f"{needed}, and there are {amount(memory.limit)}; freeze more of the model "
+            f"(train.freeze is [{', '.join(train.freeze)}]) or choose a smaller one"
+        )
+    if ROOM_FOR_ACTIVATIONS * need <= memory.free:
+        return None
+    helps = [] if train.gradient_checkpointing else ["train.gradient_checkpointing=true"]
+    return (
+        f"{needed}, and {amount(memory.free)} are free; if it does not suffice: "
+        + ", ".join([*helps, f"train.tokens_per_micro_batch below {train.tokens_per_micro_batch}"])
+        + f", or more in train.freeze than [{', '.join(train.freeze)}]"
+    )
+
+
+def judge_disk(parameters: Parameters, free: int, config: Config) -> str | None:
+    """A warning if the run's checkpoints may not fit; UserError if not even one does."""
+    one = parameters.checkpoint_bytes
+    if one > free:
+        raise UserError(
+            f"a checkpoint takes {amount(one)}, and {amount(free)} are free where output {config.output} is; "
+            "free some space or choose another output"
+        )
+    keep, iterations = config.train.keep_checkpoints, config.iterations.count
+    kept = iterations if keep is None else min(iterations, keep + 1)
+    if (kept + IN_HAND) * one <= free:
+        return None
+    remedy = "train.keep_checkpoints keeps fewer" if keep is None or keep > 1 else "choose another output"
+    return (
+        f"checkpoints of {amount(one)} each will take {amount((kept + IN_HAND) * one)} ({kept} are kept, and "
+        f"up to {IN_HAND} more in hand); {amount(free)} are free where output {config.output} is; {remedy}"
+    )
+
+
+def count_parameters(config: Config) -> Parameters:
+    """Of the first policy, from its configuration alone."""
+    import torch
+    import transformers
+
+    from mstar.models import Encoder, part_of
+
+    encoder = Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
+    with torch.device("meta"):  # shapes without memory
+        model = transformers.AutoModelForImageTextToText.from_config(encoder.config)
+    counts = {True: 0, False: 0}
+    for name, parameter in model.named_parameters():
+        counts[part_of(name, encoder.family) in config.train.freeze] += parameter.numel()
+    return Parameters(trained=counts[False], frozen=counts[True])
+
+
+def cuda_memory() -> Memory | None:
+    """Of the device that torch would use; None where it sees none, which loading the model will say."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    free, limit = torch.cuda.mem_get_info()
+    return Memory(limit, free)
+
+
+def system_memory(system: Path = Path("/")) -> Memory | None:
+    """Of this process, by the machine and its control groups; None on a system that does not say.
+
+    `system` is where /proc and /sys are.
+    """
+    try:
+        lines = (system / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+    limits, rooms = [sizes["MemTotal"]], [sizes["MemAvailable"]]
+    for folder in group_folders("memory", system):
+        if group := _group_memory(folder):
+            limits.append(group.limit)
+            rooms.append(group.free)
+    return Memory(min(limits), max(0, min(rooms)))
+
+
+def _group_memory(folder: Path) -> Memory | None:
+    """Of one control group, version 2 or 1; None where it sets no limit. Cached files give way in need."""
+    for names in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        try:
+            limit, usage = ((folder / name).read_text().strip() for name in names)
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        if limit == "max":
+            return None
+        cached = statistics.get("total_inactive_file") or statistics["inactive_file"]
+        return Memory(int(limit), int(limit) - int(usage) + int(cached))
+    return None
+
+
+def free_disk(output: Path) -> int:
+    """Bytes free where a folder is, or will be."""
+    places = (output.absolute(), *output.absolute().parents)
+    return shutil.disk_usage(next(place for place in places if place.exists())).free
+
+
+def amount(size: float) -> str:
+    """Bytes for people."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size / 1024:.1f} KiB"
