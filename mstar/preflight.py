@@ -32,8 +32,8 @@ SHOWN = 3
 def check_inputs(run: RunDir, progress: Progress) -> None:
     """Raise UserError for the first input that cannot be used; tell what may go wrong otherwise."""
     config = run.config
-    for warning in check_resources(config, Path(config.output)):
-        progress.note(warning)
+    for doubt in check_resources(config, Path(config.output)):
+        progress.note(doubt)
     ask = ask_model(config.model.path, config.model.revision, config.images, config.prompt)
     for key, path in problem_files(config):
         _check_problems(run, key, path, ask, progress)
