@@ -27,6 +27,8 @@ LOOKED_INTO = 20_000
 MODEL_SAMPLE = 1_000
 """Of larger files so many rows are tried with the model's own processor."""
 SHOWN = 3
+WORTH_SAYING = 5_000
+"""Problems of a file that takes long enough to look at."""
 
 
 def check_inputs(run: RunDir, progress: Progress) -> None:
@@ -90,6 +92,8 @@ class ModelReader:
 def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress: Progress) -> None:
     """Bad rows are an error; rows that only this model cannot read are told, or an error where it says so."""
     total = len(run.problems(path))
+    if total >= WORTH_SAYING:
+        progress.note(f"looking at the {total:,} problems of {key}")
     reader = ModelReader(ask, run.config.prompt.max_tokens, total)
     bad = check_problems(path, reader.check, sample=LOOKED_INTO).bad
     if bad:

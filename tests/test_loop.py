@@ -302,6 +302,40 @@ def test_killed_at_random_moments_it_ends_like_one_that_was_not(finished: Path, 
     assert fingerprints(output) == fingerprints(finished)
 
 
+@pytest.mark.slow
+def test_killed_shards_with_two_processes_each_end_like_a_run_that_was_not(
+    finished: Path, tmp_path: Path
+) -> None:
+    """One of the processes on a stage is killed, the others go on; then all of them start again."""
+    output, chance = tmp_path / "shards", random.Random(KILLS)
+    mstar(*arguments_for(output), "--prepare")
+    groups = [["evaluate", "--run", str(output)]]
+    groups += [
+        [stage, "--run", str(output), "--iteration", str(iteration)]
+        for iteration in (0, 1)
+        for stage in STAGES
+    ]
+    landed, rounds = 0, -(-KILLS // len(groups))
+    for group in groups:
+        sharded = group[0] in ("generate", "score", "evaluate")
+        shards = [["--shard", f"{k}/2"] for k in (1, 1, 2, 2)] if sharded else [[], []]
+        for _ in range(rounds):
+            started = [start(*group, *shard) for shard in shards]
+            time.sleep(chance.uniform(1, 6))
+            landed += started[0].poll() is None
+            chance.choice(started).kill()
+            assert {process.wait() for process in started} <= {0, -signal.SIGKILL}
+        at_once([*group, *shard] for shard in shards)
+    assert landed >= 2
+    assert fingerprints(output) == {
+        name: value for name, value in fingerprints(finished).items() if "evaluate-rest" not in name
+    }
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "mstar", *arguments], stdout=subprocess.DEVNULL)
+
+
 def test_parquet_parts_say_what_they_hold(finished: Path) -> None:
     schema = pq.read_schema(file_of(finished / "iterations/000/score", "part-00000"))
     assert [field.name for field in schema][:4] == ["problem_id", "sample", "text", "response_tokens"]
