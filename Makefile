@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
+KILLS ?= 20
 
-.PHONY: help quickstart smoke test lint kills seeds benchmarks clean
+.PHONY: help quickstart smoke test lint kills seeds benchmarks scale clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -31,8 +32,8 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-kills: $(VENV)/installed  ## kill -9 at 20 random moments, and compare with a run that was not
-	MSTAR_KILLS=20 $(BIN)/python -m pytest -q tests/test_loop.py -k killed
+kills: $(VENV)/installed  ## kill -9 at random moments (KILLS of them), and compare with a run that was not
+	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" tests/test_loop.py -k killed
 
 seeds: $(VENV)/installed  ## the quick start over several seeds, with the table for the README
 	$(BIN)/python benchmarks/seeds.py $(SEEDS)
@@ -42,6 +43,11 @@ benchmarks: $(VENV)/installed  ## engine, trainer, answers and selection against
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/selection.py
+
+scale: $(VENV)/installed  ## how a run on 200,000 problems with 50,000 images starts
+	rm -rf runs/scale && mkdir -p runs/scale
+	$(BIN)/python benchmarks/scale.py runs/scale
+	$(BIN)/python benchmarks/scale_run.py runs/scale
 
 clean:  ## forget the virtual environment and the runs
 	rm -rf $(VENV) runs

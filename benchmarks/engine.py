@@ -2,6 +2,7 @@
 
 Both sides go from the quick start's problems to texts: images are decoded, prompts encoded, 8 responses
 sampled at temperature 1 to each of 128 problems in one batch. Greedy texts of both sides must be the same.
+Every round asks anew, so that nothing is remembered from the one before.
 """
 
 import sys
@@ -12,10 +13,10 @@ from pairs import compare
 
 from mstar.config_file import load_config
 from mstar.datasets import open_problems
-from mstar.engines import Sampling
+from mstar.engines import Chunk, Sampling
 from mstar.engines.transformers import TransformersEngine
 from mstar.models import collate
-from mstar.records import Problem
+from mstar.prompts import Request, build_request
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 PROBLEMS, SAMPLES, PAIRS = 128, 8, 5
@@ -27,18 +28,24 @@ def main() -> None:
     problems = open_problems(config.data.train).read(range(PROBLEMS))
     max_tokens = config.generate.max_tokens
 
-    greedy = [own[0].text for own in engine.generate(problems, Sampling(1, 0.0, 1.0, max_tokens), 0)]
-    same = sum(
-        a == b for a, b in zip(greedy, with_transformers(engine, problems, 1, max_tokens), strict=True)
-    )
+    def requests() -> list[Request]:
+        return [build_request(problem, config.prompt, seed) for seed, problem in enumerate(problems)]
+
+    def with_engine(sampling: Sampling) -> list[str]:
+        found = next(engine.generate([Chunk(requests(), sampling)]))
+        return [one.text for own in found for one in own]
+
+    greedy = with_engine(Sampling(1, 0.0, 1.0, max_tokens))
+    theirs = with_transformers(engine, requests(), 1, max_tokens)
+    same = sum(ours == other for ours, other in zip(greedy, theirs, strict=True))
     print(f"greedy texts equal on {same} of {PROBLEMS}; torch threads: {torch.get_num_threads()}")
 
     sampling = Sampling(SAMPLES, 1.0, 1.0, max_tokens)
     ratios = compare(
         ("mstar", "model.generate"),
         (
-            lambda: engine.generate(problems, sampling, 0),
-            lambda: with_transformers(engine, problems, SAMPLES, max_tokens),
+            lambda: with_engine(sampling),
+            lambda: with_transformers(engine, requests(), SAMPLES, max_tokens),
         ),
         PAIRS,
     )
@@ -49,11 +56,11 @@ def main() -> None:
 
 @torch.inference_mode()
 def with_transformers(
-    engine: TransformersEngine, problems: list[Problem], samples: int, max_tokens: int
+    engine: TransformersEngine, requests: list[Request], samples: int, max_tokens: int
 ) -> list[str]:
     """What a script without mstar would do, with the same tokens banned."""
     tokenizer = engine.encoder.tokenizer
-    rows = engine.encoder.encode_prompts(problems)
+    rows = engine.encoder.encode(requests)
     batch = collate(rows, engine.encoder, "left", engine.model.device)
     del batch["position_ids"]
     how = (

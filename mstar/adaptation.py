@@ -28,8 +28,7 @@ def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision |
             run.config.adapt,
             run.config.stop,
         )
-        if reports[-1].temperatures and (line := _saturation(run.config, reports[-1])):
-            progress.note(line)
+        tell_saturation(run.config, reports[-1], progress)
         progress.note(f"temperature {decision.temperature:g}: {decision.reason}")
         return work.commit([], lambda: decision)
 
@@ -52,6 +51,8 @@ def sweeps_of(config: Config, reports: list[Report]) -> list[Sweep]:
     return [sweep for report in reports if (sweep := sweep_of(report, config.adapt))]
 
 
-def _saturation(config: Config, report: Report) -> str | None:
+def tell_saturation(config: Config, report: Report, progress: Progress) -> None:
+    """A line for people where the sweep of a report cannot tell temperatures apart."""
     sweep = sweep_of(report, config.adapt)
-    return note_saturation(sweep) if sweep else None
+    if sweep and (line := note_saturation(sweep)):
+        progress.note(line)

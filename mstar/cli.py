@@ -96,10 +96,10 @@ def run(
     settings = load_config(config, [*(overrides or []), *port])
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
-    from mstar.starting import exclusive, look_at, planned_iterations, write_start
+    from mstar.starting import look_at, planned_iterations, write_start
 
     started = look_at(settings, progress)
-    with exclusive(settings.output):
+    with started.storage.hold():
         write_start(started)
         if prepare:
             return

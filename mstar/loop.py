@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mstar.adaptation import adapt
+from mstar.adaptation import adapt, tell_saturation
 from mstar.checkpoints import remove_superseded
 from mstar.evaluation import evaluate, read_report
 from mstar.generation import generate
@@ -41,6 +41,7 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary
     start = time.perf_counter()
     evaluate(run, None, WHOLE, progress)
     tell_accuracy(run, None, metrics, progress)
+    tell_saturation(run.config, read_report(run, None), progress)
     for iteration in range(run.config.iterations.count):
         was_finished = run.is_finished(ADAPT.name, iteration)
         metrics.begin_iteration(iteration, run.state(iteration).temperature)

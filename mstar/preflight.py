@@ -27,13 +27,15 @@ LOOKED_INTO = 20_000
 MODEL_SAMPLE = 1_000
 """Of larger files so many rows are tried with the model's own processor."""
 SHOWN = 3
+WORTH_SAYING = 5_000
+"""Problems of a file that takes long enough to look at."""
 
 
 def check_inputs(run: RunDir, progress: Progress) -> None:
     """Raise UserError for the first input that cannot be used; tell what may go wrong otherwise."""
     config = run.config
-    for warning in check_resources(config, Path(config.output)):
-        progress.note(warning)
+    for doubt in check_resources(config, Path(config.output)):
+        progress.note(doubt)
     ask = ask_model(config.model.path, config.model.revision, config.images, config.prompt)
     for key, path in problem_files(config):
         _check_problems(run, key, path, ask, progress)
@@ -87,17 +89,11 @@ class ModelReader:
             self.unusable[problem.id] = reason
 
 
-def refuse_a_file(output: str) -> None:
-    """UserError where a file is in the way of the run's folder."""
-    folders = (Path(output), *Path(output).absolute().parents)
-    nearest = next(folder for folder in folders if folder.exists())
-    if not nearest.is_dir():
-        raise UserError(f"output is {output}, but {nearest} is a file; choose another output")
-
-
 def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress: Progress) -> None:
     """Bad rows are an error; rows that only this model cannot read are told, or an error where it says so."""
     total = len(run.problems(path))
+    if total >= WORTH_SAYING:
+        progress.note(f"looking at the {total:,} problems of {key}")
     reader = ModelReader(ask, run.config.prompt.max_tokens, total)
     bad = check_problems(path, reader.check, sample=LOOKED_INTO).bad
     if bad:

@@ -85,9 +85,9 @@ class ProcessRewardModel:
         scores: list[tuple[float, ...]] = [()] * len(rows)
         for batch in self._batches(rows):
             found = self._forward([rows[index] for index in batch], [ends[index] for index in batch])
-            for index, steps in zip(batch, found, strict=True):
-                self._refuse_nonfinite(owners[index], steps)
-                scores[index] = tuple(steps.tolist())
+            for index, logits in zip(batch, found, strict=True):
+                self._refuse_nonfinite(owners[index], logits)
+                scores[index] = tuple(torch.sigmoid(logits).tolist())
         remaining = iter(scores)
         return [[next(remaining) for _ in own] for own in texts]
 
@@ -118,11 +118,11 @@ class ProcessRewardModel:
     def _forward(self, rows: Sequence[Encoded], ends: Sequence[Sequence[int]]) -> list[Tensor]:
         batch = collate(rows, self.encoder, "right", self.model.device)
         hidden = self.model.model(**batch, use_cache=False).last_hidden_state.float()
-        scores: Tensor = torch.sigmoid(hidden @ self.weight[0] + self.bias).cpu()
-        return [scores[index, list(places)] for index, places in enumerate(ends)]
+        logits: Tensor = (hidden @ self.weight[0] + self.bias).cpu()
+        return [logits[index, list(places)] for index, places in enumerate(ends)]
 
-    def _refuse_nonfinite(self, id: str, steps: Tensor) -> None:
-        if not torch.isfinite(steps).all():
+    def _refuse_nonfinite(self, id: str, logits: Tensor) -> None:
+        if not torch.isfinite(logits).all():
             raise UserError(
                 f"score.prm {self.folder} gives problem {id} a score that is not finite: its weights are "
                 "damaged (or model.dtype is too narrow for it)"

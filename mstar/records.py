@@ -175,6 +175,17 @@ class Selected:
     not_chosen: int = 0
     kept: int = 0
 
+    def __add__(self, other: "Selected") -> "Selected":
+        """Of both together."""
+        return Selected(
+            self.correct + other.correct,
+            self.problems_with_kept + other.problems_with_kept,
+            self.duplicates + other.duplicates,
+            self.below_threshold + other.below_threshold,
+            self.not_chosen + other.not_chosen,
+            self.kept + other.kept,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:

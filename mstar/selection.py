@@ -8,7 +8,7 @@ number of responses.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,33 +34,19 @@ class Candidate:
     reward: float
 
 
-@dataclass(slots=True)
-class Counts:
-    """A Selected that is being counted."""
-
-    correct: int = 0
-    problems_with_kept: int = 0
-    duplicates: int = 0
-    below_threshold: int = 0
-    not_chosen: int = 0
-    kept: int = 0
-
-
 def select(run: RunDir, iteration: int, progress: Progress = QUIET) -> Selected | None:
     """Write the kept responses of an iteration to `selected.parquet`."""
 
     def work_on(work: Work) -> Selected | None:
-        counts = Counts()
-        _select(work, run.finished(SCORE, iteration), counts)
-        return work.commit([SELECTED], lambda: Selected(**asdict(counts)))
+        selected = _select(work, run.finished(SCORE, iteration))
+        return work.commit([SELECTED], lambda: selected)
 
     return perform(SELECT, Turn(run, iteration, progress=progress), run.inputs(iteration, SCORE), work_on)
 
 
-def _select(work: Work, scored: Finished, counts: Counts) -> None:
+def _select(work: Work, scored: Finished) -> Selected:
     config, seed = work.config, derive_seed(work.config.seed, work.number, SELECT.name)
-    shuffler = random.Random(seed)
-    parts = scored.parts
+    shuffler, selected, parts = random.Random(seed), Selected(), scored.parts
     with (
         work.progress.stage(SELECT.name, work.iteration, len(parts), "parts") as advance,
         work.folder.write(SELECTED) as path,
@@ -68,24 +54,32 @@ def _select(work: Work, scored: Finished, counts: Counts) -> None:
     ):
         for name in parts:
             with scored.reading(name) as part:
-                writer.write_table(select_part(part, config.select, shuffler, counts))
+                table, found = select_part(part, config.select, shuffler)
+            writer.write_table(table)
+            selected += found
             advance(1)
+    return selected
 
 
-def select_part(part: Path, config: Select, shuffler: random.Random, counts: Counts) -> pa.Table:
-    """The kept rows of one part, in their order there; adds to `counts`."""
+def select_part(part: Path, config: Select, shuffler: random.Random) -> tuple[pa.Table, Selected]:
+    """The kept rows of one part, in their order there, and what became of all that were correct."""
     table = pq.read_table(part, schema=RESPONSE_SCHEMA)
     kept: list[int] = []
+    selected = Selected()
     for candidates in _correct_by_problem(table):
-        chosen = choose(candidates, config, shuffler, counts)
+        chosen, found = choose(candidates, config, shuffler)
         kept += sorted(candidate.place for candidate in chosen)
-    return table.take(pa.array(kept, type=pa.int64()))
+        selected += found
+    return table.take(pa.array(kept, type=pa.int64())), selected
 
 
 def choose(
-    candidates: Sequence[Candidate], config: Select, shuffler: random.Random, counts: Counts
-) -> list[Candidate]:
-    """The kept ones among the correct responses of one problem. Ties go to the earlier sample."""
+    candidates: Sequence[Candidate], config: Select, shuffler: random.Random
+) -> tuple[list[Candidate], Selected]:
+    """The kept ones among the correct responses of one problem, and what became of the others.
+
+    Ties go to the earlier sample.
+    """
     unique = _without_duplicates(candidates)
     eligible = unique if config.rule == "all" else [one for one in unique if one.reward > config.threshold]
     match config.rule:
@@ -96,13 +90,14 @@ def choose(
         case "all" | "threshold":
             ranked = eligible
     kept = ranked[: config.keep_per_problem]
-    counts.correct += len(candidates)
-    counts.duplicates += len(candidates) - len(unique)
-    counts.below_threshold += len(unique) - len(eligible)
-    counts.not_chosen += len(eligible) - len(kept)
-    counts.kept += len(kept)
-    counts.problems_with_kept += bool(kept)
-    return kept
+    return kept, Selected(
+        correct=len(candidates),
+        problems_with_kept=int(bool(kept)),
+        duplicates=len(candidates) - len(unique),
+        below_threshold=len(unique) - len(eligible),
+        not_chosen=len(eligible) - len(kept),
+        kept=len(kept),
+    )
 
 
 def _without_duplicates(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -3,11 +3,9 @@
 Nothing is written before everything has been looked at: a refused change leaves the run as it was.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -17,7 +15,7 @@ from mstar.config_file import dump_config, parse_config
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
 from mstar.inputs import check_model_paths, pin_revision, problem_files
-from mstar.preflight import check_inputs, refuse_a_file
+from mstar.preflight import check_inputs
 from mstar.progress import QUIET, Progress
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.stages import ADAPT, iteration_prefix
@@ -35,7 +33,6 @@ def start_run(config: Config, progress: Progress = QUIET) -> RunDir:
 
 def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
     """The run as it would be started or taken up; UserError if it cannot be. Nothing is written."""
-    refuse_a_file(config.output)
     storage = build_storage(config.output)
     started = _started_tree(storage, config.output)
     if started is not None:
@@ -87,23 +84,6 @@ def planned_iterations(run: RunDir) -> int:
     done = finished_iterations(run)
     has_stopped = done > 0 and run.result(ADAPT, done - 1).stop
     return done if has_stopped else run.config.iterations.count
-
-
-@contextmanager
-def exclusive(output: str) -> Iterator[None]:
-    """Hold a folder against a second loop, which would do all the work once more; the kernel lets go even
-    after kill -9.
-    """
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"another mstar is at work in {output}; wait for it or choose another output"
-            ) from None
-        yield
 
 
 def _started_tree(storage: Storage, output: str) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from typing import Protocol
 from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
 
-SCRATCH = ".scratch"
+SCRATCH, LOCK = ".scratch", ".lock"
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -69,11 +69,22 @@ class Storage(Protocol):
     def remove(self, key: str) -> None:
         """Delete a file or a folder, if it is there."""
 
+    def hold(self) -> AbstractContextManager[None]:
+        """Keep a second loop from doing all the work once more, as long as the block lasts; UserError if one
+        is at work. Nothing relies on it: stages bear any number of writers.
+        """
+
+    def free_bytes(self) -> int | None:
+        """Room that is left; None where there is no limit that one could ask for."""
+
 
 def build_storage(output: str) -> Storage:
-    """The storage that `output` names."""
+    """The storage that `output` names; UserError where there cannot be one."""
     if "://" in output:
         raise UserError(f"output is {output}; this version writes to folders only; name a folder")
+    nearest = _nearest_existing(Path(output))
+    if not nearest.is_dir():
+        raise UserError(f"output is {output}, but {nearest} is a file; choose another output")
     return FolderStorage(Path(output))
 
 
@@ -115,7 +126,7 @@ class FolderStorage:
                 _discard(path.with_suffix(".lock"))
 
     def publish(self, path: Path, key: str, replace: bool = False) -> bool:
-        target = self.root / key
+        target = self._place(key)
         with _explained(target):
             _flush(path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,13 +143,13 @@ class FolderStorage:
 
     @contextmanager
     def reading(self, key: str) -> Iterator[Path]:
-        path = self.root / key
+        path = self._place(key)
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file in the run", str(path))
         yield path
 
     def describe(self, key: str) -> FileEntry:
-        return describe(self.root / key)
+        return describe(self._place(key))
 
     def keys(self, prefix: str) -> list[str]:
         start = self.root / prefix.rpartition("/")[0]
@@ -151,13 +162,38 @@ class FolderStorage:
 
     def remove(self, key: str) -> None:
         """A folder leaves its place whole before it is deleted, so that nobody reads half of it."""
-        path = self.root / key
+        path = self._place(key)
         with suppress(FileNotFoundError):
             if path.is_dir():
                 with self.scratch() as grave:
                     os.rename(path, grave)
             else:
                 path.unlink()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """The kernel lets go even after kill -9."""
+        with _explained(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / LOCK).open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"another mstar is at work in {self.root}; wait for it or choose another output"
+                ) from None
+            yield
+
+    def free_bytes(self) -> int | None:
+        return shutil.disk_usage(_nearest_existing(self.root)).free
+
+    def _place(self, key: str) -> Path:
+        """Where a key lies; one that leads out of the run is a mistake of ours."""
+        parts = PurePosixPath(key).parts
+        if not parts or key.startswith("/") or ".." in parts or "\0" in key:
+            raise ValueError(f"{key!r} is no key of a run: it must be a path below it")
+        return self.root / key
 
 
 def describe(path: Path) -> FileEntry:
@@ -247,5 +283,8 @@ def _explain(error: Exception, target: Path) -> UserError | None:
 
 
 def _is_full(target: Path) -> bool:
-    existing = next(folder for folder in target.absolute().parents if folder.exists())
-    return shutil.disk_usage(existing).free < 1 << 20
+    return shutil.disk_usage(_nearest_existing(target.parent)).free < 1 << 20
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())

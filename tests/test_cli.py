@@ -78,23 +78,16 @@ def refused(folder: Path, *arguments: str) -> str:
     return done.stderr
 
 
-def test_help_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
+def test_help_loads_nothing_slow(tmp_path: Path) -> None:
     code = "import sys, mstar.cli\nsys.argv = ['mstar', '--help']\n"
     code += "try: mstar.cli.main()\nexcept SystemExit: pass\n"
-    loaded = "print(sorted({'torch', 'transformers', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
+    slow = "{'torch', 'transformers', 'pyarrow', 'numpy', 'pydantic', 'sympy', 'PIL', 'yaml'}"
+    loaded = f"print(sorted({slow} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code + loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     assert all(
         verb in done.stdout for verb in ("run", "generate", "score", "select", "train", "evaluate", "adapt")
     )
-
-    def user_seconds(*command: str) -> float:
-        before = os.times().children_user
-        subprocess.run(command, capture_output=True, check=True)
-        return os.times().children_user - before
-
-    bare = min(user_seconds(sys.executable, "-c", "import typer, rich") for _ in range(3))
-    assert min(user_seconds(sys.executable, "-m", "mstar", "--help") for _ in range(3)) < 3 * bare + 0.1
 
 
 def test_a_wrong_key_names_the_nearest(workplace: Path) -> None:

@@ -11,6 +11,7 @@ from mstar.engines import Sampling
 from mstar.evaluation import due_tests, evaluate, read_report, sweep_is_due
 from mstar.measures import measure_temperature, measure_test
 from mstar.records import Response, read_responses
+from mstar.stagedir import Shard
 from mstar.stages import EVALUATE
 from mstar.starting import start_run
 from tests.conftest import PROBLEMS
@@ -123,3 +124,25 @@ def test_the_engine_is_gone_before_the_process_reward_model_comes(
     report = evaluate(start_run(small(make_config, score={"prm": str(prm_folder)})), None)
     assert report is not None and all(row.reward_pass_at_k for row in report.temperatures)
     assert seen == ["engine left", "model came"]
+
+
+def test_a_shard_with_nothing_to_do_loads_no_model(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mstar.engines.transformers import TransformersEngine
+
+    run = start_run(small(make_config))
+    loaded: list[Path] = []
+    load = TransformersEngine.__init__
+
+    def loading(self: TransformersEngine, policy: Path, config: Config) -> None:
+        loaded.append(policy)
+        load(self, policy, config)
+
+    monkeypatch.setattr(TransformersEngine, "__init__", loading)
+    assert evaluate(run, None, Shard(1, 2)) is None
+    assert evaluate(run, None, Shard(1, 2)) is None
+    assert len(loaded) == 1
+    assert evaluate(run, None, Shard(2, 2)) is not None
+    assert evaluate(run, None, Shard(2, 2)) is not None
+    assert len(loaded) == 2

@@ -49,7 +49,7 @@ def test_seeds_differ_by_what_they_are_for() -> None:
 
 
 def odd_problems(folder: Path) -> dict[str, object]:
-    """Eight problems: one without an answer, one whose image no processor of the family takes, one too long."""
+    """Eight problems: one without an answer, one with an image that is too thin, one too long."""
     Image.new("RGB", (56, 28), (200, 200, 200)).save(folder / "strip.png")
     Image.new("RGB", (1000, 4)).save(folder / "thin.png")
     rows = [

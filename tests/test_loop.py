@@ -17,9 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from mstar.datasets import open_problems
+from mstar.engines import Chunk, Sampling, build_engine
+from mstar.evaluation import read_report
+from mstar.prompts import build_request
 from mstar.records import read_responses
-from mstar.starting import exclusive
-from tests.conftest import QUICKSTART
+from mstar.stages import ADAPT, EVALUATE
+from mstar.starting import finished_iterations, open_run
+from mstar.storage import build_storage
+from tests.conftest import PROBLEMS, QUICKSTART
 
 STAGES = ("generate", "score", "select", "train", "evaluate", "adapt")
 VARIES = ("timing.json", "summary.json", "metrics.jsonl", "report.html", "run.yaml")
@@ -124,6 +130,48 @@ def test_the_summary_says_what_the_responses_say(finished: Path) -> None:
     assert last["low"] < last["accuracy"] < last["high"]
 
 
+def test_what_is_evaluated_is_the_policy_that_was_trained(finished: Path) -> None:
+    """Its greedy answers are those of the checkpoint, and not those of the policy before it."""
+    run = open_run(str(finished))
+    problems = open_problems(PROBLEMS / "validation.parquet").read(range(48))
+    requests = [build_request(problem, run.config.prompt) for problem in problems]
+
+    def greedy(policy: str) -> list[str]:
+        with run.policy_folder(policy) as folder, build_engine(run.config, folder) as engine:
+            (found,) = engine.generate([Chunk(requests, Sampling(1, 0.0, 1.0, 80))])
+        return [own[0].text for own in found]
+
+    evaluated = run.finished(EVALUATE, 1)
+    with evaluated.reading("test-heldout/part-00000.parquet") as path:
+        texts = [one.text for one in read_responses(path)][:48]
+    assert texts == greedy(run.policy_after(1))
+    assert texts != greedy(run.policy_after(0))
+
+
+def test_a_sweep_that_goes_stale_ends_the_loop_and_nothing_is_left_unmeasured(tmp_path: Path) -> None:
+    output = tmp_path / "stops"
+    settings = (
+        "iterations.count=8",
+        "iterations.problems_share=0.005",
+        "train.learning_rate=1.0e-12",
+        "stop.stale_sweeps=1",
+        "evaluate.temperatures=[1.0]",
+        "data.tests={heldout: problems/validation.parquet, six_terms: problems/six_terms.parquet}",
+    )
+    first = mstar(*arguments_for(output, *settings))
+    run = open_run(str(output))
+    last = finished_iterations(run) - 1
+    assert last < 7
+    assert run.result(ADAPT, last).stop and "; stop: reward_pass_at_k has not risen" in first.stdout
+    assert set(run.result(EVALUATE, last).tests) == {"heldout"}
+    assert set(read_report(run, last).tests) == {"heldout", "six_terms"}
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["tests"]["six_terms"]["last"]["iteration"] == last
+    again = mstar(*arguments_for(output, *settings))
+    assert "all iterations are finished already" in again.stdout
+    assert not (output / f"iterations/{last + 1:03d}/generate").exists()
+
+
 def test_a_second_start_changes_nothing(finished: Path) -> None:
     before = fingerprints(finished)
     mstar(*arguments_for(finished))
@@ -179,7 +227,7 @@ def at_once(commands: Iterable[list[str]]) -> None:
 
 def test_a_second_loop_on_one_run_is_refused(tmp_path: Path) -> None:
     output = tmp_path / "held"
-    with exclusive(str(output)):
+    with build_storage(str(output)).hold():
         refused = mstar(*arguments_for(output), check=False)
     assert refused.returncode == 2
     assert f"another mstar is at work in {output}; wait for it" in refused.stderr
@@ -252,6 +300,40 @@ def test_killed_at_random_moments_it_ends_like_one_that_was_not(finished: Path, 
     mstar(*arguments_for(output))
     assert landed >= min(2, KILLS)
     assert fingerprints(output) == fingerprints(finished)
+
+
+@pytest.mark.slow
+def test_killed_shards_with_two_processes_each_end_like_a_run_that_was_not(
+    finished: Path, tmp_path: Path
+) -> None:
+    """One of the processes on a stage is killed, the others go on; then all of them start again."""
+    output, chance = tmp_path / "shards", random.Random(KILLS)
+    mstar(*arguments_for(output), "--prepare")
+    groups = [["evaluate", "--run", str(output)]]
+    groups += [
+        [stage, "--run", str(output), "--iteration", str(iteration)]
+        for iteration in (0, 1)
+        for stage in STAGES
+    ]
+    landed, rounds = 0, -(-KILLS // len(groups))
+    for group in groups:
+        sharded = group[0] in ("generate", "score", "evaluate")
+        shards = [["--shard", f"{k}/2"] for k in (1, 1, 2, 2)] if sharded else [[], []]
+        for _ in range(rounds):
+            started = [start(*group, *shard) for shard in shards]
+            time.sleep(chance.uniform(1, 6))
+            landed += started[0].poll() is None
+            chance.choice(started).kill()
+            assert {process.wait() for process in started} <= {0, -signal.SIGKILL}
+        at_once([*group, *shard] for shard in shards)
+    assert landed >= 2
+    assert fingerprints(output) == {
+        name: value for name, value in fingerprints(finished).items() if "evaluate-rest" not in name
+    }
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "mstar", *arguments], stdout=subprocess.DEVNULL)
 
 
 def test_parquet_parts_say_what_they_hold(finished: Path) -> None:

@@ -2,39 +2,61 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mstar.config import Config
-from mstar.errors import UserError
-from mstar.models import collate
+from mstar.errors import UnusableRequest, UserError
+from mstar.models import FAMILIES, collate
 from mstar.prm import ProcessRewardModel
-from tests.engines.asking import heldout
+from tests.engines.asking import MIXED, ask, heldout, problem
+from tests.tiny_models import save_tiny_prm
 
 MakeConfig = Callable[..., Config]
 TEXTS = ["Read:8+6;8+6=14;Answer:14", "Answer:3", "a;b;c;d;", ""]
 
 
-def test_each_step_is_scored_at_its_last_token(make_config: MakeConfig, prm_folder: Path) -> None:
-    prm = ProcessRewardModel(prm_folder, make_config())
-    request = heldout(1)[0]
-    scores = prm.score([request], [TEXTS])[0]
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_each_step_is_scored_at_its_last_token(
+    model_type: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    prm = ProcessRewardModel(save_tiny_prm(model_type, tmp_path / "prm"), make_config())
+    [scores] = prm.score(MIXED[:1], [TEXTS])
     assert [len(own) for own in scores] == [3, 1, 4, 0]
-    prompt = prm.encoder.encode([request])[0]
     for text, found in zip(TEXTS, scores, strict=True):
         ids = prm.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-        row = prompt.followed_by(ids)
-        batch = collate([row], prm.encoder, "right", prm.model.device)
-        with torch.no_grad():
-            hidden = prm.model.model(**batch).last_hidden_state[0]
         separator = prm.encoder.tokenizer(";", add_special_tokens=False)["input_ids"][0]
         places = [place for place, token in enumerate(ids) if token == separator]
         places += [] if text.endswith(";") or not text else [len(ids) - 1]
-        expected = torch.sigmoid(
-            hidden[[len(prompt.ids) + place for place in places]] @ prm.weight[0] + prm.bias
-        )
-        assert found == pytest.approx(expected.tolist(), abs=1e-5)
+        assert found == pytest.approx(_scores_at(prm, ids, places), abs=1e-5)
+
+
+def _scores_at(prm: ProcessRewardModel, ids: list[int], places: list[int]) -> list[float]:
+    """Of a plain forward, at these places of a response to the first problem."""
+    prompt = prm.encoder.encode(MIXED[:1])[0]
+    batch = collate([prompt.followed_by(ids)], prm.encoder, "right", prm.model.device)
+    with torch.no_grad():
+        hidden = prm.model.model(**batch).last_hidden_state[0]
+    expected = torch.sigmoid(hidden[[len(prompt.ids) + place for place in places]] @ prm.weight[0] + prm.bias)
+    return list(expected.tolist())
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl"])
+def test_a_response_that_spells_special_tokens_is_scored(
+    model_type: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    prm = ProcessRewardModel(save_tiny_prm(model_type, tmp_path / "prm"), make_config())
+    image = prm.encoder.tokenizer.convert_ids_to_tokens(prm.encoder.family.image_id)
+    text = f"3{image};<|im_end|>4;5"
+    [[scores]] = prm.score(MIXED[:1], [[text]])
+    ids = prm.encoder.plain_text.ids(text)
+    separator = prm.encoder.tokenizer(";", add_special_tokens=False)["input_ids"][0]
+    places = [place for place, token in enumerate(ids) if token == separator]
+    assert len(scores) == 3
+    assert scores == pytest.approx(_scores_at(prm, ids, [*places, len(ids) - 1]), abs=1e-5)
 
 
 def test_batches_do_not_change_the_scores(make_config: MakeConfig, prm_folder: Path) -> None:
@@ -59,3 +81,43 @@ def test_a_policy_is_no_process_reward_model(make_config: MakeConfig, prm_folder
     (prm_folder / "prm.json").unlink()
     with pytest.raises(UserError, match="no process reward model"):
         ProcessRewardModel(prm_folder, make_config())
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (None, r"prm_head.safetensors does not load"),
+        (b"no tensors", r"prm_head.safetensors does not load"),
+        ({"weight": torch.ones(1, 31), "bias": torch.ones(1)}, r"must hold weight \(1, 32\)"),
+        ({"weight": torch.ones(1, 32)}, r"must hold weight \(1, 32\) and bias \(1,\)"),
+        (
+            {"weight": torch.full((1, 32), torch.nan), "bias": torch.ones(1)},
+            "weight hold values .* not finite",
+        ),
+    ],
+)
+def test_a_broken_head_is_refused(head: Any, message: str, make_config: MakeConfig, prm_folder: Path) -> None:
+    path = prm_folder / "prm_head.safetensors"
+    match head:
+        case None:
+            path.unlink()
+        case bytes():
+            path.write_bytes(head)
+        case _:
+            save_file(head, path)
+    with pytest.raises(UserError, match=message):
+        ProcessRewardModel(prm_folder, make_config())
+
+
+def test_a_score_that_is_not_finite_is_one_line(make_config: MakeConfig, prm_folder: Path) -> None:
+    head = {"weight": torch.full((1, 32), 3e38), "bias": torch.ones(1)}
+    save_file(head, prm_folder / "prm_head.safetensors")
+    prm = ProcessRewardModel(prm_folder, make_config())
+    with pytest.raises(UserError, match=r"gives problem p0 a score that is not finite"):
+        prm.score(MIXED[:1], [["1;" * 40]])
+
+
+def test_a_prompt_that_is_too_long_is_named(make_config: MakeConfig, prm_folder: Path) -> None:
+    config = make_config(prompt={"version": "question-1", "step_separator": ";", "max_tokens": 40})
+    with pytest.raises(UnusableRequest, match="p5 has a prompt of 66 tokens"):
+        ProcessRewardModel(prm_folder, config).score([ask(problem(5, 3, question="1+" * 30))], [["1"]])

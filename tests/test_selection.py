@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from mstar.config import Select
 from mstar.records import Response, read_responses, write_responses
-from mstar.selection import Candidate, Counts, choose, select_part
+from mstar.selection import Candidate, choose, select_part
 
 REWARDS = [0.2, 0.9, 0.5, 0.9, 0.05]
 
 
 def kept(rewards: list[float], **section: Any) -> list[int]:
     candidates = [Candidate(place, f"text {place}", reward) for place, reward in enumerate(rewards)]
-    return [one.place for one in choose(candidates, Select(**section), random.Random(0), Counts())]
+    return [one.place for one in choose(candidates, Select(**section), random.Random(0))[0]]
 
 
 def test_all_keeps_every_one_whatever_its_reward() -> None:
@@ -40,16 +40,13 @@ def test_threshold_is_exclusive_and_works_beside_top_k() -> None:
 def test_random_k_depends_on_the_seed_alone() -> None:
     assert kept(REWARDS, rule="random_k") == kept(REWARDS, rule="random_k")
     candidates = [Candidate(place, str(place), 1.0) for place in range(5)]
-    draws = {
-        choose(candidates, Select(rule="random_k"), random.Random(s), Counts())[0].place for s in range(50)
-    }
+    draws = {choose(candidates, Select(rule="random_k"), random.Random(s))[0][0].place for s in range(50)}
     assert draws == {0, 1, 2, 3, 4}
 
 
 def test_duplicates_differ_in_more_than_white_space() -> None:
-    counts = Counts()
     candidates = [Candidate(0, "a b", 0.1), Candidate(1, "a  b\n", 0.9), Candidate(2, "A b", 0.5)]
-    chosen = choose(candidates, Select(rule="all", keep_per_problem=None), random.Random(0), counts)
+    chosen, counts = choose(candidates, Select(rule="all", keep_per_problem=None), random.Random(0))
     assert [one.place for one in chosen] == [0, 2]
     assert counts.duplicates == 1
 
@@ -63,10 +60,9 @@ def test_duplicates_differ_in_more_than_white_space() -> None:
 def test_every_correct_response_is_counted_once(
     rows: list[Any], rule: Any, limit: int, threshold: float
 ) -> None:
-    counts = Counts()
     candidates = [Candidate(place, text, reward) for place, (text, reward) in enumerate(rows)]
     section = Select(rule=rule, keep_per_problem=limit, threshold=threshold)
-    chosen = choose(candidates, section, random.Random(1), counts)
+    chosen, counts = choose(candidates, section, random.Random(1))
     assert len(chosen) == counts.kept <= limit
     assert counts.correct == counts.duplicates + counts.below_threshold + counts.not_chosen + counts.kept
     assert len({one.text for one in chosen}) == len(chosen)
@@ -89,8 +85,7 @@ def test_a_part_keeps_only_correct_rows_in_their_order(tmp_path: Path) -> None:
             judged("p3", 0, "none", False, 0.0),
         ],
     )
-    counts = Counts()
-    table = select_part(part, Select(rule="top_k", keep_per_problem=1), random.Random(0), counts)
+    table, counts = select_part(part, Select(rule="top_k", keep_per_problem=1), random.Random(0))
     pq.write_table(table, tmp_path / "kept.parquet")
     found = list(read_responses(tmp_path / "kept.parquet"))
     assert [(one.problem_id, one.text) for one in found] == [("p1", "high"), ("p2", "high")]
@@ -100,7 +95,7 @@ def test_a_part_keeps_only_correct_rows_in_their_order(tmp_path: Path) -> None:
 def test_a_part_without_a_correct_response_keeps_nothing(tmp_path: Path) -> None:
     part = tmp_path / "part.parquet"
     write_responses(part, [judged("p1", 0, "x", False, 0.0)])
-    assert select_part(part, Select(), random.Random(0), Counts()).num_rows == 0
+    assert select_part(part, Select(), random.Random(0))[0].num_rows == 0
 
 
 def test_top_k_without_a_number_is_refused() -> None:

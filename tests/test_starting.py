@@ -16,7 +16,7 @@ from mstar.errors import UserError
 from mstar.progress import Progress
 from mstar.records import State
 from mstar.rundir import FIRST_POLICY, RunDir
-from mstar.starting import exclusive, open_run, start_run
+from mstar.starting import open_run, start_run
 from mstar.storage import write_text
 from tests.conftest import BASE, PROBLEMS
 
@@ -254,15 +254,6 @@ def test_a_damaged_run_file_is_named(make_config: MakeConfig) -> None:
 def test_a_folder_without_run_file_is_no_run() -> None:
     with pytest.raises(UserError, match="is not a run"):
         open_run(str(PROBLEMS))
-
-
-def test_a_second_holder_is_refused(tmp_path: Path) -> None:
-    with (
-        exclusive(str(tmp_path / "run")),
-        pytest.raises(UserError, match="another mstar is at work"),
-        exclusive(str(tmp_path / "run")),
-    ):
-        pass
 
 
 def test_the_commit_of_a_model_on_a_hub_is_pinned(

@@ -91,6 +91,25 @@ def test_describing_gives_size_and_hash(tmp_path: Path) -> None:
         storage.describe("none")
 
 
+def test_a_second_holder_is_refused(tmp_path: Path) -> None:
+    with (
+        build_storage(str(tmp_path / "run")).hold(),
+        pytest.raises(UserError, match="another mstar is at work"),
+        build_storage(str(tmp_path / "run")).hold(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("key", ["../outside", "a/../../outside", "/outside", "", "a/\0"])
+def test_a_key_that_leads_out_of_the_run_is_refused(tmp_path: Path, key: str) -> None:
+    storage = FolderStorage(tmp_path / "run")
+    with pytest.raises(ValueError, match="is no key of a run"):
+        write_text(storage, key, "escaped")
+    with pytest.raises(ValueError, match="is no key of a run"):
+        storage.remove(key)
+    assert not (tmp_path / "outside").exists()
+
+
 def test_buckets_are_refused_for_now() -> None:
     with pytest.raises(UserError, match="s3://bucket/run"):
         build_storage("s3://bucket/run")
@@ -98,8 +117,10 @@ def test_buckets_are_refused_for_now() -> None:
 
 def test_a_file_in_the_way_is_explained(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
+    with pytest.raises(UserError, match="is a file; choose another output"):
+        build_storage(str(tmp_path / "run" / "below"))
     with pytest.raises(UserError, match="a part of the path is a file"):
-        write_text(build_storage(str(tmp_path / "run")), "x.json", "1")
+        write_text(FolderStorage(tmp_path / "run"), "x.json", "1")
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Random models of a few thousand weights in every family, around the quick start's tokenizer."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import save_file
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from tiny_policy import build_image_processor, build_tokenizer
@@ -36,6 +38,15 @@ def save_tiny_model(model_type: str, folder: Path, /, **text: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (build_tiles() if model_type == "internvl" else build_image_processor()).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_prm(model_type: str, folder: Path) -> Path:
+    """A process reward model with a random head, whose steps end with ";"."""
+    save_tiny_model(model_type, folder)
+    weight = torch.randn((1, TEXT["hidden_size"]), generator=torch.Generator().manual_seed(3))
+    save_file({"weight": weight, "bias": torch.tensor([0.25])}, folder / "prm_head.safetensors")
+    (folder / "prm.json").write_text(json.dumps({"step_separator": ";"}))
     return folder
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mstar.cgroups import group_folders
 from mstar.config import Model
 
 
@@ -30,22 +31,7 @@ def allowed_cores(system: Path = Path("/")) -> int:
 
 def cgroup_cores(system: Path) -> float | None:
     """The smallest CPU quota of this process's control group and of those around it, in cores."""
-    try:
-        lines = (system / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    quotas = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            mounts = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
-        elif "cpu" in controllers.split(","):
-            mounts = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
-        else:
-            continue
-        group = Path(path.lstrip("/"))
-        for mount in mounts:
-            quotas += [_quota(system / mount / around) for around in (group, *group.parents)]
+    quotas = (_quota(folder) for folder in group_folders("cpu", system))
     return min((quota for quota in quotas if quota is not None), default=None)
 
 

@@ -1,0 +1,44 @@
+"""What a trainer needs of every family: rows that a forward takes, gradients for every part."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from mstar.config import Config, Images
+from mstar.models import FAMILIES, Encoder, collate, load_model, part_of
+from tests.engines.asking import MIXED, QUESTION
+from tests.tiny_models import save_tiny_model
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_response_is_learned_whatever_it_spells(
+    model_type: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    folder = save_tiny_model(model_type, tmp_path / "model")
+    encoder, model = Encoder(folder, Images(), QUESTION), load_model(folder, make_config().model)
+    image = encoder.tokenizer.convert_ids_to_tokens(encoder.family.image_id)
+    response = encoder.encode_response(f"1{image}2")
+    rows = [prompt.followed_by(response) for prompt in encoder.encode(MIXED)]
+    batch = collate(rows, encoder, "right", model.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(5):
+        logits = model.get_output_embeddings()(model.model(**batch, use_cache=False).last_hidden_state)
+        kept = torch.cat(
+            [logits[at, len(row.ids) - len(response) - 1 : len(row.ids) - 1] for at, row in enumerate(rows)]
+        )
+        loss = functional.cross_entropy(kept, torch.tensor(response * len(rows)))
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    learned = {
+        part_of(name, encoder.family) for name, one in model.named_parameters() if one.grad is not None
+    }
+    assert learned == {"vision", "projector", "text"}
