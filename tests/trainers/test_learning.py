@@ -154,8 +154,7 @@ def test_another_loss_learns_through_the_same_loop(
     learner = Learner(model, ModelWithLoss(model, squared_error), config.train)
     rows = []
     for number, row in enumerate(LessonRows(make_lesson(tiny), encoder).read(range(12))):
-        labels = torch.full((len(row.encoded.ids),), float(IGNORED))
-        labels[-1] = number % 2
+        labels = [*[IGNORED] * (len(row.encoded.ids) - 1), float(number % 2)]
         rows.append(Row(row.encoded, labels, 1))
     progressed = Progressed(0)
     for _ in range(30):
