@@ -55,7 +55,8 @@ class ProcessRewardModel:
         scores: list[list[tuple[float, ...]]] = []
         for group in self._groups(planned):
             own = [requests[index] for index in group]
-            prompts = self.encoder.read_pixels([planned[index] for index in group], own)
+            images = [self.encoder.decode_images(request) for request in own]
+            prompts = self.encoder.read_pixels([planned[index] for index in group], images)
             scores += self._score_prompts(own, prompts, [texts[index] for index in group])
         return scores
 
