@@ -4,10 +4,12 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
+from transformers.models.internvl.processing_internvl import InternVLProcessor
 
 from mstar.config import Images
 from mstar.errors import UnusableRequest, UserError
@@ -19,6 +21,7 @@ from mstar.records import ImageSource
 from tests.conftest import BASE
 from tests.engines.asking import MIXED, QUESTION, ask, heldout, picture, problem
 from tests.tiny_models import TILE, save_tiny_model
+from tiny_policy import build_tokenizer
 
 SIZES = [(28, 28), (200, 30), (3, 100), (640, 480), (27, 83), (1, 1)]
 
@@ -78,6 +81,22 @@ def test_a_turned_photo_is_measured_upright(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(file.getvalue())
     assert image_size(ImageSource(data=file.getvalue())) == (20, 30)
     assert image_size(ImageSource(path=str(tmp_path / "photo.jpg"))) == (20, 30)
+
+
+def test_an_images_tokens_are_those_of_the_models_own_processor(tmp_path: Path) -> None:
+    """Which cannot be built without torchvision; how it writes an image can be asked all the same."""
+    encoder = Encoder(save_tiny_model("internvl", tmp_path / "model"), Images(), QUESTION)
+    names = {"start_image_token": "<img>", "image_token": "<image>", "end_image_token": "</img>"}
+    processor = SimpleNamespace(**names, image_seq_length=encoder.config.image_seq_length)
+    written = InternVLProcessor.replace_image_token(processor, {"num_patches": [4]}, 0)
+    assert encoder.family.image_ids((4,)) == encoder.tokenizer(written, add_special_tokens=False)["input_ids"]
+
+
+def test_a_tokenizer_that_names_no_image_tokens_is_one_line(tmp_path: Path) -> None:
+    folder = save_tiny_model("internvl", tmp_path / "model")
+    build_tokenizer().save_pretrained(folder)
+    with pytest.raises(UserError, match="does not say what stands around an image"):
+        Encoder(folder, Images(), QUESTION)
 
 
 def test_many_requests_are_as_many_single_ones(encoder: Encoder) -> None:
