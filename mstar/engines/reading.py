@@ -22,7 +22,7 @@ class _Kept:
     """Held so that no other request can have its identity."""
     row: Encoded
     images: tuple[Image.Image, ...] = ()
-    """Decoded by a check, and of no use once the row is whole."""
+    """Decoded, as far as there is room; of no use once the row is whole."""
 
     @property
     def bytes(self) -> int:
@@ -49,8 +49,8 @@ class RequestReader:
         self.kept = {id(one): self.kept[id(one)] for one in requests if id(one) in self.kept}
         self.bytes = sum(kept.bytes for kept in self.kept.values())
         new = [one for one in requests if id(one) not in self.kept]
-        for one, row in zip(new, self.encoder.plan(new), strict=True):
-            self._keep(_Kept(one, row))
+        for one in new:
+            self.check(one)
         return [self.kept[id(one)].row for one in requests]
 
     def read(self, requests: Sequence[Request]) -> list[Encoded]:

@@ -17,7 +17,6 @@ from mstar.config import Images, Prompt
 from mstar.datasets.images import UnreadableImage, decode_image, image_name, read_bytes
 from mstar.errors import UnusableRequest, UserError
 from mstar.models.families import build_family
-from mstar.models.image_sizes import image_size
 from mstar.models.loading import load_config, load_image_processor, load_tokenizer
 from mstar.models.plain_text import PlainText
 from mstar.models.sequences import Encoded
@@ -49,21 +48,18 @@ class Encoder:
         images = [self.decode_images(request) for request in requests]
         return self.read_pixels(self.plan(requests, images), images)
 
-    def plan(
-        self, requests: Sequence[Request], images: Sequence[Sequence[Image.Image]] | None = None
-    ) -> list[Encoded]:
-        """The same without pixels. Where the decoded images are not at hand, their files' heads are read."""
+    def plan(self, requests: Sequence[Request], images: Sequence[Sequence[Image.Image]]) -> list[Encoded]:
+        """The same without pixels; `images` are each request's, decoded."""
         try:
             prompts = self.plain_text.prompt_ids([request.messages for request in requests])
         except (TemplateError, TypeError) as error:
             raise UserError(
                 f"model {self.folder}: its chat template does not take a message with images ({error})"
             ) from None
-        rows = []
-        for index, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
-            sizes = [image.size for image in images[index]] if images is not None else _sizes(request)
-            rows.append(self._plan(request, ids, sizes))
-        return rows
+        return [
+            self._plan(request, ids, [image.size for image in own])
+            for request, ids, own in zip(requests, prompts, images, strict=True)
+        ]
 
     def read_pixels(self, rows: Sequence[Encoded], images: Sequence[Sequence[Image.Image]]) -> list[Encoded]:
         """Planned rows with the pixels of their images, all of them read at once."""
@@ -120,13 +116,6 @@ class Encoder:
             for one in ids
             for token in (self.family.image_ids(next(images)) if one == image_id else (one,))
         ]
-
-
-def _sizes(request: Request) -> list[tuple[int, int]]:
-    try:
-        return [image_size(source) for source in request.images]
-    except UnreadableImage:
-        return [_decode(request, source).size for source in request.images]
 
 
 def _decode(request: Request, source: ImageSource) -> Image.Image:
