@@ -52,8 +52,8 @@ def evaluate(
         "policy.content": run.policy_identity(policy),
         "prm.content": run.prm_identity(),
         **{
-            f"problems.{key.removeprefix('data.')}": run.problems(path).identity
-            for key, path in problem_files(run.config)
+            f"problems.{key.removeprefix('data.')}": run.identity(key)
+            for key, _ in problem_files(run.config)
             if key != "data.train"
         },
     }

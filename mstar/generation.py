@@ -29,7 +29,7 @@ def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progre
     reads = {
         "temperature": state.temperature,
         "policy.content": run.policy_identity(state.policy),
-        "problems.train": run.problems(run.config.data.train).identity,
+        "problems.train": run.identity("data.train"),
     }
 
     def work_on(work: Work) -> Sampled | None:

@@ -26,10 +26,12 @@ def problem_files(config: Config) -> Iterator[tuple[str, str]]:
         yield f"data.tests.{name}", path
 
 
-def model_identity(path: str, revision: str | None = None) -> str:
-    """One hash over a model folder's files, or a hub id with its commit."""
+def model_identity(key: str, path: str, revision: str | None) -> str:
+    """One hash over a model folder's files, or a hub id with its commit; `key` is the setting."""
     folder = Path(path)
     if not folder.is_dir():
+        if revision is None:
+            raise missing_model(key, path)
         return f"{path}@{revision}"
     names = sorted(
         file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith(IGNORED)
@@ -54,9 +56,13 @@ def _check_model(path: str, key: str) -> None:
                 f"{key} is {path}, a folder without config.json; name one that save_pretrained has written"
             )
     elif folder.is_absolute() or path.startswith(".") or path.count("/") != 1 or key != "model.path":
-        raise UserError(
-            f"{key} is {path}, which does not exist; name a checkpoint folder or the id of a model on a hub"
-        )
+        raise missing_model(key, path)
+
+
+def missing_model(key: str, path: str) -> UserError:
+    return UserError(
+        f"{key} is {path}, which does not exist; name a checkpoint folder or the id of a model on a hub"
+    )
 
 
 def pin_revision(config: Config) -> Config:

@@ -8,8 +8,9 @@ looked at again.
 
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mstar.config import Images, Prompt
+from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config
 from mstar.datasets import ModelCheck, check_problems, shared_problems
 from mstar.errors import UnusableRequest, UserError
@@ -21,6 +22,9 @@ from mstar.resources import check_resources
 from mstar.rundir import RunDir
 from mstar.sizing import too_few_steps
 from mstar.wording import counted
+
+if TYPE_CHECKING:
+    from mstar.models import Encoder
 
 LOOKED_INTO = 20_000
 """Of larger files so many rows are read with their images, the same ones every time."""
@@ -34,9 +38,10 @@ WORTH_SAYING = 5_000
 def check_inputs(run: RunDir, progress: Progress) -> None:
     """Raise UserError for the first input that cannot be used; tell what may go wrong otherwise."""
     config = run.config
-    for doubt in check_resources(config, Path(config.output)):
+    encoder = load_encoder(config)
+    for doubt in check_resources(config, encoder, run.storage.free_bytes()):
         progress.note(doubt)
-    ask = ask_model(config.model.path, config.model.revision, config.images, config.prompt)
+    ask = ask_model(encoder)
     for key, path in problem_files(config):
         _check_problems(run, key, path, ask, progress)
         _check_labels(run, key, path, progress)
@@ -45,15 +50,19 @@ def check_inputs(run: RunDir, progress: Progress) -> None:
         progress.note(warning)
 
 
-def ask_model(path: str, revision: str | None, images: Images, prompt: Prompt) -> ModelCheck:
-    """What a model's own processor and tokenizer say of problems; the weights are not needed."""
+def load_encoder(config: Config) -> "Encoder":
+    """The policy's own processor and tokenizer; the weights are not needed."""
     from mstar.models import Encoder
 
-    encoder = Encoder(Path(path), images, prompt, revision)
+    return Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
+
+
+def ask_model(encoder: "Encoder") -> ModelCheck:
+    """What a model says of problems."""
 
     def reason(problem: Problem) -> str | None:
         try:
-            encoder.check(build_request(problem, prompt))
+            encoder.check(build_request(problem, encoder.prompt))
         except UnusableRequest as error:
             return error.reason
         return None
@@ -63,10 +72,11 @@ def ask_model(path: str, revision: str | None, images: Images, prompt: Prompt) -
 
 def check_for_model(name: str) -> ModelCheck:
     """The same for a model's folder, its id on a hub, or the config of a run, with its prompt and limits."""
-    if not name.endswith((".yaml", ".yml")):
-        return ask_model(name, None, Images(), Prompt())
-    config = load_config(Path(name))
-    return ask_model(config.model.path, config.model.revision, config.images, config.prompt)
+    if name.endswith((".yaml", ".yml")):
+        return ask_model(load_encoder(load_config(Path(name))))
+    from mstar.models import Encoder
+
+    return ask_model(Encoder(Path(name), Images(), Prompt()))
 
 
 class ModelReader:

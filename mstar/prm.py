@@ -51,32 +51,33 @@ class ProcessRewardModel:
         self, requests: Sequence[Request], texts: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, ...]]]:
         """For each request and each of its texts the score of every step, in [0, 1]."""
-        planned = self.encoder.plan(requests)
         scores: list[list[tuple[float, ...]]] = []
-        for group in self._groups(planned):
-            own = [requests[index] for index in group]
-            prompts = self.encoder.read_pixels([planned[index] for index in group], own)
-            scores += self._score_prompts(own, prompts, [texts[index] for index in group])
+        for group in self._groups(requests):
+            own = texts[len(scores) : len(scores) + len(group)]
+            scores += self._score_prompts(group, own)
         return scores
 
-    def _groups(self, prompts: Sequence[Encoded]) -> Iterator[range]:
-        """Runs of prompts whose images are in memory together: as many tokens as a batch may hold."""
-        start = tokens = 0
-        for index, prompt in enumerate(prompts):
-            if index > start and tokens + len(prompt.ids) > self.tokens_per_batch:
-                yield range(start, index)
-                start, tokens = index, 0
+    def _groups(self, requests: Sequence[Request]) -> Iterator[list[tuple[Request, Encoded]]]:
+        """Requests whose images are in memory together: as many prompt tokens as a batch may hold."""
+        group: list[tuple[Request, Encoded]] = []
+        tokens = 0
+        for request in requests:
+            [prompt] = self.encoder.encode([request])
+            if group and tokens + len(prompt.ids) > self.tokens_per_batch:
+                yield group
+                group, tokens = [], 0
+            group.append((request, prompt))
             tokens += len(prompt.ids)
-        if prompts:
-            yield range(start, len(prompts))
+        if group:
+            yield group
 
     def _score_prompts(
-        self, requests: Sequence[Request], prompts: Sequence[Encoded], texts: Sequence[Sequence[str]]
+        self, prompts: Sequence[tuple[Request, Encoded]], texts: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, ...]]]:
         rows: list[Encoded] = []
         ends: list[list[int]] = []
         owners: list[str] = []
-        for request, prompt, own in zip(requests, prompts, texts, strict=True):
+        for (request, prompt), own in zip(prompts, texts, strict=True):
             for text in own:
                 ids, step_places = self._encode(text)
                 rows.append(prompt.followed_by(ids))

@@ -6,13 +6,16 @@ moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. 
 are not estimated: they depend on the lengths of what is trained.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mstar.cgroups import group_folders
 from mstar.config import Config, Train
 from mstar.errors import UserError
+
+if TYPE_CHECKING:
+    from mstar.models import Encoder
 
 PEAK_BYTES, FROZEN_BYTES, SAVED_BYTES = 19.6, 4, 12
 """Per parameter: trained in memory, frozen in memory and in a checkpoint, trained in a checkpoint."""
@@ -47,13 +50,16 @@ class Memory:
     free: int
 
 
-def check_resources(config: Config, output: Path) -> list[str]:
-    """Warnings where memory or disk may run short; UserError where training cannot fit."""
-    parameters = count_parameters(config)
+def check_resources(config: Config, encoder: "Encoder", free_bytes: int | None) -> list[str]:
+    """Warnings where memory or disk may run short; UserError where training cannot fit.
+
+    `encoder` is the policy's; `free_bytes` are left where the run will be, None is no limit.
+    """
+    parameters = count_parameters(config, encoder)
     memory = cuda_memory() if config.model.device == "cuda" else system_memory()
     warnings = [
         judge_memory(parameters, memory, config.train) if memory else None,
-        judge_disk(parameters, free_disk(output), config) if "://" not in config.output else None,
+        judge_disk(parameters, free_bytes, config) if free_bytes is not None else None,
     ]
     return [warning for warning in warnings if warning]
 
@@ -99,14 +105,13 @@ def judge_disk(parameters: Parameters, free: int, config: Config) -> str | None:
     )
 
 
-def count_parameters(config: Config) -> Parameters:
+def count_parameters(config: Config, encoder: "Encoder") -> Parameters:
     """Of the first policy, from its configuration alone."""
     import torch
     import transformers
 
-    from mstar.models import Encoder, part_of
+    from mstar.models import part_of
 
-    encoder = Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
     with torch.device("meta"):  # shapes without memory
         model = transformers.AutoModelForImageTextToText.from_config(encoder.config)
     counts = {True: 0, False: 0}
@@ -156,12 +161,6 @@ def _group_memory(folder: Path) -> Memory | None:
         cached = statistics.get("total_inactive_file") or statistics["inactive_file"]
         return Memory(int(limit), int(limit) - int(usage) + int(cached))
     return None
-
-
-def free_disk(output: Path) -> int:
-    """Bytes free where a folder is, or will be."""
-    places = (output.absolute(), *output.absolute().parents)
-    return shutil.disk_usage(next(place for place in places if place.exists())).free
 
 
 def amount(size: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from mstar.config import Config
 from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import UserError
-from mstar.inputs import model_identity
+from mstar.inputs import model_identity, problem_files
 from mstar.records import State, from_json, to_json
 from mstar.stagedir import MANIFEST, Manifest, read_manifest
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
@@ -23,6 +23,7 @@ from mstar.storage import Storage, read_text, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
 
 Result = TypeVar("Result")
+RUN, INPUTS = "run.yaml", "inputs.json"
 FIRST_POLICY = "first"
 """How a State names the policy that the user gave, wherever that lies."""
 EARLIER_RESULTS = {"evaluate": "report.json", "adapt": "decision.json"}
@@ -63,7 +64,7 @@ class RunDir:
         self.storage = storage
         self.config = config
         self._problems: dict[str, ProblemFile] = {}
-        self._identities: dict[str, str] = {}
+        self._contents: dict[str, str] = {}
 
     def problems(self, path: str) -> ProblemFile:
         """A problem file, opened once: its ids and its identity are the same for every stage."""
@@ -131,17 +132,43 @@ class RunDir:
         """What tells one policy from another, for a fingerprint: the training that made it, or its files."""
         if policy != FIRST_POLICY:
             return self.storage.describe(f"{PurePosixPath(policy).parent}/{MANIFEST}").sha256
-        return self._identity_of(self.config.model.path, self.config.model.revision)
+        return self.identity("model.path")
 
     def prm_identity(self) -> str | None:
         """The same for the process reward model; None where there is none."""
-        prm = self.config.score.prm
-        return self._identity_of(prm, None) if prm else None
+        return self.identity("score.prm") if self.config.score.prm else None
 
-    def _identity_of(self, path: str, revision: str | None) -> str:
-        if path not in self._identities:
-            self._identities[path] = model_identity(path, revision)
-        return self._identities[path]
+    def identity(self, key: str) -> str:
+        """What lies at an input's address, by its setting; UserError where that is not what the run was
+        started with.
+        """
+        present, noted = self.content_of(key), self.noted_identities().get(key)
+        if noted not in (None, present):
+            raise UserError(
+                f"{self.config.output} was started with other contents of {key} ({str(noted)[:12]}, now "
+                f"{present[:12]}); put them back or choose another output"
+            )
+        return present
+
+    def content_of(self, key: str) -> str:
+        """The same, whatever the run was started with; looked at once."""
+        if key not in self._contents:
+            match key:
+                case "model.path":
+                    model = self.config.model
+                    self._contents[key] = model_identity(key, model.path, model.revision)
+                case "score.prm":
+                    self._contents[key] = model_identity(key, str(self.config.score.prm), None)
+                case _:
+                    self._contents[key] = self.problems(dict(problem_files(self.config))[key]).identity
+        return self._contents[key]
+
+    def noted_identities(self) -> dict[str, str]:
+        """What the inputs were like when the run was started; empty before that."""
+        try:
+            return dict(json.loads(read_text(self.storage, INPUTS)))
+        except (FileNotFoundError, ValueError):
+            return {}
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress 
     reads = {
         **run.inputs(iteration, GENERATE),
         "prm.content": run.prm_identity(),
-        "problems.train": run.problems(run.config.data.train).identity,
+        "problems.train": run.identity("data.train"),
     }
 
     def work_on(work: Work) -> Scored | None:

@@ -5,7 +5,6 @@ Nothing is written before everything has been looked at: a refused change leaves
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -17,11 +16,9 @@ from mstar.fingerprints import before, default_of, differences, effects, flat, m
 from mstar.inputs import check_model_paths, pin_revision, problem_files
 from mstar.preflight import check_inputs
 from mstar.progress import QUIET, Progress
-from mstar.rundir import FIRST_POLICY, RunDir
+from mstar.rundir import INPUTS, RUN, RunDir
 from mstar.stages import ADAPT, iteration_prefix
 from mstar.storage import Storage, build_storage, read_text, write_text
-
-RUN, INPUTS = "run.yaml", "inputs.json"
 
 
 def start_run(config: Config, progress: Progress = QUIET) -> RunDir:
@@ -42,9 +39,19 @@ def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
     run = RunDir(storage, config)
     if started is not None:
         _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
-    present, noted = identities(run), _noted_identities(storage)
-    if noted is not None and _has_begun(storage):
-        _refuse_other_inputs(config, noted, present)
+    present, noted = contents(run), run.noted_identities()
+    if noted and _has_begun(storage):
+        for key in present:
+            run.identity(key)
+        if gone := sorted(noted.keys() - present.keys()):
+            raise UserError(
+                f"{config.output} was started with {gone[0]}, which is not set now; put it back or choose "
+                "another output"
+            )
+        if new := sorted(present.keys() - noted.keys()):
+            raise UserError(
+                f"{config.output} was started without {new[0]}; take it out or choose another output"
+            )
     if noted != present:
         check_inputs(run, progress)
     return run
@@ -52,7 +59,7 @@ def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
 
 def write_start(run: RunDir) -> None:
     """Note the configuration and the identities of the inputs; what stands there already is not touched."""
-    present = identities(run)
+    present = contents(run)
     for key, text in ((RUN, dump_config(run.config)), (INPUTS, json.dumps(present, indent=2) + "\n")):
         try:
             is_there = read_text(run.storage, key) == text
@@ -146,27 +153,10 @@ def _refuse_changes(run: RunDir, started: Config) -> None:
         )
 
 
-def _refuse_other_inputs(config: Config, noted: Mapping[str, str], present: Mapping[str, str]) -> None:
-    for key in sorted(noted.keys() | present.keys()):
-        if noted.get(key) != present.get(key):
-            was, now = noted.get(key, "none"), present.get(key, "none")
-            raise UserError(
-                f"{config.output} was started with other contents of {key} ({was[:12]}, now {now[:12]}); "
-                "put them back or choose another output"
-            )
-
-
-def identities(run: RunDir) -> dict[str, str]:
+def contents(run: RunDir) -> dict[str, str]:
     """The identity of every input by its setting."""
-    prm = run.prm_identity()
-    found = {"model.path": run.policy_identity(FIRST_POLICY)} | ({"score.prm": prm} if prm else {})
-    return found | {key: run.problems(path).identity for key, path in problem_files(run.config)}
-
-
-def _noted_identities(storage: Storage) -> dict[str, str] | None:
-    with suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(read_text(storage, INPUTS)))
-    return None
+    keys = ["model.path", *(["score.prm"] if run.config.score.prm else [])]
+    return {key: run.content_of(key) for key in [*keys, *(key for key, _ in problem_files(run.config))]}
 
 
 def _has_begun(storage: Storage) -> bool:

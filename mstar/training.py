@@ -29,7 +29,7 @@ def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> Trained | 
     iterations = range(iteration if inherits else 0, iteration + 1)
     reads = {
         "policy.content": run.policy_identity(origin),
-        "problems.train": run.problems(run.config.data.train).identity,
+        "problems.train": run.identity("data.train"),
         **{f"inputs.{number}": run.finished(SELECT, number).identity for number in iterations},
     }
 

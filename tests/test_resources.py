@@ -10,16 +10,17 @@ from mstar.cgroups import group_folders
 from mstar.config import Config, Model, Train
 from mstar.errors import UserError
 from mstar.models import load_model
+from mstar.preflight import load_encoder
 from mstar.resources import (
     Memory,
     Parameters,
     check_resources,
     count_parameters,
-    free_disk,
     judge_disk,
     judge_memory,
     system_memory,
 )
+from mstar.storage import build_storage
 from tests.conftest import parse_small
 from tests.tiny_models import save_tiny_model
 
@@ -81,15 +82,21 @@ def test_parameters_are_counted_without_weights(
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     text = sum(size for name, size in sizes.items() if "language_model" in name or "lm_head" in name)
     (folder / "model.safetensors").unlink()
-    counted = count_parameters(make_config(model={"path": str(folder)}))
+    config = make_config(model={"path": str(folder)})
+    counted = count_parameters(config, load_encoder(config))
     assert counted == Parameters(trained=text, frozen=sum(sizes.values()) - text)
     everything = make_config(model={"path": str(folder)}, train={"freeze": []})
-    assert count_parameters(everything) == Parameters(trained=sum(sizes.values()), frozen=0)
+    assert count_parameters(everything, load_encoder(everything)) == Parameters(
+        trained=sum(sizes.values()), frozen=0
+    )
 
 
 def test_the_quick_starts_model_fits(make_config: MakeConfig, tmp_path: Path) -> None:
-    assert check_resources(make_config(), tmp_path / "not" / "there" / "yet") == []
-    assert free_disk(tmp_path / "not" / "there" / "yet") > 0
+    config = make_config(output=str(tmp_path / "not" / "there" / "yet"))
+    free = build_storage(config.output).free_bytes()
+    assert free is not None and free > 0
+    assert check_resources(config, load_encoder(config), free) == []
+    assert check_resources(config, load_encoder(config), None) == []
 
 
 def test_this_machine_says_what_it_has() -> None:

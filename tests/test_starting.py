@@ -13,9 +13,12 @@ from PIL import Image
 
 from mstar.config import Config
 from mstar.errors import UserError
+from mstar.evaluation import evaluate
+from mstar.generation import generate
 from mstar.progress import Progress
 from mstar.records import State
 from mstar.rundir import FIRST_POLICY, RunDir
+from mstar.scoring import score
 from mstar.starting import open_run, start_run
 from mstar.storage import write_text
 from tests.conftest import BASE, PROBLEMS
@@ -161,6 +164,43 @@ def test_other_contents_at_the_same_place_are_refused(
     with pytest.raises(UserError, match=f"other contents of {key} "):
         start_run(config)
     assert files_of(run) == before
+
+
+def test_a_gold_that_is_edited_between_two_stages_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config(
+        data=own_data(tmp_path / "data"),
+        generate={"samples_per_problem": 1, "max_tokens": 5},
+        iterations={"count": 1, "problems_share": 1.0},
+    )
+    start_run(config)
+    generate(open_run(config.output), 0)
+    edit_gold(tmp_path / "data")
+    with pytest.raises(UserError, match="other contents of data.train .*; put them back"):
+        score(open_run(config.output), 0)
+    shutil.rmtree(tmp_path / "data" / "heldout")
+    with pytest.raises(UserError, match="heldout/problems.jsonl does not exist"):
+        evaluate(open_run(config.output), None)
+
+
+def test_a_model_that_is_gone_is_named_by_the_stage_that_reads_it(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    model = shutil.copytree(BASE, tmp_path / "base")
+    config = make_config(model={"path": str(model)})
+    start_run(config)
+    shutil.rmtree(model)
+    with pytest.raises(UserError, match=f"model.path is {model}, which does not exist"):
+        generate(open_run(config.output), 0)
+
+
+def test_test_sets_may_not_come_and_go(make_config: MakeConfig, tmp_path: Path) -> None:
+    data = own_data(tmp_path / "data")
+    begin(make_config(data=data))
+    more = {**data["tests"], "more": data["train"]}  # type: ignore[dict-item]
+    with pytest.raises(UserError, match="was started without data.tests.more; take it out"):
+        start_run(make_config(data={**data, "tests": more}))
+    with pytest.raises(UserError, match="was started with data.tests.heldout, which is not set now"):
+        start_run(make_config(data={**data, "tests": {"more": data["train"]}}))
 
 
 def test_a_model_that_is_nowhere_is_refused_also_in_a_begun_run(make_config: MakeConfig) -> None:

@@ -26,7 +26,8 @@ def choose(logits: Tensor, banned: Tensor, sampling: Sampling, uniform: Tensor) 
     """
     logits = logits.float().index_fill(-1, banned, -torch.inf)
     if sampling.temperature == 0:
-        mass, tokens = logits.max(-1)
+        tokens = logits.argmax(-1)
+        mass = logits.gather(-1, tokens[:, None])[:, 0]
     else:
         probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
         if sampling.top_p < 1:

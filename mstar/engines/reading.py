@@ -1,18 +1,19 @@
 """Requests as rows for a prefill: tokens of a whole chunk, pixels of one batch at a time.
 
-What was read of a request is kept until another chunk is asked for, as far as its pixels fit into
-`HELD_BYTES`: a check reads for the chunk that follows, and a temperature sweep asks the same requests over
-and over.
+What was read of a request is kept until another chunk is asked for, as far as its images fit into
+`HELD_BYTES`: what is checked is asked next, and a temperature sweep asks the same requests over and over.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from PIL import Image
 
 from mstar.models import Encoded, Encoder
 from mstar.prompts import Request
 
 HELD_BYTES = 1 << 28
-"""Pixels that are kept in memory besides those of the batch that is being sampled."""
+"""Decoded images and pixels that are kept in memory besides those of the batch that is being sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,13 @@ class _Kept:
     request: Request
     """Held so that no other request can have its identity."""
     row: Encoded
+    images: tuple[Image.Image, ...] = ()
+    """Decoded, as far as there is room; of no use once the row is whole."""
+
+    @property
+    def bytes(self) -> int:
+        decoded = sum(3 * image.width * image.height for image in self.images)
+        return decoded + sum(pixels.nbytes for pixels in self.row.pixels)
 
 
 class RequestReader:
@@ -32,38 +40,38 @@ class RequestReader:
 
     def check(self, request: Request) -> None:
         """Raise UnusableRequest for one that cannot be read."""
-        if self.bytes < HELD_BYTES:
-            self._keep([request], self.encoder.encode([request]))
-        else:
-            self.encoder.check(request)
+        images = self.encoder.decode_images(request)
+        [row] = self.encoder.plan([request], [images])
+        self._keep(_Kept(request, row, tuple(images)))
 
     def plan(self, requests: Sequence[Request]) -> list[Encoded]:
-        """Their rows, some of them without pixels. What was kept of other requests is forgotten."""
+        """Their rows, most of them without pixels. What was kept of other requests is forgotten."""
         self.kept = {id(one): self.kept[id(one)] for one in requests if id(one) in self.kept}
-        self.bytes = sum(_bytes(kept.row) for kept in self.kept.values())
+        self.bytes = sum(kept.bytes for kept in self.kept.values())
         new = [one for one in requests if id(one) not in self.kept]
-        for one, row in zip(new, self.encoder.plan(new), strict=True):
-            self.kept[id(one)] = _Kept(one, row)
+        for one in new:
+            self.check(one)
         return [self.kept[id(one)].row for one in requests]
 
     def read(self, requests: Sequence[Request]) -> list[Encoded]:
         """The whole rows of a batch whose rows are planned."""
-        missing = [one for one in requests if not self.kept[id(one)].row.is_whole]
-        planned = [self.kept[id(one)].row for one in missing]
-        read = self.encoder.read_pixels(planned, missing)
-        self._keep(missing, read)
-        whole = {id(one): row for one, row in zip(missing, read, strict=True)}
-        return [whole[id(one)] if id(one) in whole else self.kept[id(one)].row for one in requests]
+        kept = [self.kept[id(one)] for one in requests]
+        missing = [one for one in kept if not one.row.is_whole]
+        images = [one.images or self.encoder.decode_images(one.request) for one in missing]
+        whole = self.encoder.read_pixels([one.row for one in missing], images)
+        for one, row in zip(missing, whole, strict=True):
+            self._keep(_Kept(one.request, row))
+        read = iter(whole)
+        return [one.row if one.row.is_whole else next(read) for one in kept]
 
-    def _keep(self, requests: Sequence[Request], rows: Sequence[Encoded]) -> None:
-        for one, row in zip(requests, rows, strict=True):
-            if self.bytes + _bytes(row) <= HELD_BYTES:
-                self.kept[id(one)] = _Kept(one, row)
-                self.bytes += _bytes(row)
-
-
-def _bytes(row: Encoded) -> int:
-    return sum(pixels.nbytes for pixels in row.pixels)
+    def _keep(self, new: _Kept) -> None:
+        """In place of what was kept of the request; the tokens alone where there is no room for more."""
+        old = self.kept.get(id(new.request))
+        held = self.bytes - (old.bytes if old else 0)
+        if held + new.bytes > HELD_BYTES:
+            new = _Kept(new.request, replace(new.row, pixels=()))
+        self.kept[id(new.request)] = new
+        self.bytes = held + new.bytes
 
 
 def cut_batches(rows: Sequence[Encoded], most_rows: int, most_tokens: int) -> Iterator[list[int]]:

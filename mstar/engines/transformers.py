@@ -42,7 +42,7 @@ class TransformersEngine:
         self.rows_in_flight = config.generate.rows_in_flight
         self.tokens_per_prefill = config.generate.tokens_per_prefill
         self.reader = RequestReader(self.encoder)
-        self.end_ids = torch.tensor(_end_ids(self.encoder, self.model), device=self.model.device)
+        self.end_ids = torch.tensor(_end_ids(self.encoder, self.model))
         self.banned_ids = torch.tensor(_banned_ids(self.encoder, self.model), device=self.model.device)
 
     def check(self, request: Request) -> None:
@@ -94,7 +94,7 @@ class TransformersEngine:
                 owner = int(rows.owners[chosen == BROKEN][0]) // len(samples)
                 raise self._broken(requests[owner])
             written.write(step, rows.owners, chosen, choice.logprobs)
-            written.end(step, rows.owners[torch.isin(choice.tokens, self.end_ids).cpu()])
+            written.end(step, rows.owners[torch.isin(chosen, self.end_ids)])
             living = ~written.ended[rows.owners]
             if step + 1 == sampling.max_tokens or not living.any():
                 break

@@ -6,8 +6,7 @@ that rollouts and training cannot disagree about them. What differs between fami
 protocol `Family`.
 
 One module each: encoder, sequences (Encoded and collate), plain_text (what people wrote cannot spell special
-tokens), families (the protocol and its factory), qwen_vl and internvl (its members), image_sizes, loading,
-threads.
+tokens), families (the protocol and its factory), qwen_vl and internvl (its members), loading, threads.
 """
 
 from mstar.models.encoder import Encoder

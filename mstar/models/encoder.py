@@ -17,7 +17,6 @@ from mstar.config import Images, Prompt
 from mstar.datasets.images import UnreadableImage, decode_image, image_name, read_bytes
 from mstar.errors import UnusableRequest, UserError
 from mstar.models.families import build_family
-from mstar.models.image_sizes import image_size
 from mstar.models.loading import load_config, load_image_processor, load_tokenizer
 from mstar.models.plain_text import PlainText
 from mstar.models.sequences import Encoded
@@ -46,31 +45,37 @@ class Encoder:
 
     def encode(self, requests: Sequence[Request]) -> list[Encoded]:
         """The tokens of each request up to where what is asked for begins, and the pixels of its images."""
-        return self.read_pixels(self.plan(requests), requests)
+        images = [self.decode_images(request) for request in requests]
+        return self.read_pixels(self.plan(requests, images), images)
 
-    def plan(self, requests: Sequence[Request]) -> list[Encoded]:
-        """The same without pixels: images are measured, not decoded."""
+    def plan(self, requests: Sequence[Request], images: Sequence[Sequence[Image.Image]]) -> list[Encoded]:
+        """The same without pixels; `images` are each request's, decoded."""
         try:
             prompts = self.plain_text.prompt_ids([request.messages for request in requests])
         except (TemplateError, TypeError) as error:
             raise UserError(
                 f"model {self.folder}: its chat template does not take a message with images ({error})"
             ) from None
-        return [self._plan(request, ids) for request, ids in zip(requests, prompts, strict=True)]
+        return [
+            self._plan(request, ids, [image.size for image in own])
+            for request, ids, own in zip(requests, prompts, images, strict=True)
+        ]
 
-    def read_pixels(self, rows: Sequence[Encoded], requests: Sequence[Request]) -> list[Encoded]:
-        """Planned rows with the pixels of their images."""
-        images = [_decode(request, source) for request in requests for source in request.images]
-        pixels = iter(self.family.read_images(images) if images else ())
+    def read_pixels(self, rows: Sequence[Encoded], images: Sequence[Sequence[Image.Image]]) -> list[Encoded]:
+        """Planned rows with the pixels of their images, all of them read at once."""
+        together = [image for own in images for image in own]
+        pixels = iter(self.family.read_images(together) if together else ())
         return [replace(row, pixels=tuple(next(pixels) for _ in row.shapes)) for row in rows]
+
+    def decode_images(self, request: Request) -> list[Image.Image]:
+        """A file that cannot be read may be there next time: UserError. What is damaged stays so."""
+        return [_decode(request, source) for source in request.images]
 
     def check(self, request: Request) -> None:
         """Raise UnusableRequest for what `encode` would refuse. Decodes the images, as most of what can be
         wrong is wrong with them, but makes no pixels of them.
         """
-        self.plan([request])
-        for source in request.images:
-            _decode(request, source)
+        self.plan([request], [self.decode_images(request)])
 
     def encode_response(self, text: str) -> list[int]:
         """The tokens of a finished response, end token included."""
@@ -81,8 +86,8 @@ class Encoder:
             self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         )
 
-    def _plan(self, request: Request, ids: list[int]) -> Encoded:
-        shapes = tuple(self._shape(request, source) for source in request.images)
+    def _plan(self, request: Request, ids: list[int], sizes: Sequence[tuple[int, int]]) -> Encoded:
+        shapes = tuple(self._shape(request, width, height) for width, height in sizes)
         expanded = self._expand(request, ids, shapes)
         if len(expanded) > self.prompt.max_tokens:
             raise UnusableRequest(
@@ -92,13 +97,9 @@ class Encoder:
         row = Encoded(expanded, self.family.positions(expanded, shapes), shapes)
         return row.followed_by(self.plain_text.ids(request.prefix)) if request.prefix else row
 
-    def _shape(self, request: Request, source: ImageSource) -> tuple[int, ...]:
+    def _shape(self, request: Request, width: int, height: int) -> tuple[int, ...]:
         try:
-            return self.family.image_shape(*image_size(source))
-        except (UnreadableImage, ValueError):
-            image = _decode(request, source)
-        try:
-            return self.family.image_shape(*image.size)
+            return self.family.image_shape(width, height)
         except ValueError as error:
             reason = f"has an image that the model's image processor refuses ({error})"
             raise UnusableRequest(request.id, reason) from None
@@ -118,7 +119,6 @@ class Encoder:
 
 
 def _decode(request: Request, source: ImageSource) -> Image.Image:
-    """The image. A file that cannot be read may be there next time: UserError. What is damaged stays so."""
     try:
         data = read_bytes(source)
     except UnreadableImage as error:

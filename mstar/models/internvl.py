@@ -31,8 +31,7 @@ class InternVL:
     def __init__(self, config: Any, tokenizer: Any, image_processor: Any, images: Images) -> None:
         self.image_processor = image_processor
         self.image_id: int = config.image_token_id
-        self.start_id: int = tokenizer.convert_tokens_to_ids(tokenizer.start_image_token)
-        self.end_id: int = tokenizer.convert_tokens_to_ids(tokenizer.end_image_token)
+        self.start_id, self.end_id = _edge_ids(tokenizer)
         self.never_sampled = frozenset((self.image_id, self.start_id, self.end_id))
         height, width = image_processor.size["height"], image_processor.size["width"]
         patch = config.vision_config.patch_size[0]
@@ -58,6 +57,19 @@ class InternVL:
 
     def position_ids(self, positions: Tensor) -> Tensor:
         return positions[0]
+
+
+def _edge_ids(tokenizer: Any) -> tuple[int, int]:
+    """The tokens before and after an image, which the tokenizer's file names."""
+    try:
+        edges = (tokenizer.start_image_token, tokenizer.end_image_token)
+    except AttributeError as error:
+        raise UserError(
+            f"its tokenizer does not say what stands around an image ({error}); take the release for "
+            "transformers, whose name ends in -hf"
+        ) from None
+    start, end = tokenizer.convert_tokens_to_ids(list(edges))
+    return start, end
 
 
 def _tile_limits(image_processor: Any, images: Images, tile_pixels: int) -> dict[str, int]:

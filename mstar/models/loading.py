@@ -54,6 +54,7 @@ def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> 
         dtype=dtype or getattr(torch, model.dtype),
         attn_implementation="sdpa",
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
     _refuse_other_weights(folder, found)
     loaded = loaded.to(model.device).eval()
@@ -83,9 +84,14 @@ def refuse_nonfinite(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) 
 
 def _refuse_other_weights(folder: Path, found: dict[str, Any]) -> None:
     missing, unexpected = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
-    if not missing and not unexpected:
+    mismatched = [
+        f"{name} of shape {tuple(held)} instead of {tuple(expected)}"
+        for name, held, expected in sorted(found["mismatched_keys"])
+    ]
+    if not missing and not unexpected and not mismatched:
         return
     wrong = [f"lacks {_some(missing)}"] if missing else []
+    wrong += [f"holds {_some(mismatched)}"] if mismatched else []
     wrong += [f"holds {_some(unexpected)} too many"] if unexpected else []
     wrapped = unexpected and all(name.startswith(("module.", "_orig_mod.")) for name in unexpected)
     remedy = "save the model without its wrapper" if wrapped else "save it with save_pretrained"

@@ -7,6 +7,7 @@ above its maximum) takes the other limit along, as whoever sets it wants images 
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -69,8 +70,7 @@ class QwenVL:
             text = ids.index(self.image_id, index) - index
             pieces.append(torch.arange(start, start + text).expand(3, -1))
             start += text
-            places = torch.cartesian_prod(*(torch.arange(side) for side in shape))
-            pieces.append(places.reshape(-1, 3).T + start)
+            pieces.append(_places(shape) + start)
             start += max(shape)
             index += text + math.prod(shape)
         pieces.append(torch.arange(start, start + len(ids) - index).expand(3, -1))
@@ -91,6 +91,12 @@ class QwenVL:
 
     def position_ids(self, positions: Tensor) -> Tensor:
         return positions
+
+
+@lru_cache(maxsize=1024)
+def _places(shape: tuple[int, ...]) -> Tensor:
+    """(3, tokens): the place of each token in its image."""
+    return torch.cartesian_prod(*(torch.arange(side) for side in shape)).reshape(-1, 3).T
 
 
 def _pixel_limits(size: Mapping[str, int], images: Images, token_pixels: int) -> dict[str, int]:

@@ -1,24 +1,24 @@
 """Requests as tokens, positions and pixels, in every family."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image
+from transformers.models.internvl.processing_internvl import InternVLProcessor
 
 from mstar.config import Images
 from mstar.errors import UnusableRequest, UserError
 from mstar.models import FAMILIES, Encoder, collate, load_model, part_of
 from mstar.models.families import QWEN_VL
-from mstar.models.image_sizes import image_size
 from mstar.prompts import Request
 from mstar.records import ImageSource
 from tests.conftest import BASE
 from tests.engines.asking import MIXED, QUESTION, ask, heldout, picture, problem
 from tests.tiny_models import TILE, save_tiny_model
+from tiny_policy import build_tokenizer
 
 SIZES = [(28, 28), (200, 30), (3, 100), (640, 480), (27, 83), (1, 1)]
 
@@ -61,23 +61,28 @@ def test_plain_positions_count_tokens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_planned_tokens_are_those_of_the_pixels(encoder: Encoder, size: tuple[int, int]) -> None:
-    request = with_image(*size)
-    planned, whole = encoder.plan([request])[0], encoder.encode([request])[0]
-    assert not planned.is_whole and whole.is_whole
-    assert planned.ids == whole.ids
+def test_tokens_are_counted_as_pixels_are_made(encoder: Encoder, size: tuple[int, int]) -> None:
+    """A forward takes them together, so it says whether they match."""
+    [row] = encoder.encode([with_image(*size)])
     merged = 4 if encoder.family.axes == 3 else 1
-    assert whole.ids.count(encoder.family.image_id) == len(whole.pixels[0]) // merged
+    assert row.is_whole
+    assert row.ids.count(encoder.family.image_id) == len(row.pixels[0]) // merged
 
 
-def test_a_turned_photo_is_measured_upright(tmp_path: Path) -> None:
-    turned = Image.new("RGB", (30, 20)).getexif()
-    turned[0x0112] = 6
-    file = io.BytesIO()
-    Image.new("RGB", (30, 20)).save(file, "JPEG", exif=turned)
-    (tmp_path / "photo.jpg").write_bytes(file.getvalue())
-    assert image_size(ImageSource(data=file.getvalue())) == (20, 30)
-    assert image_size(ImageSource(path=str(tmp_path / "photo.jpg"))) == (20, 30)
+def test_an_images_tokens_are_those_of_the_models_own_processor(tmp_path: Path) -> None:
+    """Which cannot be built without torchvision; how it writes an image can be asked all the same."""
+    encoder = Encoder(save_tiny_model("internvl", tmp_path / "model"), Images(), QUESTION)
+    names = {"start_image_token": "<img>", "image_token": "<image>", "end_image_token": "</img>"}
+    processor = SimpleNamespace(**names, image_seq_length=encoder.config.image_seq_length)
+    written = InternVLProcessor.replace_image_token(processor, {"num_patches": [4]}, 0)
+    assert encoder.family.image_ids((4,)) == encoder.tokenizer(written, add_special_tokens=False)["input_ids"]
+
+
+def test_a_tokenizer_that_names_no_image_tokens_is_one_line(tmp_path: Path) -> None:
+    folder = save_tiny_model("internvl", tmp_path / "model")
+    build_tokenizer().save_pretrained(folder)
+    with pytest.raises(UserError, match="does not say what stands around an image"):
+        Encoder(folder, Images(), QUESTION)
 
 
 def test_many_requests_are_as_many_single_ones(encoder: Encoder) -> None:
@@ -200,7 +205,7 @@ def test_a_template_that_takes_text_only_is_one_line(tmp_path: Path) -> None:
 
 def test_the_quick_starts_prompts_are_what_they_were() -> None:
     encoder = Encoder(BASE, Images(), QUESTION)
-    for request, row in zip(heldout(20), encoder.plan(heldout(20)), strict=True):
+    for request, row in zip(heldout(20), encoder.encode(heldout(20)), strict=True):
         rendered = encoder.tokenizer.apply_chat_template(
             request.messages, add_generation_prompt=True, tokenize=False
         )

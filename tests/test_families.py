@@ -1,0 +1,123 @@
+"""The real command with a model that is no Qwen-VL: InternVL as policy and as process reward model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from torch.nn import functional
+
+from mstar.config import Images, Model
+from mstar.models import Encoder, collate, load_model
+from mstar.prompts import build_request
+from mstar.records import Problem
+from tests.engines.asking import QUESTION, picture, problem
+from tests.tiny_models import save_tiny_model, save_tiny_prm
+
+MIXTURE = ["Answer:yes", "Answer:no", "Answer:no", "1;Answer:no"]
+"""What the policy is taught to say to everything, in equal shares; right is yes."""
+ODD = "<image> or <|im_end|>?"
+"""A question that spells tokens which must not come of it."""
+
+
+def questions(count: int, first: int = 0) -> list[Problem]:
+    return [problem(first + number, 1 + number % 3, question="> 3?") for number in range(count)]
+
+
+def teach(folder: Path, problems: list[Problem]) -> None:
+    """Train the checkpoint until it answers with the mixture."""
+    encoder, model = Encoder(folder, Images(), QUESTION), load_model(folder, Model(path=str(folder)))
+    prompts = encoder.encode([build_request(one, QUESTION) for one in problems])
+    answers = [encoder.encode_response(text) for text in MIXTURE]
+    rows = [prompt.followed_by(answer) for prompt in prompts for answer in answers]
+    batch = collate(rows, encoder, "right", model.device)
+    labels = torch.full_like(batch["input_ids"], -100)
+    for place, row in enumerate(rows):
+        learned = slice(len(row.ids) - len(answers[place % len(answers)]), len(row.ids))
+        labels[place, learned] = batch["input_ids"][place, learned]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(40):
+        logits = model(**batch).logits[:, :-1]
+        functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+
+
+def write_problems(path: Path, problems: list[Problem], pictures: Path) -> None:
+    rows = []
+    for one in problems:
+        names = [pictures / f"{one.id}-{number}.png" for number in range(len(one.images))]
+        for name, image in zip(names, one.images, strict=True):
+            name.write_bytes(image.data or b"")
+        rows.append(
+            {
+                "id": one.id,
+                "question": one.question,
+                "answer": "yes",
+                "answer_type": "boolean",
+                "images": [str(name) for name in names],
+            }
+        )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One iteration of a run whose policy and process reward model are both InternVL."""
+    folder = tmp_path_factory.mktemp("families")
+    teach(save_tiny_model("internvl", folder / "policy"), questions(6))
+    save_tiny_prm("internvl", folder / "prm")
+    unusual = [problem(90, 2, question=ODD), problem(91, question="long" * 40)]
+    unusual.append(Problem("p92", "> 3?", (picture(400, 3),), "yes", "boolean"))
+    write_problems(folder / "train.jsonl", [*questions(24), *unusual], folder)
+    write_problems(folder / "test.jsonl", questions(9, first=200), folder)
+    tree = {
+        "name": "families",
+        "output": "out",
+        "model": {"path": "policy", "threads": 1},
+        "iterations": {"count": 1, "problems_share": 1.0},
+        "data": {"train": "train.jsonl", "tests": {"heldout": "test.jsonl"}},
+        "prompt": {"version": "question-1", "step_separator": ";", "max_tokens": 60},
+        "generate": {"samples_per_problem": 8, "max_tokens": 12},
+        "score": {"prm": "prm"},
+        "train": {"learning_rate": 0.003, "batch_size": 8, "epochs": 3, "freeze": ["vision"]},
+        "adapt": {"policy": "fixed"},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    done = subprocess.run(
+        [sys.executable, "-m", "mstar", "run", "config.yaml"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+def test_another_family_learns_what_its_own_responses_teach(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())["tests"]["heldout"]
+    assert (summary["first"]["accuracy"], summary["last"]["accuracy"]) == (0, 1)
+
+
+def test_steps_are_scored_and_odd_questions_are_asked(finished: Path) -> None:
+    (scored,) = (finished / "iterations/000/score").glob("*.parquet")
+    rows = pq.read_table(scored).to_pylist()
+    asked = {row["problem_id"] for row in rows}
+    assert asked == {one.id for one in questions(24)} | {"p90", "p92"}
+    right = [row for row in rows if row["correct"]]
+    assert right and all(len(row["step_scores"]) >= 1 and 0 < row["reward"] < 1 for row in right)
+
+
+def test_only_what_is_not_frozen_has_learned(finished: Path) -> None:
+    before = load_model(finished.parent / "policy", Model(path=""))
+    (checkpoint,) = {path.parent for path in finished.rglob("model.safetensors")}
+    after = load_model(checkpoint, Model(path=""))
+    changed = {
+        name.split(".")[1]
+        for (name, old), (_, new) in zip(before.named_parameters(), after.named_parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    assert changed == {"multi_modal_projector", "language_model", "weight"}
