@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from pairs import compare
 
 from mstar.config import Config
@@ -80,6 +79,8 @@ def whole(lesson: Lesson, policy: Policy, config: Config) -> Callable[[], None]:
 
 
 def bare(ready: list[tuple[int, list[MicroBatch]]], policy: Policy, config: Config) -> Callable[[], None]:
+    import torch  # after mstar, which has torch's threads sleep while they wait
+
     parameters, optimizer = list(policy.model.parameters()), policy.learner.optimizer
 
     def train() -> None:
