@@ -14,7 +14,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.commands import start
 from tests.conftest import BASE, QUICKSTART
+from tests.smoke import smoke_arguments
 
 MAX_LINES = 8
 
@@ -195,7 +197,7 @@ def test_config_prints_what_would_run(tmp_path: Path) -> None:
     assert schema["additionalProperties"] is False
 
 
-def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
+def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> None:
     import socket
     import urllib.error
     import urllib.request
@@ -203,20 +205,11 @@ def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    smoke = [
-        sys.executable,
-        "-m",
-        "mstar",
-        "run",
-        str(QUICKSTART / "smoke.yaml"),
-        "--metrics-port",
-        str(port),
-    ]
-    process = subprocess.Popen([*smoke, "--set", f"output={workplace / 'out'}"], stdout=subprocess.DEVNULL)
+    process = start(*smoke_arguments(problems, tmp_path / "out"), "--metrics-port", str(port))
     try:
         text = ""
-        for _ in range(300):
-            time.sleep(0.5)
+        for _ in range(1500):
+            time.sleep(0.1)
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
                     text = answer.read().decode()
@@ -227,4 +220,4 @@ def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
         assert 'mstar_accuracy_ratio{run="smoke",test="heldout"}' in text
     finally:
         process.kill()
-        process.wait()
+        process.join()

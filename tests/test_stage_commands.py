@@ -1,0 +1,59 @@
+"""The stages as commands, in shards and by several processes at once: the files are those of the loop."""
+
+from pathlib import Path
+
+from tests.commands import at_once, mstar
+from tests.smoke import fingerprints, smoke_arguments
+
+
+def test_the_stages_one_by_one_and_in_shards_leave_the_same_files(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "stages"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar("evaluate", "--run", str(output))
+    at = ["--run", str(output), "--iteration", "0"]
+    for shard in ("2/2", "1/2"):
+        mstar("generate", *at, "--shard", shard)
+    for shard in ("1/2", "2/2"):
+        mstar("score", *at, "--shard", shard)
+    for stage in ("select", "train", "evaluate", "adapt"):
+        mstar(stage, *at)
+    whole = fingerprints(finished)
+    kept = ("start/", "iterations/000/", "inputs.json")
+    expected = {name: value for name, value in whole.items() if name.startswith(kept)}
+    found = fingerprints(output)
+    assert found.pop("iterations/001/state.json") == whole["iterations/001/state.json"]
+    assert found == expected
+
+
+def test_two_processes_on_every_shard_leave_the_same_files(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    """As a scheduler that starts a task again while the first one still runs."""
+    output = tmp_path / "twice"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    at = ["--run", str(output), "--iteration", "0"]
+    shards = [["--shard", "1/2"], ["--shard", "1/2"], ["--shard", "2/2"], ["--shard", "2/2"]]
+    at_once(["evaluate", "--run", str(output), *shard] for shard in shards)
+    for stage in ("generate", "score"):
+        at_once([stage, *at, *shard] for shard in shards)
+    for stage in ("select", "train", "evaluate", "adapt"):
+        at_once([stage, *at] for _ in range(2))
+    whole, found = fingerprints(finished), fingerprints(output)
+    kept = ("start/", "iterations/000/", "iterations/001/state.json", "inputs.json")
+    assert found == {name: value for name, value in whole.items() if name.startswith(kept)}
+    assert not list((output / ".scratch").iterdir())
+
+
+def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Path) -> None:
+    output = tmp_path / "order"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    at = ["--run", str(output), "--iteration"]
+    for stage, iteration, remedy in (
+        ("score", "0", "mstar generate"),
+        ("generate", "1", "decision of iteration 0"),
+    ):
+        failed = mstar(stage, *at, iteration, check=False)
+        assert failed.returncode == 2
+        assert remedy in failed.stderr and "Traceback" not in failed.stderr
