@@ -3,7 +3,7 @@
 Loading torch and transformers takes seconds of CPU; a test that starts twenty commands would spend most of
 its time there. A fork server imports them once for each pytest worker, and every command is forked from it:
 arguments, folder, environment, output, signals and exit code are its own, as of `python -m mstar`. The latter
-is what test_cli.py, test_stopping.py and others start.
+is what test_stopping.py and a test of test_cli.py start.
 """
 
 import multiprocessing

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.commands import start
+from tests import commands
 from tests.conftest import BASE, QUICKSTART
 from tests.smoke import smoke_arguments
 
@@ -22,8 +23,8 @@ MAX_LINES = 8
 
 
 def mstar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mstar", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    with chdir(cwd):
+        return commands.mstar(*arguments, check=False)
 
 
 @pytest.fixture
@@ -90,6 +91,13 @@ def test_help_loads_nothing_slow(tmp_path: Path) -> None:
     assert all(
         verb in done.stdout for verb in ("run", "generate", "score", "select", "train", "evaluate", "adapt")
     )
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mstar", "config", "none.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: none.yaml does not exist") and done.stderr.count("\n") == 1
 
 
 def test_a_wrong_key_names_the_nearest(workplace: Path) -> None:
@@ -205,7 +213,7 @@ def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> 
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    process = start(*smoke_arguments(problems, tmp_path / "out"), "--metrics-port", str(port))
+    process = commands.start(*smoke_arguments(problems, tmp_path / "out"), "--metrics-port", str(port))
     try:
         text = ""
         for _ in range(1500):
