@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 
 from mstar.config import Config
 from mstar.config_file import parse_config
@@ -21,6 +22,8 @@ QUICKSTART = ROOT / "examples" / "quickstart"
 BASE = QUICKSTART / "base"
 PROBLEMS = QUICKSTART / "problems"
 sys.path.insert(0, str(QUICKSTART))
+settings.register_profile("busy machines", deadline=None)
+settings.load_profile("busy machines")
 SLICES = {"train": 160, "validation": 24, "heldout": 40, "six_terms": 12}
 pytest_plugins = ["tests.skips"]
 

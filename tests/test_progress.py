@@ -39,7 +39,7 @@ def test_one_is_not_many(capsys: pytest.CaptureFixture[str]) -> None:
             advance(1)
     text = capsys.readouterr().out
     assert "start · score: 1 part to do" in text and "start · score: 1 part in " in text
-    assert "1 part in " in shown.getvalue() and "1 parts" not in text + shown.getvalue()
+    assert "1 part in " in shown.getvalue() and " 1 parts" not in text + shown.getvalue()
 
 
 def test_a_live_line_with_rate_and_newest_accuracy() -> None:
