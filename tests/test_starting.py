@@ -203,7 +203,14 @@ def test_test_sets_may_not_come_and_go(make_config: MakeConfig, tmp_path: Path) 
         start_run(make_config(data={**data, "tests": {"more": data["train"]}}))
 
 
-def test_a_model_that_is_nowhere_is_refused_also_in_a_begun_run(make_config: MakeConfig) -> None:
+def test_a_model_that_is_nowhere_is_refused_also_in_a_begun_run(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants as hub
+
+    monkeypatch.setattr(
+        hub, "HF_HUB_OFFLINE", True
+    )  # else it tries for half a minute where there is no network
     run = begin(make_config())
     before = files_of(run)
     for path, said in (("/nowhere/base", "does not exist"), ("owner/base", "no folder here")):
