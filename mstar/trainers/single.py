@@ -14,7 +14,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
-from mstar.trainers.rows import LessonRows, cut_micro_batches, read_ahead
+from mstar.trainers.rows import LessonRows, cut_micro_batches
 
 
 class SingleTrainer:
@@ -49,9 +49,10 @@ class SingleTrainer:
     def steps(self, lesson: Lesson, policy: Policy, progressed: Progressed) -> Iterator[Progressed]:
         """Take the optimizer steps that are left, and save nothing."""
         rows = LessonRows(lesson, policy.encoder)
-        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)[progressed.steps_done :]
-        for batch in read_ahead(rows, batches):
-            torch.manual_seed(derive_seed(lesson.seed, "step", progressed.steps_done))  # for dropout
+        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
+        for number in range(progressed.steps_done, len(batches)):
+            torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
+            batch = rows.read(batches[number])
             micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
