@@ -76,18 +76,20 @@ class Reader:
         requests: list[Request] = []
         unusable: dict[str, str] = {}
         for part in parts:
-            with self.work.clock.outside():
-                if previous is None or previous[0] is not part.problems or previous[1] != part.rows:
-                    requests, unusable = self._requests(part)
-                previous = (part.problems, part.rows)
-                self.read[part.name] = (requests, unusable)
+            if previous is None or previous[0] is not part.problems or previous[1] != part.rows:
+                requests, unusable = self._requests(part)
+            previous = (part.problems, part.rows)
+            self.read[part.name] = (requests, unusable)
             yield Chunk(requests, part.sampling)
 
     def _requests(self, part: Part) -> tuple[list[Request], dict[str, str]]:
+        """What the engine is asked; it looks at each request itself, which is part of its own work."""
+        with self.work.clock.outside():
+            problems = part.problems.read(part.rows)
         seed, *labels = self.labels
         requests: list[Request] = []
         unusable: dict[str, str] = {}
-        for row, problem in zip(part.rows, part.problems.read(part.rows), strict=True):
+        for row, problem in zip(part.rows, problems, strict=True):
             request = build_request(problem, self.work.config.prompt, derive_seed(int(seed), *labels, row))
             try:
                 self.engine.check(request)

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import BASE, QUICKSTART
+from tests.test_metrics import free_port
 
 MAX_LINES = 8
 
@@ -196,13 +197,10 @@ def test_config_prints_what_would_run(tmp_path: Path) -> None:
 
 
 def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
-    import socket
     import urllib.error
     import urllib.request
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     smoke = [
         sys.executable,
         "-m",

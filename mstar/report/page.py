@@ -7,6 +7,7 @@ markup can do anything.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +65,8 @@ def write_report(run: RunDir) -> Summary:
 
 def render(config: Config, history: History, summary: Summary, examples: Examples) -> str:
     """The page."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (*_FILTERS, is_long, cut, left_out):
-        environment.filters[function.__name__] = function
-    environment.filters["drawing"] = Markup
-    page = environment.get_template("report.html.j2")
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     tests = list(summary.tests)[:MOST_TESTS]
-    return page.render(
-        style=style,
+    html: str = _page().render(
         config=config,
         config_text=dump_config(config)[: 4 * LONGEST_TEXT],
         history=history,
@@ -95,6 +80,27 @@ def render(config: Config, history: History, summary: Summary, examples: Example
         **_tables(history, summary, tests),
         **_charts(config, history, summary, tests),
     )
+    return html
+
+
+@cache
+def _page() -> Any:
+    """The template with its style; compiling it takes longer than filling it in."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (*_FILTERS, is_long, cut, left_out):
+        environment.filters[function.__name__] = function
+    environment.filters["drawing"] = Markup
+    environment.globals["style"] = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    return environment.get_template("report.html.j2")
 
 
 def cut(text: str) -> str:
