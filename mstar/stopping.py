@@ -27,7 +27,7 @@ def listen() -> None:
 
 
 def say_where(stopped: Stopped) -> str:
-    """The one line: where it stopped, and how to go on. Outside a stage nothing is under way to go on with."""
+    """The one line: where it stopped, and how to go on; outside a stage there is nothing to go on with."""
     notes = getattr(stopped, "__notes__", [])
     if not notes:
         return "stopped; nothing is lost, the same command can be started again"
