@@ -21,7 +21,7 @@ from mstar.progress import QUIET, Progress
 from mstar.records import Report, Response, read_responses, read_unusable, write_responses
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
-from mstar.scoring import Scorer, by_problem, golds, tell_troubles
+from mstar.scoring import Scorer, by_problem, golds
 from mstar.stagedir import WHOLE, Shard
 from mstar.stages import EVALUATE
 from mstar.work import Turn, Work, perform
@@ -130,7 +130,7 @@ def _examine(work: Work, policy: str, parts: Sequence[Part]) -> None:
         with Scorer(work.config, work.clock) as scorer:
             for part in own:
                 _judge(work, scorer, part)
-            tell_troubles(scorer.checker, work.progress)
+            scorer.tell_troubles(work.progress)
 
 
 def _judge(work: Work, scorer: Scorer, part: Part) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mstar.config import Config
-from mstar.errors import UserError
+from mstar.errors import UnusableRequest, UserError
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
 from mstar.models.loading import refuse_nonfinite
 from mstar.prompts import Request
@@ -42,6 +42,8 @@ class ProcessRewardModel:
         self.encoder = Encoder(folder, config.images, config.prompt)
         self.model = load_model(folder, config.model)
         self.tokens_per_batch = config.score.tokens_per_batch
+        self.unusable: dict[str, str] = {}
+        """Why it could not read some of the requests, by id."""
         head = _read_head(folder, self.model)
         self.weight = head["weight"].float().to(self.model.device)
         self.bias = head["bias"].float().to(self.model.device)
@@ -50,34 +52,49 @@ class ProcessRewardModel:
     def score(
         self, requests: Sequence[Request], texts: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, ...]]]:
-        """For each request and each of its texts the score of every step, in [0, 1]."""
+        """For each request and each of its texts the score of every step, in [0, 1].
+
+        No scores for the texts of a request that the model cannot read: see `unusable`. The policy has read
+        it, but a model of another family may have other limits.
+        """
         scores: list[list[tuple[float, ...]]] = []
         for group in self._groups(requests):
             own = texts[len(scores) : len(scores) + len(group)]
             scores += self._score_prompts(group, own)
         return scores
 
-    def _groups(self, requests: Sequence[Request]) -> Iterator[list[tuple[Request, Encoded]]]:
+    def _groups(self, requests: Sequence[Request]) -> Iterator[list[tuple[Request, Encoded | None]]]:
         """Requests whose images are in memory together: as many prompt tokens as a batch may hold."""
-        group: list[tuple[Request, Encoded]] = []
+        group: list[tuple[Request, Encoded | None]] = []
         tokens = 0
         for request in requests:
-            [prompt] = self.encoder.encode([request])
-            if group and tokens + len(prompt.ids) > self.tokens_per_batch:
+            prompt = self._read(request)
+            length = len(prompt.ids) if prompt else 0
+            if group and tokens + length > self.tokens_per_batch:
                 yield group
                 group, tokens = [], 0
             group.append((request, prompt))
-            tokens += len(prompt.ids)
+            tokens += length
         if group:
             yield group
 
+    def _read(self, request: Request) -> Encoded | None:
+        try:
+            [prompt] = self.encoder.encode([request])
+        except UnusableRequest as error:
+            self.unusable[request.id] = error.reason
+            return None
+        return prompt
+
     def _score_prompts(
-        self, prompts: Sequence[tuple[Request, Encoded]], texts: Sequence[Sequence[str]]
+        self, prompts: Sequence[tuple[Request, Encoded | None]], texts: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, ...]]]:
         rows: list[Encoded] = []
         ends: list[list[int]] = []
         owners: list[str] = []
         for (request, prompt), own in zip(prompts, texts, strict=True):
+            if prompt is None:
+                continue
             for text in own:
                 ids, step_places = self._encode(text)
                 rows.append(prompt.followed_by(ids))
@@ -90,7 +107,10 @@ class ProcessRewardModel:
                 self._refuse_nonfinite(owners[index], logits)
                 scores[index] = tuple(torch.sigmoid(logits).tolist())
         remaining = iter(scores)
-        return [[next(remaining) for _ in own] for own in texts]
+        return [
+            [next(remaining) if prompt else () for _ in own]
+            for (_, prompt), own in zip(prompts, texts, strict=True)
+        ]
 
     def _encode(self, text: str) -> tuple[list[int], list[int]]:
         """A response's tokens, and the index of the token in which each step ends."""

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mstar.answers import AnswerChecker, Expected
 from mstar.config import Config
+from mstar.errors import UserError
 from mstar.generation import iteration_parts
 from mstar.progress import QUIET, Progress
 from mstar.prompts import build_request
@@ -27,6 +28,7 @@ from mstar.stagedir import WHOLE, Shard
 from mstar.stages import GENERATE, SCORE
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock
+from mstar.wording import counted
 from mstar.work import Turn, Work, perform
 
 
@@ -94,11 +96,27 @@ class Scorer:
         requests = [build_request(problem, self.config.prompt) for problem in asked]
         with self.clock.inside():
             scores = self.prm.score(requests, [texts[problem.id] for problem in asked])
+        if self.prm.unusable and self.config.data.unusable == "stop":
+            raise UserError(f"{self._unread()}; correct them, or set data.unusable to skip")
         found = {problem.id: iter(own) for problem, own in zip(asked, scores, strict=True)}
         return [
             self._reward(one, next(found[one.problem_id]) if is_wanted else None)
             for one, is_wanted in zip(responses, wanted, strict=True)
         ]
+
+    def tell_troubles(self, progress: Progress) -> None:
+        """A line for people where answers counted as wrong, or steps as bad, because nobody could look."""
+        if self.checker.timed_out:
+            progress.note(f"{self.checker.timed_out} answer checks passed score.deadline_seconds: wrong")
+        if self.checker.failed:
+            progress.note(f"{self.checker.failed} answer checks raised an error, a defect of mstar: wrong")
+        if self.prm is not None and self.prm.unusable:
+            progress.note(f"{self._unread()}; their responses have no reward")
+
+    def _unread(self) -> str:
+        unusable = self.prm.unusable if self.prm is not None else {}
+        shown = "; ".join(f"{id} {reason}" for id, reason in list(unusable.items())[:3])
+        return f"score.prm cannot read {counted(len(unusable), 'problems')}: {shown[:600]}"
 
     def _reward(self, response: Response, step_scores: tuple[float, ...] | None) -> Response:
         if response.correct is None:
@@ -139,20 +157,12 @@ def _judge_parts(work: Work, parts: Sequence[Part]) -> None:
             with work.folder.write(part.name) as path:
                 write_responses(path, judged)
             advance(1)
-        tell_troubles(scorer.checker, work.progress)
+        scorer.tell_troubles(work.progress)
 
 
 def golds(problems: Sequence[Problem]) -> dict[str, Expected]:
     """What answers to the labelled problems are compared with, by problem."""
     return {problem.id: problem.expected for problem in problems if problem.answer is not None}
-
-
-def tell_troubles(checker: AnswerChecker, progress: Progress) -> None:
-    """A line for people where answers counted as wrong because they could not be checked."""
-    if checker.timed_out:
-        progress.note(f"{checker.timed_out} answer checks passed score.deadline_seconds: wrong")
-    if checker.failed:
-        progress.note(f"{checker.failed} answer checks raised an error, a defect of mstar: wrong")
 
 
 def by_problem(responses: Iterable[Response]) -> list[list[Response]]:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from mstar.config import Config
-from mstar.errors import UnusableRequest, UserError
+from mstar.errors import UserError
 from mstar.models import FAMILIES, collate
 from mstar.prm import ProcessRewardModel
 from tests.engines.asking import MIXED, ask, heldout, problem
@@ -119,5 +119,8 @@ def test_a_score_that_is_not_finite_is_one_line(make_config: MakeConfig, prm_fol
 
 def test_a_prompt_that_is_too_long_is_named(make_config: MakeConfig, prm_folder: Path) -> None:
     config = make_config(prompt={"version": "question-1", "step_separator": ";", "max_tokens": 40})
-    with pytest.raises(UnusableRequest, match="p5 has a prompt of 66 tokens"):
-        ProcessRewardModel(prm_folder, config).score([ask(problem(5, 3, question="1+" * 30))], [["1"]])
+    prm = ProcessRewardModel(prm_folder, config)
+    too_long = ask(problem(5, 3, question="1+" * 30))
+    scores = prm.score([ask(problem(4)), too_long, ask(problem(6))], [["1"], ["2", "3"], ["1"]])
+    assert [[len(own) for own in request] for request in scores] == [[1], [0, 0], [1]]
+    assert prm.unusable == {"p5": "has a prompt of 66 tokens, and prompt.max_tokens is 40"}

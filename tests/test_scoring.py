@@ -8,6 +8,7 @@ import pytest
 from mstar.answers import Expected
 from mstar.config import Config
 from mstar.datasets import open_problems
+from mstar.errors import UserError
 from mstar.records import Response
 from mstar.scoring import Scorer, by_problem, golds
 from mstar.steps import aggregate_steps
@@ -75,3 +76,16 @@ def test_what_is_expected_comes_from_outside(make_config: MakeConfig) -> None:
         expected = {problems[0].id: Expected("77", "number")}
         judged = scorer.score(problems, scorer.check(expected, responses), everything=False)
     assert [(one.correct, one.reward) for one in judged] == [(True, 1.0), (None, None)]
+
+
+def test_what_only_the_prm_cannot_read_has_no_reward_and_is_told(
+    make_config: MakeConfig, prm_folder: Path
+) -> None:
+    tight = {"version": "question-1", "step_separator": ";", "max_tokens": 16}
+    config = make_config(score={"prm": str(prm_folder)}, prompt=tight)
+    judged = judge(config, everything=False)
+    assert [one.correct for one in judged] == [True, False, False] * 2
+    assert [one.reward for one in judged] == [0.0] * 6
+    stopping = config.model_copy(update={"data": config.data.model_copy(update={"unusable": "stop"})})
+    with pytest.raises(UserError, match=r"score.prm cannot read 2 problems: .* has a prompt of"):
+        judge(stopping, everything=False)
