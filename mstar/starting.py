@@ -17,6 +17,7 @@ from mstar.inputs import check_model_paths, pin_revision, problem_files
 from mstar.preflight import check_inputs
 from mstar.progress import QUIET, Progress
 from mstar.rundir import INPUTS, RUN, RunDir
+from mstar.stagedir import has_left_something
 from mstar.stages import ADAPT, iteration_prefix
 from mstar.storage import Storage, build_storage, read_text, write_text
 
@@ -161,4 +162,4 @@ def contents(run: RunDir) -> dict[str, str]:
 
 def _has_begun(storage: Storage) -> bool:
     """True once a stage has left something."""
-    return bool(storage.keys("start/") or storage.keys(f"{iteration_prefix(0)}/"))
+    return has_left_something(storage, "start") or has_left_something(storage, iteration_prefix(0))
