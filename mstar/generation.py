@@ -85,7 +85,7 @@ def _sampled(work: Work, names: list[str]) -> Sampled:
     if not problems:
         id, reason = next(iter(unusable.items()))
         raise UserError(
-            f"the model can read none of the {len(unusable)} problems of iteration {work.iteration}: {id} {reason}; "
-            "see data.unusable and prompt.max_tokens, and mstar problems check --model"
+            f"the model can read none of the {len(unusable)} problems of iteration {work.iteration}: "
+            f"{id} {reason}; see data.unusable and prompt.max_tokens, and mstar problems check --model"
         )
     return Sampled(problems, responses, tokens, truncated, unusable)
