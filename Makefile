@@ -33,7 +33,7 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/mypy
 
 kills: $(VENV)/installed  ## kill -9 at random moments (KILLS of them), and compare with a run that was not
-	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" tests/test_loop.py -k killed
+	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" tests/test_kills.py
 
 seeds: $(VENV)/installed  ## the quick start over several seeds, with the table for the README
 	$(BIN)/python benchmarks/seeds.py $(SEEDS)

@@ -1,38 +1,71 @@
 """What many tests need: the quick start's files, and configurations and models that are smaller still."""
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from mstar.config import Config
 from mstar.config_file import parse_config
+from tests.commands import mstar
+from tests.smoke import smoke_arguments
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart"
 BASE = QUICKSTART / "base"
 PROBLEMS = QUICKSTART / "problems"
 sys.path.insert(0, str(QUICKSTART))
+SLICES = {"train": 160, "validation": 24, "heldout": 40, "six_terms": 12}
 pytest_plugins = ["tests.skips"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests neither read nor fill the user's cache, nor do the commands that they start."""
+    cache = tempfile.TemporaryDirectory(prefix="mstar-cache-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["MSTAR_CACHE"] = cache.name
+
+
+@pytest.fixture(scope="session")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first problems of the quick start's files: a run that starts looks at every one."""
+    folder = tmp_path_factory.mktemp("problems")
+    for name, count in SLICES.items():
+        table = pq.read_table(PROBLEMS / f"{name}.parquet")
+        pq.write_table(table.slice(0, count), folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Path:
+    """A smoke run that was never interrupted; tests only read it."""
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    mstar(*smoke_arguments(problems, output))
+    return output
+
+
 @pytest.fixture
-def make_config(tmp_path: Path) -> Callable[..., Config]:
-    """A configuration of the quick start's model and problems; keyword arguments replace whole sections."""
+def make_config(tmp_path: Path, problems: Path) -> Callable[..., Config]:
+    """A configuration of the quick start's model and of few of its problems; keyword arguments replace whole
+    sections.
+    """
 
     def make(**sections: Any) -> Config:
         tree = {
             "name": "test",
             "output": str(tmp_path / "run"),
             "model": {"path": str(BASE)},
-            "iterations": {"count": 2, "problems_share": 0.01},
+            "iterations": {"count": 2, "problems_share": 0.125},
             "data": {
-                "train": str(PROBLEMS / "train.parquet"),
-                "validation": str(PROBLEMS / "validation.parquet"),
-                "tests": {"heldout": str(PROBLEMS / "heldout.parquet")},
+                "train": str(problems / "train.parquet"),
+                "validation": str(problems / "validation.parquet"),
+                "tests": {"heldout": str(problems / "heldout.parquet")},
             },
             "prompt": {"version": "question-1", "step_separator": ";"},
             "generate": {"samples_per_problem": 4, "max_tokens": 60, "problems_per_chunk": 8},

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,20 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests import commands
 from tests.conftest import BASE, QUICKSTART
+<<<<<<< HEAD
 from tests.test_metrics import free_port
+=======
+from tests.smoke import smoke_arguments
+>>>>>>> quick
 
 MAX_LINES = 8
 
 
 def mstar(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mstar", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    with chdir(cwd):
+        return commands.mstar(*arguments, check=False)
 
 
 @pytest.fixture
@@ -89,6 +95,13 @@ def test_help_loads_nothing_slow(tmp_path: Path) -> None:
     assert all(
         verb in done.stdout for verb in ("run", "generate", "score", "select", "train", "evaluate", "adapt")
     )
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mstar", "config", "none.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: none.yaml does not exist") and done.stderr.count("\n") == 1
 
 
 def test_a_wrong_key_names_the_nearest(workplace: Path) -> None:
@@ -196,6 +209,7 @@ def test_config_prints_what_would_run(tmp_path: Path) -> None:
     assert schema["additionalProperties"] is False
 
 
+<<<<<<< HEAD
 def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
     import urllib.error
     import urllib.request
@@ -211,10 +225,21 @@ def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
         str(port),
     ]
     process = subprocess.Popen([*smoke, "--set", f"output={workplace / 'out'}"], stdout=subprocess.DEVNULL)
+=======
+def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> None:
+    import socket
+    import urllib.error
+    import urllib.request
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    process = commands.start(*smoke_arguments(problems, tmp_path / "out"), "--metrics-port", str(port))
+>>>>>>> quick
     try:
         text = ""
-        for _ in range(300):
-            time.sleep(0.5)
+        for _ in range(1500):
+            time.sleep(0.1)
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
                     text = answer.read().decode()
@@ -225,4 +250,4 @@ def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
         assert 'mstar_accuracy_ratio{run="smoke",test="heldout"}' in text
     finally:
         process.kill()
-        process.wait()
+        process.join()

@@ -5,62 +5,67 @@ the next one begun. (A model of random weights, taught to say yes or no.)
 """
 
 import shutil
+from contextlib import chdir
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from mstar.report import summarise
+from mstar.stages import TRAIN
 from mstar.starting import open_run
-from tests.test_loop import mstar
+from tests.commands import mstar
 
 RUNS = Path(__file__).parent / "runs"
 VERSIONS = sorted(path.name for path in RUNS.iterdir())
+
+
+class WentOn(NamedTuple):
+    """An earlier run after its end: its folder, what was finished before with its contents, what was said."""
+
+    folder: Path
+    finished: dict[Path, bytes]
+    said: str
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def continued(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> WentOn:
+    folder = shutil.copytree(RUNS / request.param, tmp_path_factory.mktemp("runs") / "earlier")
+    paths = [path for path in sorted(folder.glob("run/iterations/000/**/*")) if path.is_file()]
+    finished = {path: path.read_bytes() for path in paths}
+    with chdir(folder):
+        return WentOn(folder, finished, mstar("run", "config.yaml").stdout)
+
+
+@pytest.fixture
+def went_on(continued: WentOn, monkeypatch: pytest.MonkeyPatch) -> WentOn:
+    """Its paths are relative, so tests stand in its folder."""
+    monkeypatch.chdir(continued.folder)
+    return continued
 
 
 def test_there_is_an_earlier_run() -> None:
     assert "0.1.0" in VERSIONS
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_finished_stays_and_the_run_goes_on(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shutil.copytree(RUNS / version, tmp_path / "earlier")
-    monkeypatch.chdir(folder)
-    finished = {
-        path: path.read_bytes() for path in sorted(folder.glob("run/iterations/000/**/*")) if path.is_file()
-    }
-    assert len(finished) > 20
-    went_on = mstar("run", "config.yaml")
-    assert "goes on with iteration 1 · generate" in went_on.stdout
-    assert {path: path.read_bytes() for path in finished} == finished
-    assert "iteration 0 · " not in went_on.stdout
+def test_what_is_finished_stays_and_the_run_goes_on(went_on: WentOn) -> None:
+    assert len(went_on.finished) > 20
+    assert "goes on with iteration 1 · generate" in went_on.said
+    assert {path: path.read_bytes() for path in went_on.finished} == went_on.finished
+    assert "iteration 0 · " not in went_on.said
     summary = summarise(open_run("run"))
     assert summary.iterations == 2
     assert summary.tests["heldout"].first.problems == summary.tests["heldout"].last.problems == 8
-    train = open_run("run").config.train
-    assert train.freeze == ()
+    assert open_run("run").config.train.freeze == ()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_stage_command_accepts_it_too(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shutil.copytree(RUNS / version, tmp_path / "earlier")
-    monkeypatch.chdir(folder)
-    mstar("run", "config.yaml", "--prepare")
+def test_a_stage_command_accepts_it_too(went_on: WentOn) -> None:
     again = mstar("train", "--run", "run", "--iteration", "0")
     assert again.stdout == ""
     assert "damaged" not in again.stderr and "made again" not in again.stderr
+    assert {path: path.read_bytes() for path in went_on.finished} == went_on.finished
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_its_optimizer_is_taken_over(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = shutil.copytree(RUNS / version, tmp_path / "earlier")
-    monkeypatch.chdir(folder)
-    mstar("run", "config.yaml")
-    run = open_run("run")
-    from mstar.stages import TRAIN
-
-    first, second = (run.result(TRAIN, iteration) for iteration in (0, 1))
+def test_its_optimizer_is_taken_over(went_on: WentOn) -> None:
+    first, second = (open_run("run").result(TRAIN, iteration) for iteration in (0, 1))
     assert second.train_step == first.train_step + second.train_steps

@@ -72,38 +72,38 @@ def test_what_is_due_when(make_config: MakeConfig) -> None:
     assert [sweep_is_due(config, i) for i in (None, 0, 1, 2, 3)] == [True, False, True, False, True]
 
 
-def small(make_config: MakeConfig, **sections: object) -> Config:
-    files = {name: str(PROBLEMS / f"{name}.parquet") for name in ("validation", "heldout")}
+def small(make_config: MakeConfig, problems: Path, **sections: object) -> Config:
+    files = {name: str(problems / f"{name}.parquet") for name in ("validation", "heldout")}
     return make_config(
         data={"train": files["heldout"], "validation": files["validation"], "tests": files},
         generate={"samples_per_problem": 2, "max_tokens": 12},
-        evaluate={"temperatures": [0.5, 1.0], "samples_per_problem": 2, "problems_per_part": 100},
+        evaluate={"temperatures": [0.5, 1.0], "samples_per_problem": 2, "problems_per_part": 15},
         **sections,
     )
 
 
-def test_the_policy_of_the_start_is_examined_part_by_part(make_config: MakeConfig) -> None:
-    run = start_run(small(make_config))
+def test_the_policy_of_the_start_is_examined_part_by_part(make_config: MakeConfig, problems: Path) -> None:
+    run = start_run(small(make_config, problems))
     report = evaluate(run, None)
     assert report is not None
     assert report == read_report(run, None)
     assert {name: test.accuracy.problems for name, test in report.tests.items()} == {
-        "validation": 150,
-        "heldout": 400,
+        "validation": 24,
+        "heldout": 40,
     }
     assert [row.temperature for row in report.temperatures] == [0.5, 1.0]
-    assert {row.balance.problems for row in report.temperatures} == {150}
+    assert {row.balance.problems for row in report.temperatures} == {24}
     finished = run.finished(EVALUATE, None)
-    assert sum(name.startswith("test-heldout/") for name in finished.parts) == 4
+    assert sum(name.startswith("test-heldout/") for name in finished.parts) == 3
     assert sum(name.startswith("sweep-0.5/") for name in finished.parts) == 2
     with finished.reading("sweep-1/part-00001.parquet") as path:
-        assert len(list(read_responses(path))) == 2 * 50
+        assert len(list(read_responses(path))) == 2 * 9
     left = [path.name for path in Path(run.config.output).glob("start/evaluate/**/*unjudged*")]
     assert left == []
 
 
 def test_the_engine_is_gone_before_the_process_reward_model_comes(
-    make_config: MakeConfig, prm_folder: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, problems: Path, prm_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mstar.engines.transformers import TransformersEngine
     from mstar.prm import ProcessRewardModel
@@ -121,17 +121,17 @@ def test_the_engine_is_gone_before_the_process_reward_model_comes(
 
     monkeypatch.setattr(TransformersEngine, "__exit__", leaving)
     monkeypatch.setattr(ProcessRewardModel, "__init__", coming)
-    report = evaluate(start_run(small(make_config, score={"prm": str(prm_folder)})), None)
+    report = evaluate(start_run(small(make_config, problems, score={"prm": str(prm_folder)})), None)
     assert report is not None and all(row.reward_pass_at_k for row in report.temperatures)
     assert seen == ["engine left", "model came"]
 
 
 def test_a_shard_with_nothing_to_do_loads_no_model(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mstar.engines.transformers import TransformersEngine
 
-    run = start_run(small(make_config))
+    run = start_run(small(make_config, problems))
     loaded: list[Path] = []
     load = TransformersEngine.__init__
 

@@ -1,8 +1,7 @@
 """The real command with a model that is no Qwen-VL: InternVL as policy and as process reward model."""
 
 import json
-import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from mstar.config import Images, Model
 from mstar.models import Encoder, collate, load_model
 from mstar.prompts import build_request
 from mstar.records import Problem
+from tests.commands import mstar
 from tests.engines.asking import QUESTION, picture, problem
 from tests.tiny_models import save_tiny_model, save_tiny_prm
 
@@ -91,11 +91,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "adapt": {"policy": "fixed"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(tree))
-    done = subprocess.run(
-        [sys.executable, "-m", "mstar", "run", "config.yaml"],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    with chdir(folder):
+        mstar("run", "config.yaml")
     return folder / "out"
 
 

@@ -19,7 +19,6 @@ from mstar.seeds import derive_seed
 from mstar.selection import select
 from mstar.stages import GENERATE, SCORE
 from mstar.starting import start_run
-from tests.conftest import PROBLEMS
 
 MakeConfig = Callable[..., Config]
 
@@ -48,7 +47,7 @@ def test_seeds_differ_by_what_they_are_for() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def odd_problems(folder: Path) -> dict[str, object]:
+def odd_problems(folder: Path, heldout: str) -> dict[str, object]:
     """Eight problems: one without an answer, one with an image that is too thin, one too long."""
     Image.new("RGB", (56, 28), (200, 200, 200)).save(folder / "strip.png")
     Image.new("RGB", (1000, 4)).save(folder / "thin.png")
@@ -66,12 +65,12 @@ def odd_problems(folder: Path) -> dict[str, object]:
     rows[4]["image"] = "thin.png"
     rows[5]["question"] = "value? " * 100
     (folder / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return {"train": str(folder / "odd.jsonl"), "tests": {"heldout": str(PROBLEMS / "validation.parquet")}}
+    return {"train": str(folder / "odd.jsonl"), "tests": {"heldout": heldout}}
 
 
 def odd_run(make_config: MakeConfig, folder: Path, **data: str) -> RunDir:
     config = make_config(
-        data={**odd_problems(folder), **data},
+        data={**odd_problems(folder, make_config().data.tests["heldout"]), **data},
         iterations={"count": 1, "problems_share": 1.0},
         generate={"samples_per_problem": 2, "max_tokens": 12, "problems_per_chunk": 3},
         prompt={"version": "question-1", "step_separator": ";", "max_tokens": 200},

@@ -1,9 +1,9 @@
 """`mstar init`: the real command, and that what it writes is a config."""
 
 import json
-import subprocess
-import sys
+from contextlib import chdir
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -11,12 +11,13 @@ from mstar.config_file import load_config
 from mstar.errors import UserError
 from mstar.looking import count_parameters, look_at_model
 from mstar.sizing import too_few_steps
+from tests.commands import mstar
 from tests.conftest import BASE, PROBLEMS, QUICKSTART
 
 
-def init(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mstar", "init", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+def init(*arguments: object, cwd: Path) -> CompletedProcess[str]:
+    with chdir(cwd):
+        return mstar("init", *map(str, arguments), check=False)
 
 
 def write_rows(path: Path, count: int) -> Path:

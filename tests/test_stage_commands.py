@@ -1,41 +1,59 @@
-"""Stage commands on their own: their metrics are those of the loop."""
+"""The stages as commands, in shards and by several processes at once: the files are those of the loop."""
 
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
-from mstar.config import Config
-from mstar.metrics import serve_metrics
-from mstar.starting import open_run, start_run
-from tests.test_metrics import free_port, scrape
-
-MakeConfig = Callable[..., Config]
+from tests.commands import at_once, mstar
+from tests.smoke import fingerprints, smoke_arguments
 
 
-def watch(port: int, process: "subprocess.Popen[bytes]") -> set[str]:
-    """The names of all series that were to be seen while the process ran."""
-    seen: set[str] = set()
-    while process.poll() is None:
-        try:
-            seen |= {name for name, _ in scrape(port)}
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.05)
-    return seen
+def test_the_stages_one_by_one_and_in_shards_leave_the_same_files(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "stages"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar("evaluate", "--run", str(output))
+    at = ["--run", str(output), "--iteration", "0"]
+    for shard in ("2/2", "1/2"):
+        mstar("generate", *at, "--shard", shard)
+    for shard in ("1/2", "2/2"):
+        mstar("score", *at, "--shard", shard)
+    for stage in ("select", "train", "evaluate", "adapt"):
+        mstar(stage, *at)
+    whole = fingerprints(finished)
+    kept = ("start/", "iterations/000/", "inputs.json")
+    expected = {name: value for name, value in whole.items() if name.startswith(kept)}
+    found = fingerprints(output)
+    assert found.pop("iterations/001/state.json") == whole["iterations/001/state.json"]
+    assert found == expected
 
 
-def test_a_stage_command_serves_the_metrics_of_the_loop(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(generate={"samples_per_problem": 2, "max_tokens": 20, "problems_per_chunk": 8})
-    start_run(config)
-    port = free_port()
-    command = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0"]
-    process = subprocess.Popen([*command, "--metrics-port", str(port)], stdout=subprocess.DEVNULL)
-    seen = watch(port, process)
-    assert process.wait() == 0
-    with serve_metrics(open_run(config.output), None) as metrics:
-        metrics.begin_iteration(0, 1.0)
-        of_the_loop = {sample.name for family in metrics.registry.collect() for sample in family.samples}
-    assert {"mstar_temperature", "mstar_responses_total"} <= of_the_loop <= seen
+def test_two_processes_on_every_shard_leave_the_same_files(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    """As a scheduler that starts a task again while the first one still runs."""
+    output = tmp_path / "twice"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    at = ["--run", str(output), "--iteration", "0"]
+    shards = [["--shard", "1/2"], ["--shard", "1/2"], ["--shard", "2/2"], ["--shard", "2/2"]]
+    at_once(["evaluate", "--run", str(output), *shard] for shard in shards)
+    for stage in ("generate", "score"):
+        at_once([stage, *at, *shard] for shard in shards)
+    for stage in ("select", "train", "evaluate", "adapt"):
+        at_once([stage, *at] for _ in range(2))
+    whole, found = fingerprints(finished), fingerprints(output)
+    kept = ("start/", "iterations/000/", "iterations/001/state.json", "inputs.json")
+    assert found == {name: value for name, value in whole.items() if name.startswith(kept)}
+    assert not list((output / ".scratch").iterdir())
+
+
+def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Path) -> None:
+    output = tmp_path / "order"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    at = ["--run", str(output), "--iteration"]
+    for stage, iteration, remedy in (
+        ("score", "0", "mstar generate"),
+        ("generate", "1", "decision of iteration 0"),
+    ):
+        failed = mstar(stage, *at, iteration, check=False)
+        assert failed.returncode == 2
+        assert remedy in failed.stderr and "Traceback" not in failed.stderr

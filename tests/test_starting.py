@@ -86,7 +86,7 @@ def test_before_the_first_stage_everything_may_change(make_config: MakeConfig) -
 @pytest.mark.parametrize(
     "changes",
     [
-        {"iterations": {"count": 9, "problems_share": 0.01}},
+        {"iterations": {"count": 9, "problems_share": 0.125}},
         {"model": {"path": str(BASE), "threads": 1}},
         {"tracking": {"metrics_port": 9100}},
         {"train": {"learning_rate": 1e-4, "batch_size": 4, "keep_checkpoints": 2}},
@@ -232,7 +232,7 @@ def test_fewer_iterations_than_are_finished_are_refused(make_config: MakeConfig)
     for iteration in range(2):
         write_text(run.storage, f"iterations/{iteration:03d}/adapt/manifest.json", EMPTY_MANIFEST)
     with pytest.raises(UserError, match="iterations.count is 1, but 2 iterations .* set it to 2 or more"):
-        start_run(make_config(iterations={"count": 1, "problems_share": 0.01}))
+        start_run(make_config(iterations={"count": 1, "problems_share": 0.125}))
 
 
 EMPTY_MANIFEST = '{"fingerprint": {}, "files": {}}'

@@ -8,21 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROBLEMS, QUICKSTART
+from tests.smoke import smoke_arguments
 
 SETTINGS = (
-    "iterations={count: 1, problems_share: 0.02}",
+    "iterations.count=1",
     "generate.problems_per_chunk=4",
-    "model.threads=1",
-    f"data.tests={{heldout: {PROBLEMS / 'validation.parquet'}}}",
     "adapt.policy=fixed",
     "evaluate.every=9",
 )
 
 
-def start(output: Path) -> subprocess.Popen[str]:
-    settings = [part for one in (f"output={output}", *SETTINGS) for part in ("--set", one)]
-    command = [sys.executable, "-m", "mstar", "run", str(QUICKSTART / "smoke.yaml"), *settings]
+def start(problems: Path, output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mstar", *smoke_arguments(problems, output, *SETTINGS)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -38,8 +35,10 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
     pytest.fail(f"{wanted!r} was not said: {lines}")
 
 
-def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    process = start(tmp_path / "run")
+def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(
+    problems: Path, tmp_path: Path
+) -> None:
+    process = start(problems, tmp_path / "run")
     first = read_until(process, "generate: ")
     assert first[0].startswith("mstar ") and first[0].rstrip().endswith(f"run smoke in {tmp_path / 'run'}")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the run
@@ -47,17 +46,19 @@ def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(tmp_path
     assert process.returncode == 130
     assert said.startswith("stopped") and said.count("\n") == 1
     assert "the same command goes on there" in said
-    again = start(tmp_path / "run")
+    again = start(problems, tmp_path / "run")
     told, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert told.splitlines()[1].startswith("goes on with iteration 0 · ")
-    third = start(tmp_path / "run")
+    third = start(problems, tmp_path / "run")
     assert "all iterations are finished already" in third.communicate(timeout=120)[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_can_be_stopped_before_its_first_stage(tmp_path: Path, number: signal.Signals) -> None:
-    process = start(tmp_path / "run")
+def test_a_run_can_be_stopped_before_its_first_stage(
+    problems: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(problems, tmp_path / "run")
     read_until(process, "run smoke in")
     process.send_signal(number)
     _, said = process.communicate(timeout=60)

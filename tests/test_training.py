@@ -1,8 +1,6 @@
 """What one iteration's training takes over from the ones before, through the real stage."""
 
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from mstar.starting import open_run, start_run
 from mstar.trainers.checkpoint import load_training_state
 from mstar.training import train
 from mstar.work import Turn, Work, perform
+from tests.commands import start
 from tests.conftest import BASE, PROBLEMS
 
 MakeConfig = Callable[..., Config]
@@ -122,10 +121,9 @@ def test_a_killed_training_leaves_the_same_manifest(make_config: MakeConfig) -> 
 
 
 def kill_after_first_checkpoint(output: str) -> None:
-    command = [sys.executable, "-m", "mstar", "train", "--run", output, "--iteration", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = start("train", "--run", output, "--iteration", "0")
     while not list(Path(output).rglob("checkpoint-*.json")):
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
     process.kill()
-    process.wait()
+    process.join()

@@ -1,0 +1,77 @@
+"""The `mstar` command, each in a process of its own, that starts from one which has imported torch already.
+
+Loading torch and transformers takes seconds of CPU; a test that starts twenty commands would spend most of
+its time there. A fork server imports them once for each pytest worker, and every command is forked from it:
+arguments, folder, environment, output, signals and exit code are its own, as of `python -m mstar`. The latter
+is what test_stopping.py and a test of test_cli.py start.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from subprocess import CompletedProcess
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    [
+        "transformers.models.qwen3_vl.modeling_qwen3_vl",
+        "mstar.cli",
+        "mstar.engines.transformers",
+        "mstar.loop",
+        "mstar.preflight",
+        "mstar.prm",
+        "mstar.starting",
+        "mstar.trainers.single",
+    ]
+)
+OUTPUT, ERRORS = "output", "errors"
+
+
+def mstar(*arguments: str, check: bool = True) -> CompletedProcess[str]:
+    """One command, from its start to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = start(*arguments, said=Path(folder))
+        process.join()
+        output, errors = ((Path(folder) / name).read_text() for name in (OUTPUT, ERRORS))
+    done = CompletedProcess(arguments, process.exitcode or 0, output, errors)
+    assert not check or done.returncode == 0, done
+    return done
+
+
+def at_once(commands: Iterable[list[str]]) -> None:
+    """Start all of these and wait for them; each must end well."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = []
+        for number, command in enumerate(commands):
+            said = Path(folder) / str(number)
+            said.mkdir()
+            started.append((start(*command, said=said), said))
+        for process, said in started:
+            process.join()
+            assert process.exitcode == 0, (said / ERRORS).read_text()
+
+
+def start(*arguments: str, said: Path | None = None) -> BaseProcess:
+    """Start a command and go on; what it says goes into files of the folder `said`, or nowhere."""
+    process = SERVER.Process(target=_command, args=(arguments, Path.cwd(), dict(os.environ), said))
+    process.start()
+    return process
+
+
+def _command(
+    arguments: tuple[str, ...], folder: Path, environment: dict[str, str], said: Path | None
+) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, name in ((1, OUTPUT), (2, ERRORS)):
+        with open(os.devnull if said is None else said / name, "w") as file:
+            os.dup2(file.fileno(), number)
+    sys.argv = ["mstar", *arguments]
+    from mstar.cli import main
+
+    main()

@@ -1,0 +1,66 @@
+"""kill -9 at random moments: what is there in the end is what a run leaves that nobody disturbs."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from mstar.stages import STAGE_NAMES
+from tests.commands import at_once, mstar, start
+from tests.smoke import fingerprints, smoke_arguments
+
+KILLS = int(os.environ.get("MSTAR_KILLS", "4"))
+
+
+def test_killed_at_random_moments_it_ends_like_one_that_was_not(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    """Set MSTAR_KILLS for more moments; `make kills` takes 20."""
+    output, chance = tmp_path / "killed", random.Random(KILLS)
+    longest = json.loads((finished / "timing.json").read_text())["wall_clock_seconds"]
+    landed = 0
+    for _ in range(KILLS):
+        process = start(*smoke_arguments(problems, output))
+        process.join(chance.uniform(0.5, 1 + longest / 2))
+        landed += process.is_alive()
+        process.kill()
+        process.join()
+    mstar(*smoke_arguments(problems, output))
+    assert landed >= min(2, KILLS)
+    assert fingerprints(output) == fingerprints(finished)
+
+
+@pytest.mark.slow
+def test_killed_shards_with_two_processes_each_end_like_a_run_that_was_not(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    """One of the processes on a stage is killed, the others go on; then all of them start again."""
+    output, chance = tmp_path / "shards", random.Random(KILLS)
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    groups = [["evaluate", "--run", str(output)]]
+    groups += [
+        [stage, "--run", str(output), "--iteration", str(iteration)]
+        for iteration in (0, 1)
+        for stage in STAGE_NAMES
+    ]
+    landed, rounds = 0, -(-KILLS // len(groups))
+    for group in groups:
+        sharded = group[0] in ("generate", "score", "evaluate")
+        shards = [["--shard", f"{k}/2"] for k in (1, 1, 2, 2)] if sharded else [[], []]
+        for _ in range(rounds):
+            started = [start(*group, *shard) for shard in shards]
+            time.sleep(chance.uniform(1, 6))
+            landed += started[0].is_alive()
+            chance.choice(started).kill()
+            for process in started:
+                process.join()
+            assert {process.exitcode for process in started} <= {0, -signal.SIGKILL}
+        at_once([*group, *shard] for shard in shards)
+    assert landed >= 2
+    assert fingerprints(output) == {
+        name: value for name, value in fingerprints(finished).items() if "evaluate-rest" not in name
+    }
