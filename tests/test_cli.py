@@ -17,11 +17,8 @@ from PIL import Image
 
 from tests import commands
 from tests.conftest import BASE, QUICKSTART
-<<<<<<< HEAD
-from tests.test_metrics import free_port
-=======
 from tests.smoke import smoke_arguments
->>>>>>> quick
+from tests.test_metrics import free_port
 
 MAX_LINES = 8
 
@@ -209,33 +206,12 @@ def test_config_prints_what_would_run(tmp_path: Path) -> None:
     assert schema["additionalProperties"] is False
 
 
-<<<<<<< HEAD
-def test_metrics_are_served_while_a_run_goes(workplace: Path) -> None:
+def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> None:
     import urllib.error
     import urllib.request
 
     port = free_port()
-    smoke = [
-        sys.executable,
-        "-m",
-        "mstar",
-        "run",
-        str(QUICKSTART / "smoke.yaml"),
-        "--metrics-port",
-        str(port),
-    ]
-    process = subprocess.Popen([*smoke, "--set", f"output={workplace / 'out'}"], stdout=subprocess.DEVNULL)
-=======
-def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> None:
-    import socket
-    import urllib.error
-    import urllib.request
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
     process = commands.start(*smoke_arguments(problems, tmp_path / "out"), "--metrics-port", str(port))
->>>>>>> quick
     try:
         text = ""
         for _ in range(1500):
