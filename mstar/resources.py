@@ -51,11 +51,16 @@ class Memory:
 
 
 def check_resources(config: Config, encoder: "Encoder", free_bytes: int | None) -> list[str]:
-    """Warnings where memory or disk may run short; UserError where training cannot fit.
+    """Warnings where memory or disk may run short; UserError where training cannot fit, or has no object.
 
     `encoder` is the policy's; `free_bytes` are left where the run will be, None is no limit.
     """
     parameters = count_parameters(config, encoder)
+    if not parameters.trained:
+        raise UserError(
+            f"train.freeze is [{', '.join(config.train.freeze)}], which leaves nothing of this model to "
+            "train; take one of them out"
+        )
     memory = cuda_memory() if config.model.device == "cuda" else system_memory()
     warnings = [
         judge_memory(parameters, memory, config.train) if memory else None,

@@ -57,6 +57,12 @@ def test_memory_that_cannot_suffice_is_an_error() -> None:
         judge_memory(BILLION, Memory(16 * GIB, 15 * GIB), Train())
 
 
+def test_nothing_left_to_train_is_an_error(make_config: MakeConfig) -> None:
+    config = make_config(train={"freeze": ["vision", "projector", "text"]})
+    with pytest.raises(UserError, match=r"train.freeze is \[vision, projector, text\], which leaves nothing"):
+        check_resources(config, load_encoder(config), None)
+
+
 @pytest.mark.parametrize("keep, free, kept", [(None, 240, 14), (2, 79, 3), (1, 63, 2), (20, 240, 14)])
 def test_disk_that_may_fill_up_is_a_warning(keep: int | None, free: int, kept: int) -> None:
     config = parse_small(iterations={"count": 14}, train={"keep_checkpoints": keep})

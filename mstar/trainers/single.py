@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from mstar.config import Config
+from mstar.errors import UserError
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo
@@ -35,6 +36,7 @@ class SingleTrainer:
                 self._save(policy, reached, save_to)
                 saved, saved_at = reached.steps_done, self.clock()
             yield reached
+        self._refuse_no_gradient(policy, reached)
         if saved < reached.steps_done:
             self._save(policy, reached, save_to)
 
@@ -56,6 +58,15 @@ class SingleTrainer:
             micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
+
+    def _refuse_no_gradient(self, policy: Policy, reached: Progressed) -> None:
+        """A lesson of texts alone teaches nothing where only the vision tower learns."""
+        if reached.steps_done and not policy.learner.moments():
+            raise UserError(
+                f"none of the responses reached a part that is trained: train.freeze is "
+                f"[{', '.join(self.config.train.freeze)}], and their problems have no image; choose another "
+                "output, and take text out of train.freeze"
+            )
 
     def _due(self, steps: int, seconds: float) -> bool:
         """Whether it is time for a checkpoint, that long after the last one."""
