@@ -29,8 +29,11 @@ def start_run(config: Config, progress: Progress = QUIET) -> RunDir:
     return run
 
 
-def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
-    """The run as it would be started or taken up; UserError if it cannot be. Nothing is written."""
+def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True) -> RunDir:
+    """The run as it would be started or taken up; UserError if it cannot be. Nothing is written.
+
+    `trains_here` is false on a machine that only prepares the run: its memory may be small.
+    """
     storage = build_storage(config.output)
     started = _started_tree(storage, config.output)
     if started is not None:
@@ -54,7 +57,7 @@ def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
                 f"{config.output} was started without {new[0]}; take it out or choose another output"
             )
     if noted != present:
-        check_inputs(run, progress)
+        check_inputs(run, progress, trains_here)
     return run
 
 

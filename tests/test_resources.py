@@ -20,6 +20,7 @@ from mstar.resources import (
     judge_memory,
     system_memory,
 )
+from mstar.starting import look_at, start_run
 from mstar.storage import build_storage
 from tests.conftest import parse_small
 from tests.tiny_models import save_tiny_model
@@ -103,6 +104,16 @@ def test_the_quick_starts_model_fits(make_config: MakeConfig, tmp_path: Path) ->
     assert free is not None and free > 0
     assert check_resources(config, load_encoder(config), free) == []
     assert check_resources(config, load_encoder(config), None) == []
+
+
+def test_a_machine_that_only_prepares_a_run_may_be_small(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mstar.resources.system_memory", lambda: Memory(2**20, 2**20))
+    config = make_config()
+    with pytest.raises(UserError, match="of memory without activations, and there are 1.0 MiB"):
+        start_run(config)
+    look_at(config, trains_here=False)
 
 
 def test_this_machine_says_what_it_has() -> None:
