@@ -50,10 +50,13 @@ class Memory:
     free: int
 
 
-def check_resources(config: Config, encoder: "Encoder", free_bytes: int | None) -> list[str]:
+def check_resources(
+    config: Config, encoder: "Encoder", free_bytes: int | None, trains_here: bool = True
+) -> list[str]:
     """Warnings where memory or disk may run short; UserError where training cannot fit, or has no object.
 
-    `encoder` is the policy's; `free_bytes` are left where the run will be, None is no limit.
+    `encoder` is the policy's; `free_bytes` are left where the run will be, None is no limit. The memory of a
+    machine that only prepares a run does not matter.
     """
     parameters = count_parameters(config, encoder)
     if not parameters.trained:
@@ -61,7 +64,9 @@ def check_resources(config: Config, encoder: "Encoder", free_bytes: int | None) 
             f"train.freeze is [{', '.join(config.train.freeze)}], which leaves nothing of this model to "
             "train; take one of them out"
         )
-    memory = cuda_memory() if config.model.device == "cuda" else system_memory()
+    memory = None
+    if trains_here:
+        memory = cuda_memory() if config.model.device == "cuda" else system_memory()
     warnings = [
         judge_memory(parameters, memory, config.train) if memory else None,
         judge_disk(parameters, free_bytes, config) if free_bytes is not None else None,

@@ -180,14 +180,18 @@ class StageDir:
         if not is_first and read_manifest(self.storage, self.prefix) is None:
             write_text(self.storage, key, text)
         self.manifest = read_manifest(self.storage, self.prefix)
-        if self.manifest:
-            self._delete_others(self.manifest.files)
+        self.delete_others()
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of the stage's files."""
         with self.storage.reading(f"{self.prefix}/{self._stored[name]}") as path:
             yield path
+
+    def delete_others(self) -> None:
+        """What other writers have left beside the files that a finished stage lists."""
+        if self.manifest:
+            self._delete_others(self.manifest.files)
 
     def _checkpoints(self) -> list[tuple[str, Checkpoint]]:
         """Checkpoint folders that count, the one that has come farthest first."""
@@ -213,7 +217,7 @@ class StageDir:
         return found
 
     def _has_all(self, manifest: Manifest) -> bool:
-        removed = _read(self.storage, f"{self.prefix}/{REMOVED}", dict) or {}
+        removed = read_removed(self.storage, self.prefix)
         return all(
             plain_name(stored) in self._stored or stored.split("/")[0] in removed for stored in manifest.files
         )
@@ -277,6 +281,11 @@ def has_left_something(storage: Storage, prefix: str) -> bool:
     """Whether a stage below a prefix has made anything: a note that it has begun is nothing yet."""
     notes = (BEGUN, TIMING)
     return any(key.rpartition("/")[2] not in notes for key in storage.keys(f"{prefix}/"))
+
+
+def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
+    """Files and folders of a finished stage that went on purpose, and why."""
+    return _read(storage, f"{prefix}/{REMOVED}", dict) or {}
 
 
 def _read(storage: Storage, key: str, kind: type[Record]) -> Record | None:
