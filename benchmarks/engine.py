@@ -8,8 +8,8 @@ Every round asks anew, so that nothing is remembered from the one before.
 import sys
 from pathlib import Path
 
-import torch
 from pairs import compare
+from torch import get_num_threads, inference_mode
 
 from mstar.config_file import load_config
 from mstar.datasets import open_problems
@@ -38,7 +38,7 @@ def main() -> None:
     greedy = with_engine(Sampling(1, 0.0, 1.0, max_tokens))
     theirs = with_transformers(engine, requests(), 1, max_tokens)
     same = sum(ours == other for ours, other in zip(greedy, theirs, strict=True))
-    print(f"greedy texts equal on {same} of {PROBLEMS}; torch threads: {torch.get_num_threads()}")
+    print(f"greedy texts equal on {same} of {PROBLEMS}; torch threads: {get_num_threads()}")
 
     sampling = Sampling(SAMPLES, 1.0, 1.0, max_tokens)
     ratios = compare(
@@ -54,7 +54,7 @@ def main() -> None:
         sys.exit("the engine should give the same greedy texts, and sample at least 3 times as fast")
 
 
-@torch.inference_mode()
+@inference_mode()
 def with_transformers(
     engine: TransformersEngine, requests: list[Request], samples: int, max_tokens: int
 ) -> list[str]:

@@ -4,6 +4,8 @@ import statistics
 import time
 from collections.abc import Callable
 
+import mstar  # noqa: F401  (before torch: it says how threads wait)
+
 
 def compare(
     names: tuple[str, str], sides: tuple[Callable[[], object], Callable[[], object]], pairs: int

@@ -98,7 +98,7 @@ def run(
     progress.note(opening(settings.name, settings.output))
     from mstar.starting import look_at, planned_iterations, write_start
 
-    started = look_at(settings, progress)
+    started = look_at(settings, progress, trains_here=not prepare)
     with started.storage.hold():
         write_start(started)
         if prepare:

@@ -130,7 +130,7 @@ def _examine(work: Work, policy: str, parts: Sequence[Part]) -> None:
         with Scorer(work.config, work.clock) as scorer:
             for part in own:
                 _judge(work, scorer, part)
-            tell_troubles(scorer.checker, work.progress)
+            tell_troubles(scorer, work.progress)
 
 
 def _judge(work: Work, scorer: Scorer, part: Part) -> None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mstar.engines import Sampling
+from mstar.errors import UserError
 from mstar.progress import QUIET, Progress
 from mstar.records import Sampled, read_unusable
 from mstar.rundir import RunDir
@@ -81,4 +82,10 @@ def _sampled(work: Work, names: list[str]) -> Sampled:
         problems += pc.sum(pc.equal(table["sample"], 0)).as_py() or 0
         tokens += pc.sum(table["response_tokens"]).as_py() or 0
         truncated += pc.sum(table["truncated"]).as_py() or 0
+    if not problems:
+        id, reason = next(iter(unusable.items()))
+        raise UserError(
+            f"the model can read none of the {len(unusable)} problems of iteration {work.iteration}: "
+            f"{id} {reason}; see data.unusable and prompt.max_tokens, and mstar problems check --model"
+        )
     return Sampled(problems, responses, tokens, truncated, unusable)

@@ -35,11 +35,11 @@ WORTH_SAYING = 5_000
 """Problems of a file that takes long enough to look at."""
 
 
-def check_inputs(run: RunDir, progress: Progress) -> None:
+def check_inputs(run: RunDir, progress: Progress, trains_here: bool = True) -> None:
     """Raise UserError for the first input that cannot be used; tell what may go wrong otherwise."""
     config = run.config
     encoder = load_encoder(config)
-    for doubt in check_resources(config, encoder, run.storage.free_bytes()):
+    for doubt in check_resources(config, encoder, run.storage.free_bytes(), trains_here):
         progress.note(doubt)
     ask = ask_model(encoder)
     for key, path in problem_files(config):

@@ -133,7 +133,7 @@ class ProcessRewardModel:
 def _read_separator(folder: Path) -> str:
     try:
         return str(json.loads((folder / FACTS).read_text())["step_separator"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"score.prm is {folder}, which is no process reward model (no readable {FACTS}); name one or null"
         ) from None

@@ -50,13 +50,23 @@ class Memory:
     free: int
 
 
-def check_resources(config: Config, encoder: "Encoder", free_bytes: int | None) -> list[str]:
-    """Warnings where memory or disk may run short; UserError where training cannot fit.
+def check_resources(
+    config: Config, encoder: "Encoder", free_bytes: int | None, trains_here: bool = True
+) -> list[str]:
+    """Warnings where memory or disk may run short; UserError where training cannot fit, or has no object.
 
-    `encoder` is the policy's; `free_bytes` are left where the run will be, None is no limit.
+    `encoder` is the policy's; `free_bytes` are left where the run will be, None is no limit. The memory of a
+    machine that only prepares a run does not matter.
     """
     parameters = count_parameters(config, encoder)
-    memory = cuda_memory() if config.model.device == "cuda" else system_memory()
+    if not parameters.trained:
+        raise UserError(
+            f"train.freeze is [{', '.join(config.train.freeze)}], which leaves nothing of this model to "
+            "train; take one of them out"
+        )
+    memory = None
+    if trains_here:
+        memory = cuda_memory() if config.model.device == "cuda" else system_memory()
     warnings = [
         judge_memory(parameters, memory, config.train) if memory else None,
         judge_disk(parameters, free_bytes, config) if free_bytes is not None else None,

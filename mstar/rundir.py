@@ -17,7 +17,7 @@ from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import UserError
 from mstar.inputs import model_identity, problem_files
 from mstar.records import State, from_json, to_json
-from mstar.stagedir import MANIFEST, Manifest, read_manifest
+from mstar.stagedir import MANIFEST, REMOVED, Manifest, read_manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
 from mstar.storage import Storage, read_text, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
@@ -117,7 +117,13 @@ class RunDir:
         if policy == FIRST_POLICY:
             yield Path(self.config.model.path)
             return
-        with local_copy(self.storage, policy, "delete that train folder's manifest and start again") as path:
+        stage, _, name = policy.rpartition("/")
+        remedy = "delete that train folder's manifest and start again"
+        if name in read_removed(self.storage, stage):
+            remedy = (
+                f"train.keep_checkpoints let it go: delete {stage}/{REMOVED} and start again, which trains it"
+            )
+        with local_copy(self.storage, policy, remedy) as path:
             yield path
 
     def policy_after(self, iteration: int) -> str:

@@ -6,7 +6,7 @@ through the process reward model: the others can have no reward. The evaluation'
 because Reward-Pass@k ranks without looking at the answer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mstar.answers import AnswerChecker, Expected
 from mstar.config import Config
+from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
 from mstar.progress import QUIET, Progress
 from mstar.prompts import build_request
@@ -27,6 +28,7 @@ from mstar.stagedir import WHOLE, Shard
 from mstar.stages import GENERATE, SCORE
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock
+from mstar.wording import counted
 from mstar.work import Turn, Work, perform
 
 
@@ -40,6 +42,8 @@ class Scorer:
         self.clock = clock
         self.checker = AnswerChecker(config.score.deadline_seconds, config.score.workers)
         self.prm = None
+        self.unusable: dict[str, str] = {}
+        """Problems that the process reward model could not read, and why."""
         if config.score.prm is not None:
             with clock.inside():
                 from mstar.prm import ProcessRewardModel
@@ -90,15 +94,33 @@ class Scorer:
         for one, is_wanted in zip(responses, wanted, strict=True):
             if is_wanted:
                 texts[one.problem_id].append(one.text)
-        asked = [problem for problem in problems if texts[problem.id]]
-        requests = [build_request(problem, self.config.prompt) for problem in asked]
-        with self.clock.inside():
-            scores = self.prm.score(requests, [texts[problem.id] for problem in asked])
-        found = {problem.id: iter(own) for problem, own in zip(asked, scores, strict=True)}
+        found = {id: iter(own) for id, own in self._step_scores(problems, texts).items()}
+        nothing: Iterator[tuple[float, ...]] = iter(())
         return [
-            self._reward(one, next(found[one.problem_id]) if is_wanted else None)
+            self._reward(one, next(found.get(one.problem_id, nothing), None) if is_wanted else None)
             for one, is_wanted in zip(responses, wanted, strict=True)
         ]
+
+    def _step_scores(
+        self, problems: Sequence[Problem], texts: Mapping[str, Sequence[str]]
+    ) -> dict[str, list[tuple[float, ...]]]:
+        """By problem the scores of its texts; problems that the process reward model cannot read are left
+        out, which gives their responses the reward 0.
+        """
+        assert self.prm is not None
+        asked = [problem for problem in problems if texts[problem.id]]
+        while asked:
+            requests = [build_request(problem, self.config.prompt) for problem in asked]
+            try:
+                with self.clock.inside():
+                    scores = self.prm.score(requests, [texts[problem.id] for problem in asked])
+                return {problem.id: own for problem, own in zip(asked, scores, strict=True)}
+            except UnusableRequest as error:
+                if self.config.data.unusable == "stop":
+                    raise
+                self.unusable[error.id] = error.reason
+                asked = [problem for problem in asked if problem.id != error.id]
+        return {}
 
     def _reward(self, response: Response, step_scores: tuple[float, ...] | None) -> Response:
         if response.correct is None:
@@ -139,7 +161,7 @@ def _judge_parts(work: Work, parts: Sequence[Part]) -> None:
             with work.folder.write(part.name) as path:
                 write_responses(path, judged)
             advance(1)
-        tell_troubles(scorer.checker, work.progress)
+        tell_troubles(scorer, work.progress)
 
 
 def golds(problems: Sequence[Problem]) -> dict[str, Expected]:
@@ -147,12 +169,17 @@ def golds(problems: Sequence[Problem]) -> dict[str, Expected]:
     return {problem.id: problem.expected for problem in problems if problem.answer is not None}
 
 
-def tell_troubles(checker: AnswerChecker, progress: Progress) -> None:
-    """A line for people where answers counted as wrong because they could not be checked."""
+def tell_troubles(scorer: Scorer, progress: Progress) -> None:
+    """A line for people where responses have no reward because they could not be judged."""
+    checker = scorer.checker
     if checker.timed_out:
-        progress.note(f"{checker.timed_out} answer checks passed score.deadline_seconds: wrong")
+        progress.note(f"{counted(checker.timed_out, 'answer checks')} passed score.deadline_seconds: wrong")
     if checker.failed:
-        progress.note(f"{checker.failed} answer checks raised an error, a defect of mstar: wrong")
+        progress.note(f"{counted(checker.failed, 'answer checks')} raised an error, a defect of ours: wrong")
+    if scorer.unusable:
+        id, reason = next(iter(scorer.unusable.items()))
+        said = counted(len(scorer.unusable), "problems")
+        progress.note(f"the process reward model cannot read {said}, whose rewards are 0: {id} {reason}")
 
 
 def by_problem(responses: Iterable[Response]) -> list[list[Response]]:

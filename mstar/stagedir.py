@@ -99,7 +99,10 @@ class StageDir:
         return self.manifest is not None and self._has_all(self.manifest)
 
     def begin(self) -> None:
-        """Note what the stage is made from; parts that another version's rules made do not count."""
+        """Note what the stage is made from; parts that another version's rules made do not count.
+
+        Where nothing has been made yet, a note with other inputs (a model that did not load, say) gives way.
+        """
         if self.manifest and self.manifest.version == self.made_from.version:
             return
         text = to_json(self.made_from)
@@ -108,7 +111,10 @@ class StageDir:
                 return
             begun = _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
             if begun and begun.version == self.made_from.version:
-                self._refuse_other(begun.fingerprint)
+                if has_left_something(self.storage, self.prefix):
+                    self._refuse_other(begun.fingerprint)
+                elif any(changed(begun.fingerprint, self.made_from.fingerprint)):
+                    write_text(self.storage, f"{self.prefix}/{BEGUN}", text)
                 return
         self.manifest, self._stored = None, {}
         self.storage.remove(f"{self.prefix}/{MANIFEST}")
@@ -125,6 +131,7 @@ class StageDir:
         """A path for one file of the stage, which has its place when the block ends well."""
         with self.storage.scratch() as path:
             yield path
+            self._refuse_other_begun()
             entry = describe(path)
             stored = stored_name(name, entry.sha256)
             self.storage.publish(path, f"{self.prefix}/{stored}", replace=self.manifest is not None)
@@ -138,6 +145,7 @@ class StageDir:
         """
         with self.storage.scratch() as path:
             yield path
+            self._refuse_other_begun()
             files = describe_folder(path)
             stored = stored_name(CHECKPOINT, folder_sha256(files))
             self.storage.publish(path, f"{self.prefix}/{stored}", replace=self.manifest is not None)
@@ -172,14 +180,18 @@ class StageDir:
         if not is_first and read_manifest(self.storage, self.prefix) is None:
             write_text(self.storage, key, text)
         self.manifest = read_manifest(self.storage, self.prefix)
-        if self.manifest:
-            self._delete_others(self.manifest.files)
+        self.delete_others()
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of the stage's files."""
         with self.storage.reading(f"{self.prefix}/{self._stored[name]}") as path:
             yield path
+
+    def delete_others(self) -> None:
+        """What other writers have left beside the files that a finished stage lists."""
+        if self.manifest:
+            self._delete_others(self.manifest.files)
 
     def _checkpoints(self) -> list[tuple[str, Checkpoint]]:
         """Checkpoint folders that count, the one that has come farthest first."""
@@ -205,7 +217,7 @@ class StageDir:
         return found
 
     def _has_all(self, manifest: Manifest) -> bool:
-        removed = _read(self.storage, f"{self.prefix}/{REMOVED}", dict) or {}
+        removed = read_removed(self.storage, self.prefix)
         return all(
             plain_name(stored) in self._stored or stored.split("/")[0] in removed for stored in manifest.files
         )
@@ -246,6 +258,12 @@ class StageDir:
         for name in sorted(others):
             self.storage.remove(start + name)
 
+    def _refuse_other_begun(self) -> None:
+        """Nothing is added to what somebody has begun from other inputs in the meantime."""
+        begun = None if self.manifest else _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+        if begun and begun.version == self.made_from.version:
+            self._refuse_other(begun.fingerprint)
+
     def _refuse_other(self, recorded: Fingerprint) -> None:
         for key, old, new in changed(recorded, self.made_from.fingerprint):
             raise UserError(
@@ -257,6 +275,17 @@ class StageDir:
 def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
     """What a finished stage left, or None."""
     return _read(storage, f"{prefix}/{MANIFEST}", Manifest)
+
+
+def has_left_something(storage: Storage, prefix: str) -> bool:
+    """Whether a stage below a prefix has made anything: a note that it has begun is nothing yet."""
+    notes = (BEGUN, TIMING)
+    return any(key.rpartition("/")[2] not in notes for key in storage.keys(f"{prefix}/"))
+
+
+def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
+    """Files and folders of a finished stage that went on purpose, and why."""
+    return _read(storage, f"{prefix}/{REMOVED}", dict) or {}
 
 
 def _read(storage: Storage, key: str, kind: type[Record]) -> Record | None:

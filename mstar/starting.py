@@ -17,6 +17,7 @@ from mstar.inputs import check_model_paths, pin_revision, problem_files
 from mstar.preflight import check_inputs
 from mstar.progress import QUIET, Progress
 from mstar.rundir import INPUTS, RUN, RunDir
+from mstar.stagedir import has_left_something
 from mstar.stages import ADAPT, iteration_prefix
 from mstar.storage import Storage, build_storage, read_text, write_text
 
@@ -28,8 +29,11 @@ def start_run(config: Config, progress: Progress = QUIET) -> RunDir:
     return run
 
 
-def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
-    """The run as it would be started or taken up; UserError if it cannot be. Nothing is written."""
+def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True) -> RunDir:
+    """The run as it would be started or taken up; UserError if it cannot be. Nothing is written.
+
+    `trains_here` is false on a machine that only prepares the run: its memory may be small.
+    """
     storage = build_storage(config.output)
     started = _started_tree(storage, config.output)
     if started is not None:
@@ -53,7 +57,7 @@ def look_at(config: Config, progress: Progress = QUIET) -> RunDir:
                 f"{config.output} was started without {new[0]}; take it out or choose another output"
             )
     if noted != present:
-        check_inputs(run, progress)
+        check_inputs(run, progress, trains_here)
     return run
 
 
@@ -161,4 +165,4 @@ def contents(run: RunDir) -> dict[str, str]:
 
 def _has_begun(storage: Storage) -> bool:
     """True once a stage has left something."""
-    return bool(storage.keys("start/") or storage.keys(f"{iteration_prefix(0)}/"))
+    return has_left_something(storage, "start") or has_left_something(storage, iteration_prefix(0))

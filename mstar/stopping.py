@@ -27,10 +27,11 @@ def listen() -> None:
 
 
 def say_where(stopped: Stopped) -> str:
-    """The one line: where it stopped, and how to go on."""
+    """The one line: where it stopped, and how to go on; outside a stage there is nothing to go on with."""
     notes = getattr(stopped, "__notes__", [])
-    where = f" in {notes[0]}" if notes else ""
-    return f"stopped{where}; what is finished is kept, the same command goes on there"
+    if not notes:
+        return "stopped; nothing is lost, the same command can be started again"
+    return f"stopped in {notes[0]}; what is finished is kept, the same command goes on there"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

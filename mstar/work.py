@@ -96,9 +96,19 @@ def perform(
         folder.begin()
         try:
             with stage_clock(run.storage, prefix) as clock:
-                if do(Work(stage, turn, folder, clock)) is None:
-                    return None
+                found = do(Work(stage, turn, folder, clock))
         except FileNotFoundError:
-            if not StageDir(run.storage, prefix, made_from).done:
+            if not _is_done_by_another(folder):
                 raise
+        else:
+            if found is None and not _is_done_by_another(folder):
+                return None
     return run.result(stage, turn.iteration, folder_name)
+
+
+def _is_done_by_another(folder: StageDir) -> bool:
+    """Whether another process has finished the stage meanwhile; then what this one left is deleted."""
+    present = StageDir(folder.storage, folder.prefix, folder.made_from)
+    if present.done:
+        present.delete_others()
+    return present.done

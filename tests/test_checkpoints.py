@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from mstar import estimates, records
 from mstar.checkpoints import remove_superseded
 from mstar.config import Config
+from mstar.errors import UserError
 from mstar.records import Report, State, Trained
 from mstar.rundir import RunDir
 from mstar.stagedir import Begun, StageDir
@@ -68,3 +71,15 @@ def test_what_went_does_not_make_its_stage_undone(make_config: MakeConfig) -> No
 def test_a_policy_that_a_later_iteration_goes_on_with_stays(make_config: MakeConfig) -> None:
     """Iterations 2 and 3 selected nothing, so the policy of iteration 1 is still the newest."""
     assert kept(make(make_config(train={"keep_checkpoints": 1}), untrained=(2, 3))) == [1]
+
+
+def test_a_policy_that_went_and_is_asked_for_says_how_to_get_it_back(make_config: MakeConfig) -> None:
+    run = make(make_config(train={"keep_checkpoints": 1}))
+    policy = run.policy_after(0)
+    with (
+        pytest.raises(UserError, match="delete iterations/000/train/removed.json and start again"),
+        run.policy_folder(policy),
+    ):
+        pass
+    run.storage.remove("iterations/000/train/removed.json")
+    assert not StageDir(run.storage, stage_prefix("train", 0), Begun({}, TRAIN.version)).done

@@ -18,6 +18,7 @@ from PIL import Image
 from tests import commands
 from tests.conftest import BASE, QUICKSTART
 from tests.smoke import smoke_arguments
+from tests.test_metrics import free_port
 
 MAX_LINES = 8
 
@@ -206,13 +207,10 @@ def test_config_prints_what_would_run(tmp_path: Path) -> None:
 
 
 def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> None:
-    import socket
     import urllib.error
     import urllib.request
 
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     process = commands.start(*smoke_arguments(problems, tmp_path / "out"), "--metrics-port", str(port))
     try:
         text = ""

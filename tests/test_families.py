@@ -22,6 +22,7 @@ MIXTURE = ["Answer:yes", "Answer:no", "Answer:no", "1;Answer:no"]
 """What the policy is taught to say to everything, in equal shares; right is yes."""
 ODD = "<image> or <|im_end|>?"
 """A question that spells tokens which must not come of it."""
+UNLABELLED = "p93"
 
 
 def questions(count: int, first: int = 0) -> list[Problem]:
@@ -58,7 +59,7 @@ def write_problems(path: Path, problems: list[Problem], pictures: Path) -> None:
             {
                 "id": one.id,
                 "question": one.question,
-                "answer": "yes",
+                "answer": None if one.id == UNLABELLED else "yes",
                 "answer_type": "boolean",
                 "images": [str(name) for name in names],
             }
@@ -74,6 +75,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_prm("internvl", folder / "prm")
     unusual = [problem(90, 2, question=ODD), problem(91, question="long" * 40)]
     unusual.append(Problem("p92", "> 3?", (picture(400, 3),), "yes", "boolean"))
+    unusual.append(Problem(UNLABELLED, "> 3?", (), None, "boolean"))
     write_problems(folder / "train.jsonl", [*questions(24), *unusual], folder)
     write_problems(folder / "test.jsonl", questions(9, first=200), folder)
     tree = {
@@ -103,7 +105,11 @@ def test_steps_are_scored_and_odd_questions_are_asked(finished: Path) -> None:
     (scored,) = (finished / "iterations/000/score").glob("*.parquet")
     rows = pq.read_table(scored).to_pylist()
     asked = {row["problem_id"] for row in rows}
-    assert asked == {one.id for one in questions(24)} | {"p90", "p92"}
+    assert asked == {one.id for one in questions(24)} | {"p90", "p92", UNLABELLED}
+    unjudged = {row["problem_id"] for row in rows if row["correct"] is None}
+    assert unjudged == {UNLABELLED}
+    result = json.loads((finished / "iterations/000/score/manifest.json").read_text())["result"]
+    assert result["unlabelled"] == 8
     right = [row for row in rows if row["correct"]]
     assert right and all(len(row["step_scores"]) >= 1 and 0 < row["reward"] < 1 for row in right)
 

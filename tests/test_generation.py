@@ -121,3 +121,13 @@ def test_responses_do_not_depend_on_how_problems_are_cut(make_config: MakeConfig
         texts.append(found)
     assert len(texts[0]) == 40
     assert texts[0] == texts[1]
+
+
+def test_a_model_that_can_read_nothing_ends_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    prompt = {"version": "question-1", "step_separator": ";", "max_tokens": 16}
+    data = odd_problems(tmp_path, make_config().data.tests["heldout"])
+    rows = (tmp_path / "odd.jsonl").read_text().replace("value?", "value? " * 20)
+    (tmp_path / "odd.jsonl").write_text(rows)
+    run = start_run(make_config(data=data, prompt=prompt, iterations={"count": 1, "problems_share": 1.0}))
+    with pytest.raises(UserError, match="can read none of the 8 problems of iteration 0: p0 has a prompt of"):
+        generate(run, 0)

@@ -21,6 +21,13 @@ def scrape(port: int) -> Series:
     return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
 def value(series: Series, name: str, **labels: str) -> float | None:
     return series.get((name, frozenset({"run": "strips", **labels}.items())))
 

@@ -77,8 +77,13 @@ def test_another_separator_is_refused(make_config: MakeConfig, prm_folder: Path)
         ProcessRewardModel(prm_folder, make_config(prompt={"step_separator": "\n"}))
 
 
-def test_a_policy_is_no_process_reward_model(make_config: MakeConfig, prm_folder: Path) -> None:
+@pytest.mark.parametrize("facts", [None, "[]", "{}", "{"])
+def test_a_policy_is_no_process_reward_model(
+    make_config: MakeConfig, prm_folder: Path, facts: str | None
+) -> None:
     (prm_folder / "prm.json").unlink()
+    if facts is not None:
+        (prm_folder / "prm.json").write_text(facts)
     with pytest.raises(UserError, match="no process reward model"):
         ProcessRewardModel(prm_folder, make_config())
 

@@ -66,7 +66,7 @@ def test_a_stage_that_is_stopped_says_how_far_it_was() -> None:
         )
         assert say_where(stop.value).startswith(said)
         assert stop.value.exit_code == 130
-    assert say_where(Stopped(15)) == "stopped; what is finished is kept, the same command goes on there"
+    assert say_where(Stopped(15)) == "stopped; nothing is lost, the same command can be started again"
 
 
 def test_a_begun_run_says_where_it_goes_on() -> None:

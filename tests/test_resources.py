@@ -20,6 +20,7 @@ from mstar.resources import (
     judge_memory,
     system_memory,
 )
+from mstar.starting import look_at, start_run
 from mstar.storage import build_storage
 from tests.conftest import parse_small
 from tests.tiny_models import save_tiny_model
@@ -55,6 +56,12 @@ def test_memory_that_cannot_suffice_is_an_error() -> None:
         UserError, match=r"needs 22.0 GiB .* there are 16.0 GiB; freeze more .* \[vision, pro"
     ):
         judge_memory(BILLION, Memory(16 * GIB, 15 * GIB), Train())
+
+
+def test_nothing_left_to_train_is_an_error(make_config: MakeConfig) -> None:
+    config = make_config(train={"freeze": ["vision", "projector", "text"]})
+    with pytest.raises(UserError, match=r"train.freeze is \[vision, projector, text\], which leaves nothing"):
+        check_resources(config, load_encoder(config), None)
 
 
 @pytest.mark.parametrize("keep, free, kept", [(None, 240, 14), (2, 79, 3), (1, 63, 2), (20, 240, 14)])
@@ -97,6 +104,16 @@ def test_the_quick_starts_model_fits(make_config: MakeConfig, tmp_path: Path) ->
     assert free is not None and free > 0
     assert check_resources(config, load_encoder(config), free) == []
     assert check_resources(config, load_encoder(config), None) == []
+
+
+def test_a_machine_that_only_prepares_a_run_may_be_small(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mstar.resources.system_memory", lambda: Memory(2**20, 2**20))
+    config = make_config()
+    with pytest.raises(UserError, match="of memory without activations, and there are 1.0 MiB"):
+        start_run(config)
+    look_at(config, trains_here=False)
 
 
 def test_this_machine_says_what_it_has() -> None:

@@ -1,13 +1,16 @@
 """Answers first, then steps; and what the reward becomes of both."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from mstar.answers import Expected
 from mstar.config import Config
 from mstar.datasets import open_problems
+from mstar.errors import UnusableRequest
 from mstar.records import Response
 from mstar.scoring import Scorer, by_problem, golds
 from mstar.steps import aggregate_steps
@@ -75,3 +78,29 @@ def test_what_is_expected_comes_from_outside(make_config: MakeConfig) -> None:
         expected = {problems[0].id: Expected("77", "number")}
         judged = scorer.score(problems, scorer.check(expected, responses), everything=False)
     assert [(one.correct, one.reward) for one in judged] == [(True, 1.0), (None, None)]
+
+
+@pytest.mark.parametrize("unusable", ["skip", "stop"])
+def test_what_the_process_reward_model_cannot_read_has_no_reward(
+    make_config: MakeConfig, prm_folder: Path, unusable: Literal["skip", "stop"]
+) -> None:
+    problems = open_problems(PROBLEMS / "train.parquet").read([0, 1])
+    problems[0] = replace(problems[0], question="value? " * 100)
+    config = make_config(
+        score={"prm": str(prm_folder)},
+        prompt={"version": "question-1", "step_separator": ";", "max_tokens": 200},
+    )
+    config = config.model_copy(update={"data": config.data.model_copy(update={"unusable": unusable})})
+    texts = [[f"a;Answer:{problem.answer}"] for problem in problems]
+    responses = responses_to([problem.id for problem in problems], texts)
+    with Scorer(config, StageClock()) as scorer:
+        checked = scorer.check(golds(problems), responses)
+        if unusable == "stop":
+            with pytest.raises(UnusableRequest, match="prompt.max_tokens is 200"):
+                scorer.score(problems, checked, everything=False)
+            return
+        judged = scorer.score(problems, checked, everything=False)
+        assert list(scorer.unusable) == [problems[0].id]
+    assert [one.correct for one in judged] == [True, True]
+    assert (judged[0].step_scores, judged[0].reward) == (None, 0.0)
+    assert len(judged[1].step_scores or ()) == 2 and (judged[1].reward or 0) > 0

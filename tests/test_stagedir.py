@@ -161,6 +161,17 @@ def test_a_finished_stage_of_other_rules_stays_and_one_in_hand_begins_again(tmp_
     assert damaged.missing(NAMES) == NAMES
 
 
+def test_a_stage_that_made_nothing_may_begin_from_something_else(tmp_path: Path) -> None:
+    earlier = open_stage(tmp_path, policy__content="does not load")
+    earlier.begin()
+    write_parts(open_stage(tmp_path), NAMES[:1])
+    with pytest.raises(UserError, match=r"made with policy.content = abc, now it is does not load"):
+        write_parts(earlier, NAMES[1:2])
+    assert open_stage(tmp_path).missing(NAMES) == NAMES[1:]
+    with pytest.raises(UserError, match=r"policy.content"):
+        open_stage(tmp_path, policy__content="other").begin()
+
+
 def save_checkpoint(stage: StageDir, done: int, text: str) -> None:
     with stage.write_checkpoint(done) as path:
         path.mkdir()

@@ -39,8 +39,15 @@ class Heard(Progress):
 def begin(config: Config) -> RunDir:
     """A run in which a stage has left something."""
     run = start_run(config)
-    write_text(run.storage, "start/evaluate/begun.json", "{}")
+    write_text(run.storage, "start/evaluate/test-t/part-00000.parquet", "")
     return run
+
+
+def test_a_run_that_has_made_nothing_yet_starts_with_what_was_put_right(make_config: MakeConfig) -> None:
+    run = start_run(make_config())
+    write_text(run.storage, "start/evaluate/begun.json", "{}")
+    assert start_run(make_config(seed=5)).config.seed == 5
+    assert open_run(run.config.output).config.seed == 5
 
 
 def files_of(run: RunDir) -> dict[str, str]:

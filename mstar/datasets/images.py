@@ -7,6 +7,7 @@ not cut off, the orientation that a camera noted is applied, an animation gives 
 
 import errno
 import io
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -78,11 +79,14 @@ def decode_image(source: ImageSource) -> Image.Image:
 
 
 def read_bytes(source: ImageSource) -> bytes:
-    """The encoded bytes; UnreadableImage if there is no such file."""
+    """The encoded bytes; UnreadableImage if there is no such file. A pipe or a device might never end."""
     if source.path is None:
         return source.data or b""
+    path = Path(source.path)
     try:
-        return Path(source.path).read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise UnreadableImage("is a device or a pipe, no file")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UnreadableImage("is missing") from error
     except OSError as error:

@@ -49,14 +49,14 @@ def collate(
     images, in row order, as the family's `forward` takes them.
     """
     family, length = encoder.family, max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), length), encoder.pad_id)
-    mask = torch.zeros((len(rows), length), dtype=torch.long)
+    padded = [(row.ids, [encoder.pad_id] * (length - len(row.ids))) for row in rows]
+    ids = torch.tensor([pads + own if side == "left" else own + pads for own, pads in padded])
+    filled, places = torch.tensor([[len(row.ids)] for row in rows]), torch.arange(length)
+    mask = (places >= length - filled if side == "left" else places < filled).long()
     positions = torch.zeros((family.axes, len(rows), length), dtype=torch.long)
     for index, row in enumerate(rows):
-        place = slice(length - len(row.ids), length) if side == "left" else slice(0, len(row.ids))
-        ids[index, place] = torch.tensor(row.ids)
-        mask[index, place] = 1
-        positions[:, index, place] = row.positions
+        start = length - len(row.ids) if side == "left" else 0
+        positions[:, index, start : start + len(row.ids)] = row.positions
     batch = {"input_ids": ids, "attention_mask": mask, "position_ids": family.position_ids(positions)}
     if any(row.pixels for row in rows):
         batch.update(family.image_inputs(ids, rows))

@@ -55,7 +55,7 @@ def say_headline(summary: Summary) -> str:
 def _headline(name: str, test: TestSummary) -> Headline:
     verb, change = "went", test.change
     if change:
-        verb = "rose" if change.low > 0 else "fell" if change.high < 0 else "hardly moved,"
+        verb = "rose" if change.low > 0 else "fell" if change.high < 0 else "changed within the noise,"
     elif test.fell:
         verb = "fell"
     return Headline(name, test.first, test.last, verb, change)

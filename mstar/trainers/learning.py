@@ -74,7 +74,8 @@ class Learner:
         for batch in micro_batches:
             inputs = {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
             share = self.forward(inputs, batch.labels.to(self.device)) / learned
-            share.backward()
+            if share.requires_grad:  # rows without an image reach no trained part where the text is frozen
+                share.backward()
             loss += share.detach()
             padded += batch.padded_tokens
             total += batch.total_tokens

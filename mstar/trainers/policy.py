@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from mstar.config import Config, Train
-from mstar.errors import UserError
 from mstar.models import Encoder, Family, load_model, part_of
 from mstar.trainers.learning import Learner
 from mstar.trainers.losses import ModelWithLoss, response_loss
@@ -35,11 +34,6 @@ def open_policy(folder: Path, config: Config) -> Policy:
 
 
 def freeze(model: nn.Module, family: Family, config: Train) -> None:
-    """Keep the parts that `train.freeze` names as they are. UserError if nothing is left to learn."""
+    """Keep the parts that `train.freeze` names as they are."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name, family) not in config.freeze)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise UserError(
-            f"train.freeze is [{', '.join(config.freeze)}], which leaves nothing of this model to train; "
-            "take one of them out"
-        )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from mstar.config import Config
+from mstar.errors import UserError
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo
@@ -14,7 +15,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
-from mstar.trainers.rows import LessonRows, cut_micro_batches, read_ahead
+from mstar.trainers.rows import LessonRows, cut_micro_batches
 
 
 class SingleTrainer:
@@ -35,6 +36,7 @@ class SingleTrainer:
                 self._save(policy, reached, save_to)
                 saved, saved_at = reached.steps_done, self.clock()
             yield reached
+        self._refuse_no_gradient(policy, reached)
         if saved < reached.steps_done:
             self._save(policy, reached, save_to)
 
@@ -49,12 +51,22 @@ class SingleTrainer:
     def steps(self, lesson: Lesson, policy: Policy, progressed: Progressed) -> Iterator[Progressed]:
         """Take the optimizer steps that are left, and save nothing."""
         rows = LessonRows(lesson, policy.encoder)
-        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)[progressed.steps_done :]
-        for batch in read_ahead(rows, batches):
-            torch.manual_seed(derive_seed(lesson.seed, "step", progressed.steps_done))  # for dropout
+        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
+        for number in range(progressed.steps_done, len(batches)):
+            torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
+            batch = rows.read(batches[number])
             micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
+
+    def _refuse_no_gradient(self, policy: Policy, reached: Progressed) -> None:
+        """A lesson of texts alone teaches nothing where only the vision tower learns."""
+        if reached.steps_done and not policy.learner.moments():
+            raise UserError(
+                f"none of the responses reached a part that is trained: train.freeze is "
+                f"[{', '.join(self.config.train.freeze)}], and their problems have no image; choose another "
+                "output, and take text out of train.freeze"
+            )
 
     def _due(self, steps: int, seconds: float) -> bool:
         """Whether it is time for a checkpoint, that long after the last one."""

@@ -1,6 +1,7 @@
 """Images: every kind of file decoded right, every kind of damage refused by name."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -121,11 +122,13 @@ def test_missing_empty_and_foreign_files(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("no image at all")
     (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
     said = {
         "absent.png": "is missing",
         "empty.png": "is empty",
         "text.png": "is no image file of a known format",
         "folder.png": "is a folder",
+        "pipe.png": "is a device or a pipe, no file",
         "empty.png/x.png": "cannot be read (Not a directory)",
     }
     for name, reason in said.items():

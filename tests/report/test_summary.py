@@ -141,6 +141,8 @@ def test_the_last_line_says_what_rose_and_what_fell(make: Make) -> None:
         fell,
     )
     assert "fell" not in say_headline(summarise(make(iterations=3)))
+    lost = say_headline(summarise(make(iterations=3, tests=("few",), problems=1, falling=("few",))))
+    assert lost.startswith("accuracy on few changed within the noise, from")
     assert say_headline(summarise(make(iterations=0))).startswith("accuracy on strips is ")
     assert say_headline(summarise(make(iterations=0, start=False))) == ""
 

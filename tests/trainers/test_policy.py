@@ -6,10 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mstar.errors import UserError
 from mstar.models import load_model
-from mstar.trainers import build_trainer
+from mstar.trainers import Progressed, build_trainer
 from mstar.trainers.policy import open_policy
+from mstar.trainers.rows import learn_response, pad_rows
+from tests.engines.asking import ask, problem
 from tests.tiny_models import save_tiny_model
 from tests.trainers.conftest import MakeConfig, MakeLesson, save_to
 
@@ -47,6 +48,12 @@ def test_every_parameter_belongs_to_one_part(make_config: MakeConfig, tmp_path: 
     assert sorted(names) == sorted({*learner.trained, *learner.frozen})
 
 
-def test_nothing_left_to_train_is_refused(make_config: MakeConfig, tiny: Path) -> None:
-    with pytest.raises(UserError, match=r"train.freeze is \[vision, projector, text\], which leaves nothing"):
-        open_policy(tiny, make_config(train={"freeze": ["vision", "projector", "text"]}))
+def test_a_text_trains_nothing_where_only_the_vision_tower_learns(
+    make_config: MakeConfig, tiny: Path
+) -> None:
+    config = make_config(train={"freeze": ["text"]})
+    policy = open_policy(tiny, config)
+    row = learn_response(policy.encoder.encode([ask(problem(1))])[0], policy.encoder.encode_response("1"))
+    reached = policy.learner.step([pad_rows([row], policy.encoder)], row.learned, Progressed(0))
+    assert reached.steps_done == 1 and reached.loss is not None and reached.loss > 0
+    assert policy.learner.moments() == {}

@@ -10,7 +10,7 @@ from mstar.errors import UserError
 from mstar.records import from_json, to_json
 from mstar.trainers import Lesson
 from mstar.trainers.policy import open_policy
-from mstar.trainers.rows import LessonRows, Row, pad_rows, read_ahead
+from mstar.trainers.rows import LessonRows, Row, pad_rows
 from tests.trainers.conftest import TEXTS, MakeConfig, MakeLesson
 
 
@@ -38,33 +38,16 @@ def same(one: Row, other: Row) -> bool:
     )
 
 
-def test_images_that_do_not_fit_are_read_when_needed(
+def test_prompts_that_do_not_fit_are_encoded_when_needed(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = open_policy(tiny, make_config()).encoder
-    batches = [[3, 1, 3], [0, 1], [7]]
     held = LessonRows(make_lesson(tiny), encoder)
-    kept = [held.read(batch) for batch in batches]
-    assert (len(held.problems), sorted(held.prompts)) == (12, [0, 1, 3, 7])
     monkeypatch.setattr("mstar.trainers.rows.HELD_BYTES", 0)
     needed = LessonRows(make_lesson(tiny), encoder)
-    again = [needed.read(batch) for batch in batches]
-    assert (len(needed.problems), len(needed.prompts)) == (0, 0)
-    for one, other in zip(kept, again, strict=True):
-        assert all(same(*pair) for pair in zip(one, other, strict=True))
-
-
-def test_reading_ahead_changes_nothing_but_when(
-    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path
-) -> None:
-    encoder = open_policy(tiny, make_config()).encoder
-    rows, batches = LessonRows(make_lesson(tiny), encoder), [[3, 1, 3], [0, 1], [7]]
-    ahead = read_ahead(rows, batches)
-    for batch, found in zip(batches, ahead, strict=True):
-        assert all(same(*pair) for pair in zip(found, rows.read(batch), strict=True))
-    assert list(read_ahead(rows, [])) == []
-    with pytest.raises(IndexError):
-        list(read_ahead(rows, [[0], [99]]))
+    assert (len(held.held), len(needed.held)) == (12, 0)
+    for one, other in zip(held.read([3, 1, 3]), needed.read([3, 1, 3]), strict=True):
+        assert same(one, other)
 
 
 def test_a_response_goes_with_the_row_that_the_lesson_names(

@@ -1,5 +1,6 @@
 """The trainer of one process: what is learned, and that a training can be left and taken up exactly."""
 
+import json
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -144,4 +145,18 @@ def test_a_loss_that_is_no_number_stops_the_training(
     with pytest.raises(UserError, match="at train step .* must be finite"):
         for _ in build_trainer(config).train(make_lesson(tiny), save_to(tmp_path / "out")):
             pass
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_alone_are_refused_where_only_the_vision_tower_learns(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
+) -> None:
+    problems = tmp_path / "texts.jsonl"
+    row = {"question": "1+1?", "answer": "2", "answer_type": "number"}
+    problems.write_text("".join(json.dumps({"id": f"p{number}", **row}) + "\n" for number in range(12)))
+    config = make_config(train={"batch_size": 4, "freeze": ["text"]})
+    with pytest.raises(UserError, match=r"reached a part that is trained: train.freeze is \[text\]"):
+        list(
+            build_trainer(config).train(make_lesson(tiny, problems=str(problems)), save_to(tmp_path / "out"))
+        )
     assert not (tmp_path / "out").exists()
