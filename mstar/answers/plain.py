@@ -13,7 +13,7 @@ import re
 from mstar.answers.expected import AnswerType
 from mstar.answers.markers import DESCRIBES, DISOWNED
 
-_NUMBER = r"[-+]?\d{1,30}(?:\.\d{1,30})?"
+_NUMBER = r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?"
 _VALUE = rf"(?:\(?([A-Za-z])\)?|({_NUMBER}))"
 _BARE_NUMBER = re.compile(_NUMBER)
 _BARE_LETTER = re.compile(r"([A-Za-z])|\(([A-Za-z])\)")

@@ -82,6 +82,12 @@ def test_the_short_way_to_a_statement_decides_as_the_search_does(
         assert tidy(plain, *question[1:]) == tidy(found, *question[1:])
 
 
+def test_digits_of_other_scripts_take_the_long_way() -> None:
+    """Both ways must say the same of them, and the short one would keep them as they are written."""
+    for response in ("Answer: **\uff11", "\uff11", "\\boxed{\uff11}"):
+        assert plain_statement(response, "number", ()) is None
+
+
 @pytest.mark.parametrize(
     "response",
     ["14", "(B)", "x;Answer:14", "**Answer:** (B) 15", "So the answer is 1,234 cm.", "\\boxed{-3.5}"],
