@@ -1,8 +1,8 @@
 """mstar: self-evolving training for multimodal reasoning.
 
-Importing it sets one thing: torch's threads spin for microseconds only while they wait for each other, then
-sleep. Beside other busy processes endless spinning is ten times slower, and alone going to sleep at once takes
-half of a training's speed (docs/log.md). It has to be said before torch is loaded.
+Importing it sets one thing: while torch's threads wait for each other, they spin for microseconds only, then
+sleep. Beside other busy processes endless spinning is ten times slower, and going to sleep at once costs a
+training half of its speed (docs/log.md). It has to be said before torch is loaded.
 """
 
 import os
