@@ -125,7 +125,8 @@ def _examine(work: Work, policy: str, parts: Sequence[Part]) -> None:
     if unsampled:
         label = "start" if work.iteration is None else work.iteration
         unanswered = [part for part in waiting if part.name in unsampled]
-        sample_parts(work, policy, unanswered, (work.config.seed, label, EVALUATE.name))
+        labels = (work.config.seed, label, EVALUATE.name)
+        sample_parts(work, policy, unanswered, labels, durable=False)
     if own:
         with Scorer(work.config, work.clock) as scorer:
             for part in own:

@@ -82,4 +82,4 @@ def _write_timing(run: RunDir, seconds: float) -> None:
     except (FileNotFoundError, ValueError, KeyError):
         earlier = 0.0
     timing = {"wall_clock_seconds": round(earlier + seconds, 3), "peak_memory_bytes": peak_memory_bytes()}
-    write_text(run.storage, "timing.json", json.dumps(timing, indent=2) + "\n")
+    write_text(run.storage, "timing.json", json.dumps(timing, indent=2) + "\n", durable=False)

@@ -127,14 +127,15 @@ class StageDir:
         return [name for name in names if name not in self._stored]
 
     @contextmanager
-    def write(self, name: str) -> Iterator[Path]:
+    def write(self, name: str, durable: bool = True) -> Iterator[Path]:
         """A path for one file of the stage, which has its place when the block ends well."""
         with self.storage.scratch() as path:
             yield path
             self._refuse_other_begun()
             entry = describe(path)
             stored = stored_name(name, entry.sha256)
-            self.storage.publish(path, f"{self.prefix}/{stored}", replace=self.manifest is not None)
+            replace = self.manifest is not None
+            self.storage.publish(path, f"{self.prefix}/{stored}", replace, durable)
         self._stored[name], self._entries[stored] = stored, entry
 
     @contextmanager

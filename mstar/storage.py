@@ -48,10 +48,12 @@ class Storage(Protocol):
     def scratch(self) -> AbstractContextManager[Path]:
         """A local path where the block may make a file or a folder; what stays there goes with the block."""
 
-    def publish(self, path: Path, key: str, replace: bool = False) -> bool:
+    def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
         """Move a file or a folder to `key`, where it appears whole or not at all.
 
         False, and nothing is changed, where something has that key already; unless it is to be replaced.
+        What is not `durable` may be lost or cut when the machine loses its power: views and notes, and what
+        is only on its way.
         """
 
     def reading(self, key: str) -> AbstractContextManager[Path]:
@@ -94,11 +96,11 @@ def read_text(storage: Storage, key: str) -> str:
         return path.read_text(encoding="utf-8")
 
 
-def write_text(storage: Storage, key: str, text: str, replace: bool = True) -> bool:
+def write_text(storage: Storage, key: str, text: str, replace: bool = True, durable: bool = True) -> bool:
     """Write a small text file; False where it is there already and not to be replaced."""
     with storage.scratch() as path:
         path.write_text(text, encoding="utf-8")
-        return storage.publish(path, key, replace)
+        return storage.publish(path, key, replace, durable)
 
 
 class FolderStorage:
@@ -125,10 +127,11 @@ class FolderStorage:
                 _discard(path)
                 _discard(path.with_suffix(".lock"))
 
-    def publish(self, path: Path, key: str, replace: bool = False) -> bool:
+    def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
         target = self._place(key)
         with _explained(target):
-            _flush(path)
+            if durable:
+                _flush(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if replace and target.is_dir():
                 self.remove(key)
@@ -138,7 +141,8 @@ class FolderStorage:
                 if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and target.exists():
                     return False
                 raise
-            _flush_entry(target.parent)
+            if durable:
+                _flush_entry(target.parent)
             return True
 
     @contextmanager

@@ -54,7 +54,7 @@ def stage_clock(storage: Storage, prefix: str) -> Iterator[StageClock]:
         "peak_memory_bytes": peak_memory_bytes(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_text(storage, f"{prefix}/{TIMING}", json.dumps(timing, indent=2) + "\n")
+    write_text(storage, f"{prefix}/{TIMING}", json.dumps(timing, indent=2) + "\n", durable=False)
 
 
 def peak_memory_bytes() -> int:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from mstar.errors import UserError
-from mstar.evaluation import read_report
+from mstar.evaluation import REST, read_report
 from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained, from_json
 from mstar.rundir import RunDir
 from mstar.stagedir import TIMING
@@ -126,8 +126,22 @@ def read_history(run: RunDir) -> History:
 def _read_turn(run: RunDir, iteration: int | None) -> Turn:
     stages = {stage.name: _read_stage(run, stage, iteration) for stage in STAGES}
     if evaluated := stages[EVALUATE.name]:
-        stages[EVALUATE.name] = replace(evaluated, result=read_report(run, iteration))
+        stages[EVALUATE.name] = _with_rest(run, iteration, evaluated)
     return Turn(iteration, _temperature(run, iteration), **stages)
+
+
+def _with_rest(run: RunDir, iteration: int | None, evaluated: FinishedStage[Report]) -> FinishedStage[Report]:
+    """An evaluation and that of the test sets that it left out, where a run's end has asked for them."""
+    rest = _read(run, f"{stage_prefix(REST, iteration)}/{TIMING}", Timing)
+    timing = evaluated.timing
+    if timing and rest:
+        timing = Timing(
+            timing.seconds + rest.seconds,
+            timing.inside_seconds + rest.inside_seconds,
+            max(timing.peak_memory_bytes, rest.peak_memory_bytes),
+            rest.finished,
+        )
+    return replace(evaluated, result=read_report(run, iteration), timing=timing)
 
 
 def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> FinishedStage[Result] | None:

@@ -56,10 +56,10 @@ def write_report(run: RunDir) -> Summary:
     history = read_history(run)
     comparison = compare(run, history)
     summary = condense(run.config, history, comparison)
-    write_text(run.storage, "summary.json", to_json(summary))
-    write_text(run.storage, "metrics.jsonl", metric_lines(history, run.config.adapt.k))
+    write_text(run.storage, "summary.json", to_json(summary), durable=False)
+    write_text(run.storage, "metrics.jsonl", metric_lines(history, run.config.adapt.k), durable=False)
     html = render(run.config, history, summary, pick_examples(run, comparison))
-    write_text(run.storage, "report.html", html.encode("utf-8", "replace").decode("utf-8"))
+    write_text(run.storage, "report.html", html.encode("utf-8", "replace").decode("utf-8"), durable=False)
     return summary
 
 
