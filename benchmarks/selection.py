@@ -5,7 +5,6 @@ at the paper's size leaves it, and runs `mstar select` on it.
 """
 
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,15 @@ from mstar.starting import start_run
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 PROBLEMS, SAMPLES, PROBLEMS_PER_PART = 45_000, 16, 64
 MAX_SECONDS, MAX_BYTES = 60, 1 << 30
+COMMAND = """
+import atexit
+from mstar.cli import main
+
+status = open("/proc/self/status")
+atexit.register(lambda: print(next(line for line in status if line.startswith("VmHWM"))))
+main()
+"""
+"""The command, which says at its end what memory it has held itself (VmHWM: 1234 kB)."""
 
 
 def main() -> None:
@@ -31,11 +39,10 @@ def main() -> None:
         run = start_run(load_config(QUICKSTART / "quickstart.yaml", settings))
         write_score(run)
         start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "mstar", "select", "--run", str(output), "--iteration", "0"], check=True
-        )
+        arguments = ["select", "--run", str(output), "--iteration", "0"]
+        done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=True, capture_output=True)
         seconds = time.perf_counter() - start
-        used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        used = 1024 * int(done.stdout.split()[-2])
         selected = run.result(SELECT, 0)
         print(
             f"selected from {PROBLEMS * SAMPLES} responses: {seconds:.1f} s, at most {used / 2**20:.0f} MiB"

@@ -39,28 +39,33 @@ def test_killed_shards_with_two_processes_each_end_like_a_run_that_was_not(
     problems: Path, finished: Path, tmp_path: Path
 ) -> None:
     """One of the processes on a stage is killed, the others go on; then all of them start again."""
-    output, chance = tmp_path / "shards", random.Random(KILLS)
-    mstar(*smoke_arguments(problems, output), "--prepare")
-    groups = [["evaluate", "--run", str(output)]]
-    groups += [
-        [stage, "--run", str(output), "--iteration", str(iteration)]
-        for iteration in (0, 1)
-        for stage in STAGE_NAMES
-    ]
-    landed, rounds = 0, -(-KILLS // len(groups))
-    for group in groups:
-        sharded = group[0] in ("generate", "score", "evaluate")
-        shards = [["--shard", f"{k}/2"] for k in (1, 1, 2, 2)] if sharded else [[], []]
-        for _ in range(rounds):
-            started = [start(*group, *shard) for shard in shards]
-            time.sleep(chance.uniform(1, 6))
-            landed += started[0].is_alive()
-            chance.choice(started).kill()
-            for process in started:
-                process.join()
-            assert {process.exitcode for process in started} <= {0, -signal.SIGKILL}
-        at_once([*group, *shard] for shard in shards)
-    assert landed >= 2
-    assert fingerprints(output) == {
-        name: value for name, value in fingerprints(finished).items() if "evaluate-rest" not in name
-    }
+    chance, landed = random.Random(KILLS), 0
+    runs = -(-KILLS // (1 + 2 * len(STAGE_NAMES)))
+    for number in range(runs):
+        output = tmp_path / f"shards-{number}"
+        mstar(*smoke_arguments(problems, output), "--prepare")
+        groups = [["evaluate", "--run", str(output)]]
+        groups += [
+            [stage, "--run", str(output), "--iteration", str(iteration)]
+            for iteration in (0, 1)
+            for stage in STAGE_NAMES
+        ]
+        landed += sum(kill_one(group, chance) for group in groups)
+        assert fingerprints(output) == fingerprints(finished)
+    assert landed >= 3 * runs, f"{landed} kills found their process at work"
+
+
+def kill_one(group: list[str], chance: random.Random) -> bool:
+    """Two processes on each shard of a stage, of which one is killed; whether it was still at work."""
+    sharded = group[0] in ("generate", "score", "evaluate")
+    shards = [["--shard", f"{k}/2"] for k in (1, 1, 2, 2)] if sharded else [[], []]
+    started = [start(*group, *shard) for shard in shards]
+    time.sleep(chance.uniform(0, 0.4))
+    victim = chance.choice(started)
+    landed = victim.is_alive()
+    victim.kill()
+    for process in started:
+        process.join()
+    assert {process.exitcode for process in started} <= {0, -signal.SIGKILL}
+    at_once([*group, *shard] for shard in shards)
+    return landed
