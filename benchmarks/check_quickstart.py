@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
 
 def accuracy_after(folder: Path, test: str, iteration: int | None) -> float:
     stage = "start/evaluate" if iteration is None else f"iterations/{iteration:03d}/evaluate"
-    report = json.loads((folder / stage / "report.json").read_text())
+    report = json.loads((folder / stage / "manifest.json").read_text())["result"]
     return float(report["tests"][test]["accuracy"]["value"])
 
 
