@@ -1,0 +1,38 @@
+"""What all stages do besides their own work: several processes that do the same at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mstar.config import Config
+from mstar.records import Selected
+from mstar.rundir import RunDir
+from mstar.stages import SELECT
+from mstar.storage import build_storage
+from mstar.work import Turn, Work, perform
+
+MakeConfig = Callable[..., Config]
+NAME = "selected.parquet"
+
+
+def write(work: Work, text: str) -> None:
+    with work.folder.write(NAME) as path:
+        path.write_text(text)
+
+
+def test_a_slower_process_takes_over_the_result_and_leaves_nothing(make_config: MakeConfig) -> None:
+    """It still waits for other shards when somebody else has finished everything."""
+    config = make_config()
+    turn = Turn(RunDir(build_storage(config.output), config), 0)
+
+    def quick(work: Work) -> Selected | None:
+        write(work, "of the quick one")
+        return work.commit([NAME], lambda: Selected(kept=1))
+
+    def slow(work: Work) -> Selected | None:
+        assert perform(SELECT, turn, {}, quick) == Selected(kept=1)
+        write(work, "of the slow one")
+        return None
+
+    assert perform(SELECT, turn, {}, slow) == Selected(kept=1)
+    left = [path for path in (Path(config.output) / "iterations/000/select").glob("selected-*")]
+    assert [path.read_text() for path in left] == ["of the quick one"]
