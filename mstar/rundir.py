@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from mstar.config import Config
 from mstar.datasets import ProblemFile, open_problems
-from mstar.errors import UserError
+from mstar.errors import PolicyRemoved, UserError
 from mstar.inputs import model_identity, problem_files
 from mstar.records import State, from_json, to_json
-from mstar.stagedir import MANIFEST, REMOVED, Manifest, read_manifest, read_removed
+from mstar.stagedir import MANIFEST, Manifest, read_manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
 from mstar.storage import Storage, read_text, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
@@ -117,12 +117,10 @@ class RunDir:
         if policy == FIRST_POLICY:
             yield Path(self.config.model.path)
             return
-        stage, _, name = policy.rpartition("/")
+        train, _, name = policy.rpartition("/")
+        if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
+            raise PolicyRemoved(int(PurePosixPath(train).parent.name), self.config.output)
         remedy = "delete that train folder's manifest and start again"
-        if name in read_removed(self.storage, stage):
-            remedy = (
-                f"train.keep_checkpoints let it go: delete {stage}/{REMOVED} and start again, which trains it"
-            )
         with local_copy(self.storage, policy, remedy) as path:
             yield path
 
