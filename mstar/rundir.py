@@ -88,10 +88,16 @@ class RunDir:
         """What a finished stage found; UserError if it is not finished."""
         finished = self.finished(stage, iteration, folder_name)
         plain = finished.manifest.result or finished.manifest.facts
-        if not plain and stage.name in EARLIER_RESULTS:
-            key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
-            plain = json.loads(read_text(self.storage, key))
-        return from_json(stage.result, json.dumps(plain))
+        try:
+            if not plain and stage.name in EARLIER_RESULTS:
+                key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
+                plain = json.loads(read_text(self.storage, key))
+            return from_json(stage.result, json.dumps(plain))
+        except (FileNotFoundError, ValueError):
+            raise UserError(
+                f"{finished.prefix}/{MANIFEST} holds no result of {stage.name}; delete it and run "
+                f"mstar {stage.name} for it again"
+            ) from None
 
     def inputs(self, iteration: int | None, *stages: Stage[Any]) -> dict[str, str]:
         """Identities of finished stages, for a fingerprint; UserError if one of them is not finished."""
@@ -102,11 +108,14 @@ class RunDir:
         if iteration == 0:
             return State(0, FIRST_POLICY, self.config.generate.temperature, self.config.seed)
         try:
-            return from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
+            state = from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
         except (FileNotFoundError, ValueError):
+            state = None
+        if state is None or state.iteration != iteration:
             raise UserError(
                 f"iteration {iteration} needs the decision of iteration {iteration - 1}; run its adapt first"
-            ) from None
+            )
+        return state
 
     def write_state(self, state: State) -> None:
         write_text(self.storage, f"{iteration_prefix(state.iteration)}/state.json", to_json(state))
