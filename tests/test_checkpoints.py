@@ -63,10 +63,13 @@ def test_the_newest_and_the_best_stay(make_config: MakeConfig) -> None:
     assert kept(make(make_config(output=f"{run.config.output}2", train={"keep_checkpoints": 2}))) == [1, 2, 3]
 
 
-def test_what_went_does_not_make_its_stage_undone(make_config: MakeConfig) -> None:
+def test_what_went_does_not_make_its_stage_undone(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make(make_config(train={"keep_checkpoints": 1}))
     for iteration in range(4):
         assert StageDir(run.storage, stage_prefix("train", iteration), Begun({}, TRAIN.version)).done
+    assert "is gone" not in caplog.text
     note = json.loads((Path(run.config.output) / "iterations/000/train/removed.json").read_text())
     assert list(note.values()) == ["superseded; train.keep_checkpoints"]
 
