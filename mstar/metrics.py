@@ -54,12 +54,18 @@ class Metrics:
         self._tokens = self._counter("mstar_tokens", "Response tokens generated or trained on.", "stage")
         self._timed_out = self._counter("mstar_answer_checks_timed_out", "Answer checks that were killed.")
         self._failed = self._counter("mstar_answer_checks_failed", "Answer checks that raised an error.")
-        self._unusable = self._counter("mstar_unusable_problems", "Problems that the model cannot read.")
+        self._unusable = self._counter(
+            "mstar_unusable_problems",
+            "Problems that the policy (generate) or the process reward model (score) cannot read.",
+            "stage",
+        )
         self._loss = self._gauge("mstar_loss", "Training loss at the end of an iteration.")
         for outcome in OUTCOMES:
             self._responses.labels(run_name, outcome)
-        for counter in (self._timed_out, self._failed, self._unusable):
+        for counter in (self._timed_out, self._failed):
             counter.labels(run_name)
+        for stage in ("generate", "score"):
+            self._unusable.labels(run_name, stage)
 
     def begin_iteration(self, iteration: int, temperature: float) -> None:
         """Say which iteration is at work, and how hot it samples."""
@@ -75,11 +81,12 @@ class Metrics:
             case Sampled():
                 self._count(sampled=result.responses, truncated=result.truncated)
                 self._tokens.labels(self._run, stage).inc(result.response_tokens)
-                self._unusable.labels(self._run).inc(len(result.unusable))
+                self._unusable.labels(self._run, stage).inc(len(result.unusable))
             case Scored():
                 self._count(correct=result.correct)
                 self._timed_out.labels(self._run).inc(result.timed_out)
                 self._failed.labels(self._run).inc(result.failed)
+                self._unusable.labels(self._run, stage).inc(len(result.unusable))
             case Selected():
                 self._count(duplicate=result.duplicates, kept=result.kept)
             case Trained():
