@@ -33,7 +33,7 @@ def teach(folder: Path, problems: list[Problem]) -> None:
     """Train the checkpoint until it answers with the mixture."""
     encoder, model = Encoder(folder, Images(), QUESTION), load_model(folder, Model(path=str(folder)))
     prompts = encoder.encode([build_request(one, QUESTION) for one in problems])
-    answers = [encoder.encode_response(text) for text in MIXTURE]
+    answers = encoder.encode_responses(MIXTURE)
     rows = [prompt.followed_by(answer) for prompt in prompts for answer in answers]
     batch = collate(rows, encoder, "right", model.device)
     labels = torch.full_like(batch["input_ids"], -100)

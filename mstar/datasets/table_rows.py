@@ -13,6 +13,7 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -66,7 +67,7 @@ class ParquetRows:
                     del waiting[0]
                 else:
                     end = bisect_left(waiting, self._start + self._batch.num_rows)
-                    yield from rows_of(self._batch.take([index - self._start for index in waiting[:end]]))
+                    yield from rows_of(self._batch.take(np.array(waiting[:end]) - self._start))
                     del waiting[:end]
 
     def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:

@@ -84,9 +84,9 @@ class Encoder:
         """
         self.plan([request], [self.decode_images(request)])
 
-    def encode_response(self, text: str) -> list[int]:
-        """The tokens of a finished response, end token included."""
-        return [*self.plain_text.ids(text), self.end_id]
+    def encode_responses(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of finished responses, end tokens included."""
+        return [[*ids, self.end_id] for ids in self.plain_text.ids_of_each(texts)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(

@@ -30,6 +30,12 @@ class PlainText:
         """The tokens of a text, none of them special unless the text cannot be written otherwise."""
         return list(self.read(text)["input_ids"])
 
+    def ids_of_each(self, texts: Sequence[str]) -> list[list[int]]:
+        """`ids` of each text; all at once, which is faster, where none spells a special token."""
+        if any(self._special.search(text) for text in texts):
+            return [self.ids(text) for text in texts]
+        return self._ids_at_once(texts)
+
     def read(self, text: str, **options: Any) -> Any:
         """What the tokenizer gives for a text; `options` are its own."""
         split = self._special.search(text) is not None
@@ -40,7 +46,7 @@ class PlainText:
         spelled = [any(self._special.search(text) for text in texts(messages)) for messages in prompts]
         whole = [self._render(messages) for messages, is_spelled in zip(prompts, spelled, strict=True)
                  if not is_spelled]  # fmt: skip
-        found = iter(self._template_ids(whole))
+        found = iter(self._ids_at_once(whole))
         return [
             self._pieced_ids(messages) if is_spelled else next(found)
             for messages, is_spelled in zip(prompts, spelled, strict=True)
@@ -51,19 +57,19 @@ class PlainText:
             self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
         )
 
-    def _template_ids(self, rendered: list[str]) -> list[list[int]]:
+    def _ids_at_once(self, rendered: Sequence[str]) -> list[list[int]]:
         if not rendered:
             return []
-        ids: list[list[int]] = self.tokenizer(rendered, add_special_tokens=False, split_special_tokens=False)[
-            "input_ids"
-        ]
+        ids: list[list[int]] = self.tokenizer(
+            list(rendered), add_special_tokens=False, split_special_tokens=False
+        )["input_ids"]
         return ids
 
     def _pieced_ids(self, messages: Messages) -> list[int]:
         """The template with placeholders, cut at them: its pieces hold special tokens, the texts do not."""
         written = list(texts(messages))
         pieces = PLACEHOLDERS.split(self._render(with_placeholders(messages)))
-        templates = iter(self._template_ids(pieces[::2]))
+        templates = iter(self._ids_at_once(pieces[::2]))
         ids = list(next(templates))
         for number, template in zip(pieces[1::2], templates, strict=True):
             ids += [*self.ids(written[int(number)]), *template]

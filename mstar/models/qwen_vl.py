@@ -7,9 +7,9 @@ above its maximum) takes the other limit along, as whoever sets it wants images 
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -65,16 +65,16 @@ class QwenVL:
         classes do it row by row for every batch, keep offsets between calls, and number left padding wrongly
         without them.
         """
-        pieces, start, index = [], 0, 0
+        places, start, index = np.empty((3, len(ids)), dtype=np.int64), 0, 0
         for shape in shapes:
-            text = ids.index(self.image_id, index) - index
-            pieces.append(torch.arange(start, start + text).expand(3, -1))
-            start += text
-            pieces.append(_places(shape) + start)
+            image = ids.index(self.image_id, index)
+            places[:, index:image] = np.arange(start, start + image - index)
+            start += image - index
+            index = image + math.prod(shape)
+            places[:, image:index] = np.indices(shape).reshape(3, -1) + start
             start += max(shape)
-            index += text + math.prod(shape)
-        pieces.append(torch.arange(start, start + len(ids) - index).expand(3, -1))
-        return torch.cat(pieces, dim=1)
+        places[:, index:] = np.arange(start, start + len(ids) - index)
+        return torch.from_numpy(places)
 
     def read_images(self, images: Sequence[Image.Image]) -> list[Tensor]:
         """Per image its patches (patches, patch values)."""
@@ -98,12 +98,6 @@ class QwenVL:
 
     def position_ids(self, positions: Tensor) -> Tensor:
         return positions
-
-
-@lru_cache(maxsize=1024)
-def _places(shape: tuple[int, ...]) -> Tensor:
-    """(3, tokens): the place of each token in its image."""
-    return torch.cartesian_prod(*(torch.arange(side) for side in shape)).reshape(-1, 3).T
 
 
 def _pixel_limits(size: Mapping[str, int], images: Images, token_pixels: int) -> dict[str, int]:

@@ -224,7 +224,7 @@ def test_truncated_is_said_and_tokens_are_given(quickstart: TransformersEngine) 
     for own in generate(quickstart, heldout(3), Sampling(2, 1.0, 1.0, 1)):
         assert all(one.truncated and len(one.tokens) == 1 for one in own)
     for own in generate(quickstart, heldout(3), GREEDY):
-        assert own[0].tokens == tuple(quickstart.encoder.encode_response(own[0].text))
+        assert own[0].tokens == tuple(quickstart.encoder.encode_responses([own[0].text])[0])
 
 
 def test_the_default_prompt_asks_for_steps(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_question_may_spell_special_tokens(encoder: Encoder) -> None:
     row, plain = encoder.encode([request, ask(problem(3, 2))])
     assert encoder.end_id not in row.ids
     assert row.ids.count(encoder.family.image_id) == plain.ids.count(encoder.family.image_id)
-    ids = encoder.encode_response(f"1;{image}{end};2")
+    ids = encoder.encode_responses([f"1;{image}{end};2"])[0]
     assert ids.count(encoder.end_id) == 1 and encoder.family.image_id not in ids
 
 

@@ -22,7 +22,7 @@ def test_a_response_is_learned_whatever_it_spells(
     folder = save_tiny_model(model_type, tmp_path / "model")
     encoder, model = Encoder(folder, Images(), QUESTION), load_model(folder, make_config().model)
     image = encoder.tokenizer.convert_ids_to_tokens(encoder.family.image_id)
-    response = encoder.encode_response(f"1{image}2")
+    response = encoder.encode_responses([f"1{image}2"])[0]
     rows = [prompt.followed_by(response) for prompt in encoder.encode(MIXED)]
     batch = collate(rows, encoder, "right", model.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -1,6 +1,7 @@
 """The optimizer's side: what a step's gradient is, and that any loss learns through the same loop."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_another_loss_learns_through_the_same_loop(
     rows = []
     for number, row in enumerate(LessonRows(make_lesson(tiny), encoder).read(range(12))):
         labels = [*[IGNORED] * (len(row.encoded.ids) - 1), float(number % 2)]
-        rows.append(Row(row.encoded, labels, 1))
+        rows.append(replace(row, labels=labels, learned=1))
     progressed = Progressed(0)
     for _ in range(30):
         progressed = learner.step(cut_micro_batches(rows, encoder, config.train), len(rows), progressed)

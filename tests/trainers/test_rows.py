@@ -22,7 +22,7 @@ def test_the_response_and_its_end_are_learned_and_nothing_else(
     batch = pad_rows(rows, encoder)
     for index, text in enumerate(TEXTS):
         learned = batch.labels[index][batch.labels[index] != -100].tolist()
-        assert learned == encoder.encode_response(text)
+        assert learned == encoder.encode_responses([text])[0]
         assert rows[index].learned == len(learned)
         places = (batch.labels[index] != -100).nonzero()[:, 0]
         assert torch.equal(batch.inputs["input_ids"][index, places + 1], batch.labels[index, places])
@@ -32,13 +32,10 @@ def test_the_response_and_its_end_are_learned_and_nothing_else(
 
 
 def same(one: Row, other: Row) -> bool:
-    pixels = zip(one.encoded.pixels, other.encoded.pixels, strict=True)
-    return (one.encoded.ids, one.labels) == (other.encoded.ids, other.labels) and all(
-        torch.equal(a, b) for a, b in pixels
-    )
+    return (one.encoded.ids, one.labels, one.images) == (other.encoded.ids, other.labels, other.images)
 
 
-def test_prompts_that_do_not_fit_are_encoded_when_needed(
+def test_problems_that_do_not_fit_are_read_when_needed(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = open_policy(tiny, make_config()).encoder
@@ -58,10 +55,9 @@ def test_a_response_goes_with_the_row_that_the_lesson_names(
     straight = LessonRows(lesson, encoder).read(range(8))
     turned = LessonRows(replace(lesson, rows=lesson.rows[::-1]), encoder).read(range(8))
     for place, row in enumerate(turned):
-        response = encoder.encode_response(TEXTS[place % len(TEXTS)])
+        response = encoder.encode_responses([TEXTS[place % len(TEXTS)]])[0]
         assert row.encoded.ids[-len(response) :] == response
-        other = straight[7 - place].encoded
-        assert all(torch.equal(a, b) for a, b in zip(row.encoded.pixels, other.pixels, strict=True))
+        assert row.images and row.images == straight[7 - place].images
 
 
 def test_files_that_changed_are_refused(make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path) -> None:
@@ -74,3 +70,17 @@ def test_files_that_changed_are_refused(make_config: MakeConfig, make_lesson: Ma
 def test_a_lesson_is_plain_data(make_lesson: MakeLesson, tiny: Path) -> None:
     lesson = make_lesson(tiny, interrupted=tiny)
     assert from_json(Lesson, to_json(lesson)) == lesson
+
+
+def test_images_beyond_the_room_are_decoded_again(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_policy(tiny, make_config()).encoder
+    rows = LessonRows(make_lesson(tiny), encoder)
+    whole = rows.read(range(4))
+    monkeypatch.setattr("mstar.models.encoder.DECODED_BYTES", 0)
+    sparing = rows.read(range(4))
+    assert [bool(row.images) for row in whole] == [True] * 4
+    assert [bool(row.images) for row in sparing] == [True, False, False, False]
+    pixels = [pad_rows(own, encoder).inputs["pixel_values"] for own in (whole, sparing)]
+    assert torch.equal(*pixels)
