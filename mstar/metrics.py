@@ -2,19 +2,23 @@
 
 The one place where metrics are named. All carry the label `run`; the other labels take few values (stages,
 outcomes, names of test sets, temperatures of the grid, powers of two), never ids or paths. Counters count
-what this process has seen since it started, finished stages of earlier starts included.
+what this process has seen since it started, finished stages of earlier starts included. What vLLM measures,
+where it samples, is shown beside them.
 """
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Metric, start_http_server
+from prometheus_client.registry import Collector
 
 from mstar.errors import UserError
 from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 from mstar.rundir import RunDir
 
+VLLM = "vllm:"
+"""Beginning of the names that vLLM gives its metrics."""
 OUTCOMES = ("sampled", "truncated", "correct", "duplicate", "kept")
 
 REMEDIES = {
@@ -28,6 +32,7 @@ class Metrics:
 
     def __init__(self, run_name: str, reward_pass_k: int) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(VllmMetrics(run_name))
         self._run = run_name
         self._reward_pass_k = str(reward_pass_k)
         self._iteration = self._gauge("mstar_iteration", "Iteration at work, from 0.")
@@ -129,6 +134,23 @@ class Metrics:
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, ["run", *labels], registry=self.registry)
+
+
+class VllmMetrics(Collector):
+    """The metrics that vLLM keeps of itself in this process, under its own names, with the label `run`."""
+
+    def __init__(self, run_name: str) -> None:
+        self.labels = {"run": run_name}
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in REGISTRY.collect():
+            if metric.name.startswith(VLLM):
+                metric.samples = [one._replace(labels=one.labels | self.labels) for one in metric.samples]
+                yield metric
+
+    def describe(self) -> list[Metric]:
+        """None are known before vLLM has started."""
+        return []
 
 
 @contextmanager

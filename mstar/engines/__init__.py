@@ -73,3 +73,7 @@ def build_engine(config: Config, policy: Path) -> Engine:
             from mstar.engines.transformers import TransformersEngine
 
             return TransformersEngine(policy, config)
+        case "vllm":
+            from mstar.engines.vllm import VllmEngine
+
+            return VllmEngine(policy, config)

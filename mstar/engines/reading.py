@@ -64,6 +64,14 @@ class RequestReader:
         read = iter(whole)
         return [one.row if one.row.is_whole else next(read) for one in kept]
 
+    def row(self, request: Request) -> Encoded:
+        """The row of a request that is checked or planned; it may have no pixels."""
+        return self.kept[id(request)].row
+
+    def images(self, request: Request) -> Sequence[Image.Image]:
+        """The decoded images of a request that is planned."""
+        return self.kept[id(request)].images or self.encoder.decode_images(request)
+
     def _keep(self, new: _Kept) -> None:
         """In place of what was kept of the request; the tokens alone where there is no room for more."""
         old = self.kept.get(id(new.request))
