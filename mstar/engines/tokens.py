@@ -25,7 +25,9 @@ def banned_ids(encoder: Encoder, vocabulary_size: int, ends: Collection[int]) ->
 
 def text_after(encoder: Encoder, prefix: str, tokens: Sequence[int]) -> str:
     """What tokens say that were sampled after `prefix`; the end token is not among them."""
-    before = encoder.plain_text.ids(prefix) if prefix else []
+    if not prefix:
+        return encoder.decode(tokens)
+    before = encoder.plain_text.ids(prefix)
     return encoder.decode([*before, *tokens])[len(encoder.decode(before)) :]
 
 

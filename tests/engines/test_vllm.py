@@ -7,6 +7,9 @@ tests share one with the quick start's first policy.
 import importlib.util
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +28,8 @@ from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
 from mstar.models import FAMILIES, collate
 from mstar.prompts import Request
+from mstar.stages import GENERATE
+from mstar.starting import open_run, start_run
 from tests.conftest import BASE, QUICKSTART
 from tests.engines.asking import GREEDY, MIXED, SHORT, ask, generate, heldout, picture, problem
 from tests.test_metrics import free_port, scrape
@@ -380,3 +385,35 @@ def test_another_device_than_vllm_was_built_for_is_refused(config: Config, tmp_p
     assert refused(BASE, unverified).startswith(
         "model.device is cuda, and the vLLM that is installed runs on"
     )
+
+
+def test_shards_sample_a_run_and_a_stalled_one_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    """By the real command: one shard's vLLM hangs and is ended; started again, all parts are there."""
+    import psutil
+
+    folder = save_model("qwen3_vl", tmp_path / "model")
+    sizes = {"samples_per_problem": 2, "max_tokens": 200, "problems_per_chunk": 4, "rows_in_flight": 2}
+    config = make_config(
+        model={"path": str(folder), "threads": 1},
+        generate={"engine": "vllm", **sizes},
+        vllm=SMALL | {"stalled_seconds": 5.0},
+    )
+    start_run(config)
+    stage = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0", "--shard"]
+    with subprocess.Popen([*stage, "1/2"], stderr=subprocess.PIPE, text=True) as hanging:
+        stages = Path(config.output) / "iterations/000/generate"
+        while not list(stages.glob("part-*")):
+            assert hanging.poll() is None
+            time.sleep(0.1)
+        for process in psutil.Process(hanging.pid).children(recursive=True):
+            if "EngineCore" in process.name():
+                process.suspend()
+        _, said = hanging.communicate(timeout=120)
+    assert hanging.returncode == 2
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: vLLM has given no token for 5 s (vllm.stalled_seconds) and was ended")
+    Path(last.rpartition(" ")[2]).unlink()
+    for shard in ("1/2", "2/2"):
+        subprocess.run([*stage, shard], check=True)
+    sampled = open_run(config.output).result(GENERATE, 0)
+    assert sampled.responses == 2 * sampled.problems == 2 * round(160 * 0.125)
