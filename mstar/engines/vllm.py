@@ -140,13 +140,12 @@ class VllmEngine:
         prompt: dict[str, Any] = {"prompt_token_ids": [*ids, *plain_text.ids(request.prefix)]}
         if request.images:
             prompt["multi_modal_data"] = {"image": list(self.reader.images(request))}
-        from vllm.exceptions import VLLMClientError
-
         name = next(self.names)
         try:
-            [rendered] = self.process.engine.renderer.render_cmpl([prompt])
-            self.process.engine.add_request(name, rendered, params)
-        except (ValueError, VLLMClientError) as error:
+            self.process.add(name, prompt, params)
+        except UserError:
+            raise
+        except ValueError as error:
             raise UserError(f"vLLM refuses problem {request.id}: {' '.join(str(error).split())}") from error
         return name
 

@@ -38,6 +38,7 @@ ENVIRONMENT = {
 CAUSE_LENGTH = 240
 ENDING_SECONDS = 20
 """After this, processes that were asked to end are killed; they hold shared memory, which they clean up."""
+LOST = "has lost a process; if it was killed for its memory, lower vllm.cache_gib"
 LOOK_SECONDS = 1.0
 CAUSE = re.compile(r"(?:^|[\])] )((?:\w+\.)*\w*(?:Error|Exception): \S.*)$")
 
@@ -81,6 +82,20 @@ class VllmProcess:
         """What takes requests and gives outputs, until `close`."""
         return self.llm.llm_engine
 
+    def add(self, name: str, prompt: dict[str, Any], params: Any) -> None:
+        """Hand over a request, whose output will have this name. ValueError says why vLLM refuses it."""
+        from vllm.exceptions import VLLMClientError
+
+        try:
+            [rendered] = self.engine.renderer.render_cmpl([prompt])
+            self.engine.add_request(name, rendered, params)
+        except VLLMClientError as error:
+            raise ValueError(str(error)) from error
+        except ValueError:
+            raise
+        except Exception as error:
+            raise self._died(error) from error
+
     def step(self) -> list[Any]:
         """What the engine has finished since. UserError where it has died, or nothing comes for too long."""
         start = time.monotonic()
@@ -90,12 +105,10 @@ class VllmProcess:
                 raise self._failed(
                     f"has given no token for {self.stalled_seconds:g} s (vllm.stalled_seconds) and was ended"
                 )
-            if not all(process.is_running() for process in self.processes):
-                raise self._failed(
-                    "has lost a process; if it was killed for its memory, lower vllm.cache_gib"
-                )
+            if self._has_lost_a_process():
+                raise self._failed(LOST)
         if isinstance(found, Exception):
-            raise self._failed(f"has failed: {self._cause(found)}") from found
+            raise self._died(found) from found
         return found
 
     def close(self, failed: bool = False) -> None:
@@ -110,6 +123,12 @@ class VllmProcess:
         self._has_failed |= failed
         if not self._has_failed:
             self.log.unlink(missing_ok=True)
+
+    def _has_lost_a_process(self) -> bool:
+        return not all(process.is_running() for process in self.processes)
+
+    def _died(self, error: Exception) -> UserError:
+        return self._failed(LOST if self._has_lost_a_process() else f"has failed: {self._cause(error)}")
 
     def _failed(self, what: str) -> UserError:
         self.close(failed=True)
