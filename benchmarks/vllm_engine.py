@@ -19,7 +19,7 @@ from mstar.engines.vllm import VllmEngine, parameters
 from mstar.prompts import Request, build_request
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
-PROBLEMS, PART, SAMPLES, PAIRS = 512, 64, 8, 5
+PROBLEMS, PART, SAMPLES, PAIRS = 512, 64, 8, 9
 BAR = 0.95
 
 
