@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 import yaml
 from torch.nn import functional
 
@@ -67,12 +68,19 @@ def write_problems(path: Path, problems: list[Problem], pictures: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_round_through_the_real_commands(model_type: str, tmp_path: Path) -> None:
+    finished = run_and_export(model_type, tmp_path)
+    check_that_it_learned_what_its_own_responses_teach(finished)
+    check_that_steps_were_scored_and_odd_questions_asked(finished)
+    check_that_only_what_is_not_frozen_has_learned(finished)
+    check_that_what_is_exported_answers_in_transformers(finished)
+
+
+def run_and_export(model_type: str, folder: Path) -> Path:
     """One iteration of a run whose policy and process reward model are both of one family."""
-    folder = tmp_path_factory.mktemp(request.param)
-    teach(save_tiny_model(request.param, folder / "policy"), questions(6))
-    save_tiny_prm(request.param, folder / "prm")
+    teach(save_tiny_model(model_type, folder / "policy"), questions(6))
+    save_tiny_prm(model_type, folder / "prm")
     unusual = [problem(90, 2, question=ODD), problem(91, question="long" * 40)]
     unusual.append(Problem("p92", "> 3?", (picture(400, 6),), "yes", "boolean"))
     unusual.append(Problem(UNLABELLED, "> 3?", (), None, "boolean"))
@@ -93,15 +101,16 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     (folder / "config.yaml").write_text(yaml.safe_dump(tree))
     with chdir(folder):
         mstar("run", "config.yaml")
+        mstar("export", "out", "exported")
     return folder / "out"
 
 
-def test_another_family_learns_what_its_own_responses_teach(finished: Path) -> None:
+def check_that_it_learned_what_its_own_responses_teach(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())["tests"]["heldout"]
     assert (summary["first"]["accuracy"], summary["last"]["accuracy"]) == (0, 1)
 
 
-def test_steps_are_scored_and_odd_questions_are_asked(finished: Path) -> None:
+def check_that_steps_were_scored_and_odd_questions_asked(finished: Path) -> None:
     (scored,) = (finished / "iterations/000/score").glob("*.parquet")
     rows = pq.read_table(scored).to_pylist()
     asked = {row["problem_id"] for row in rows}
@@ -114,7 +123,7 @@ def test_steps_are_scored_and_odd_questions_are_asked(finished: Path) -> None:
     assert right and all(len(row["step_scores"]) >= 1 and 0 < row["reward"] < 1 for row in right)
 
 
-def test_only_what_is_not_frozen_has_learned(finished: Path) -> None:
+def check_that_only_what_is_not_frozen_has_learned(finished: Path) -> None:
     before = load_model(finished.parent / "policy", Model(path=""))
     (checkpoint,) = {path.parent for path in finished.rglob("model.safetensors")}
     after = load_model(checkpoint, Model(path=""))
@@ -125,3 +134,15 @@ def test_only_what_is_not_frozen_has_learned(finished: Path) -> None:
     }
     family = Encoder(checkpoint, Images(), QUESTION).family
     assert {part_of(name, family) for name in changed} == {"projector", "text"}
+
+
+def check_that_what_is_exported_answers_in_transformers(finished: Path) -> None:
+    """Its weights, its tokenizer and its image processor, asked by `generate`."""
+    folder = finished.parent / "exported"
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    encoder = Encoder(folder, Images(), QUESTION)
+    asked = encoder.encode([build_request(questions(1, first=300)[0], QUESTION)])
+    batch = collate(asked, encoder, "left", model.device)
+    del batch["position_ids"]
+    ids = model.generate(**batch, do_sample=False, max_new_tokens=12)[0, batch["input_ids"].shape[1] :]
+    assert encoder.decode(ids.tolist()) == "Answer:yes"

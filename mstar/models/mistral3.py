@@ -41,10 +41,10 @@ class Mistral3(TowerFamily):
     def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
         """The model class loses an axis where all images together have one token."""
         pixels = np.broadcast_to(np.uint8(0), (height, width, 3))
-        height, width = get_resize_output_image_size(
+        resized = get_resize_output_image_size(
             pixels, self.longest_side, self.side, input_data_format="channels_last"
         )
-        rows, columns = height // self.side, width // self.side
+        rows, columns = (length // self.side for length in resized)
         if not rows * columns:
             raise ValueError(f"of {width} x {height} pixels nothing is left once it is small enough")
         if alone and rows * columns == 1:

@@ -29,7 +29,6 @@ from tests.engines.asking import (
     problem,
     texts,
 )
-from tests.tiny_configs import WINDOW
 from tests.tiny_models import save_tiny_model
 
 MakeConfig = Callable[..., Config]
@@ -56,22 +55,6 @@ def test_families_and_images_mix_in_one_batch(
     found = texts(engine, MIXED, SHORT)
     assert found == generate_with_transformers(engine, MIXED, 16)
     assert len({own[0] for own in found}) == len(MIXED)
-
-
-def test_gemma3_sees_images_whole_and_texts_through_its_window(
-    make_config: MakeConfig, tmp_path: Path
-) -> None:
-    """Prompts and responses are longer than the window, one prompt's image lies before it."""
-    folder = save_tiny_model("gemma3", tmp_path / "model")
-    engine = TransformersEngine(folder, make_config())
-    requests = [*MIXED, ask(problem(7, 2, question="1+2+3+4+5+6+7+8+9+10?"))]
-    lengths = [len(row.ids) for row in engine.encoder.encode(requests)]
-    assert min(lengths) < WINDOW < max(lengths) - 8
-    assert texts(engine, requests, GREEDY) == generate_with_transformers(engine, requests)
-    batch = collate(engine.encoder.encode(requests[:1]), engine.encoder, "left", engine.model.device)
-    both_ways = engine.model(**batch).logits
-    del batch["token_type_ids"]
-    assert not torch.allclose(both_ways, engine.model(**batch).logits, atol=1e-3)
 
 
 def test_layers_with_a_sliding_window(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -258,7 +241,7 @@ def test_the_default_prompt_asks_for_steps(make_config: MakeConfig, tmp_path: Pa
     assert texts(engine, [request], SHORT) == generate_with_transformers(engine, [request], 16)
 
 
-@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl"])
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_bfloat16_on_a_cpu(model_type: str, make_config: MakeConfig, tmp_path: Path) -> None:
     folder = save_tiny_model(model_type, tmp_path / "model")
     config = make_config(model={"path": str(folder), "dtype": "bfloat16"})

@@ -1,0 +1,101 @@
+"""`mstar export`: a policy of a run as a plain Hugging Face folder, for transformers and whatever reads that.
+
+Weights, configurations, tokenizer, image processor and chat template are copied as they are; what training
+needs to go on stays behind. What a whole processor asks for besides, and training does not write, comes from
+the model that the run started from. README.md is the model card (model_card.py). Loads no weights.
+"""
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mstar.checkpoints import best_iteration
+from mstar.errors import UserError
+from mstar.model_card import write_card
+from mstar.rundir import RunDir
+from mstar.starting import finished_iterations
+from mstar.storage import SCRATCH, FolderStorage
+
+MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.jinja", "*.model", "*.txt")
+LEFT_BEHIND = (
+    "training_state",
+    "prm",
+    "trainer_state",
+    "optimizer",
+    "scheduler",
+    "rng_state",
+    "training_args",
+)
+"""Beginnings of names that match these patterns and are no part of a model."""
+PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
+"""Settings of a whole processor; training writes its image processor and its tokenizer alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export left."""
+
+    folder: Path
+    iteration: int
+    """Whose policy it is: the one after this iteration."""
+    bytes: int
+
+
+def export(run: RunDir, folder: Path, iteration: int | None, best: bool) -> Exported:
+    """Copy the policy after an iteration (None: the last finished one; `best`: the most accurate on the first
+    test set) into a new folder, which appears whole or not at all.
+    """
+    _refuse_contents(folder)
+    chosen = _choose(run, iteration, best)
+    policy = run.policy_after(chosen)
+    storage = FolderStorage(folder.absolute().parent)
+    with storage.scratch() as scratch:
+        scratch.mkdir()
+        with run.policy_folder(policy) as source:
+            _copy(_local(source, run.config.model.revision), scratch, MODEL_FILES)
+        first = _local(Path(run.config.model.path), run.config.model.revision)
+        _copy(first, scratch, PROCESSOR_FILES)
+        write_card(scratch / "README.md", run, chosen)
+        size = sum(file.stat().st_size for file in scratch.iterdir())
+        if not storage.publish(scratch, folder.name):
+            _refuse_contents(folder)
+    with suppress(OSError):
+        (storage.root / SCRATCH).rmdir()
+    return Exported(folder, chosen, size)
+
+
+def _refuse_contents(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not an empty folder; name another one, or move it away")
+
+
+def _choose(run: RunDir, iteration: int | None, best: bool) -> int:
+    if best and iteration is not None:
+        raise UserError(f"--best and --iteration {iteration} name two policies; give one of them")
+    if iteration is not None:
+        return iteration
+    done = finished_iterations(run)
+    if not done:
+        raise UserError(
+            f"{run.config.output} has no finished iteration yet, so its policy is still "
+            f"{run.config.model.path}; start mstar run to go on with it"
+        )
+    return best_iteration(run, done - 1) if best else done - 1
+
+
+def _local(policy: Path, revision: str | None) -> Path:
+    """The folder of a checkpoint; of one on a hub the files that were downloaded, or are now."""
+    if policy.is_dir():
+        return policy
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(policy), revision=revision, allow_patterns=list(MODEL_FILES)))
+
+
+def _copy(source: Path, target: Path, patterns: tuple[str, ...]) -> None:
+    """The files of a model that match and are not there yet."""
+    for pattern in patterns:
+        for file in sorted(source.glob(pattern)):
+            if not file.name.startswith(LEFT_BEHIND) and not (target / file.name).exists():
+                shutil.copyfile(file, target / file.name)
