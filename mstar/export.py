@@ -6,11 +6,13 @@ the model that the run started from. README.md is the model card (model_card.py)
 """
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mstar.checkpoints import best_iteration
+from mstar.config import Model
 from mstar.errors import UserError
 from mstar.model_card import write_card
 from mstar.rundir import RunDir
@@ -53,9 +55,8 @@ def export(run: RunDir, folder: Path, iteration: int | None, best: bool) -> Expo
     with storage.scratch() as scratch:
         scratch.mkdir()
         with run.policy_folder(policy) as source:
-            _copy(_local(source, run.config.model.revision), scratch, MODEL_FILES)
-        first = _local(Path(run.config.model.path), run.config.model.revision)
-        _copy(first, scratch, PROCESSOR_FILES)
+            _copy(source, run.config.model, MODEL_FILES, scratch)
+        _copy(Path(run.config.model.path), run.config.model, PROCESSOR_FILES, scratch)
         write_card(scratch / "README.md", run, chosen)
         size = sum(file.stat().st_size for file in scratch.iterdir())
         if not storage.publish(scratch, folder.name):
@@ -84,18 +85,25 @@ def _choose(run: RunDir, iteration: int | None, best: bool) -> int:
     return best_iteration(run, done - 1) if best else done - 1
 
 
-def _local(policy: Path, revision: str | None) -> Path:
-    """The folder of a checkpoint; of one on a hub the files that were downloaded, or are now."""
-    if policy.is_dir():
-        return policy
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(str(policy), revision=revision, allow_patterns=list(MODEL_FILES)))
-
-
-def _copy(source: Path, target: Path, patterns: tuple[str, ...]) -> None:
-    """The files of a model that match and are not there yet."""
+def _copy(source: Path, first: Model, patterns: Sequence[str], target: Path) -> None:
+    """The files of a model that match and are not there yet; `first` says which commit on a hub is meant."""
+    folder = source if source.is_dir() else _download(first, patterns)
     for pattern in patterns:
-        for file in sorted(source.glob(pattern)):
+        for file in sorted(folder.glob(pattern)):
             if not file.name.startswith(LEFT_BEHIND) and not (target / file.name).exists():
                 shutil.copyfile(file, target / file.name)
+
+
+def _download(first: Model, patterns: Sequence[str]) -> Path:
+    """The folder of a hub's cache with these files, which are fetched where they are not there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(first.path, revision=first.revision, allow_patterns=list(patterns)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = next(iter(str(error).split("\n")), type(error).__name__)
+        raise UserError(
+            f"model.path is {first.path}, which is no folder here, and the hub does not give its files "
+            f"({reason[:160]}); check the network, or set HF_TOKEN if it needs a login"
+        ) from None

@@ -1,8 +1,11 @@
 """The real command exports policies of a finished run; transformers loads what it wrote."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -103,10 +106,38 @@ def test_settings_of_a_whole_processor_come_from_the_first_policy(finished: Path
     shutil.copytree(BASE, first)
     (first / "processor_config.json").write_text('{"processor_class": "Qwen3VLProcessor"}')
     (first / "notes.json").write_text("{}")
-    run = tmp_path / "run"
-    shutil.copytree(finished, run)
-    settings = (run / "run.yaml").read_text()
-    (run / "run.yaml").write_text(re.sub(r"^  path: .*$", f"  path: {first}", settings, flags=re.M))
+    run = with_model(finished, tmp_path, str(first))
     mstar("export", str(run), str(tmp_path / "model"))
     exported = {path.name for path in (tmp_path / "model").iterdir()}
     assert "processor_config.json" in exported and "notes.json" not in exported
+
+
+def test_a_first_policy_on_a_hub_is_taken_from_its_cache(finished: Path, tmp_path: Path) -> None:
+    commit, cache = "a" * 40, tmp_path / "cache"
+    snapshot = cache / "models--some--one" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "processor_config.json").write_text("{}")
+    run = with_model(finished, tmp_path, "some/one")
+    settings = (run / "run.yaml").read_text()
+    (run / "run.yaml").write_text(settings.replace("  revision: null", f"  revision: {commit}"))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
+    command = [sys.executable, "-m", "mstar", "export", str(run)]
+    subprocess.run([*command, str(tmp_path / "model")], env=environment, check=True)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "base_model: some/one" in card and f"`some/one` (revision {commit})" in card
+    assert (tmp_path / "model" / "processor_config.json").exists()
+    shutil.rmtree(snapshot)
+    done = subprocess.run(
+        [*command, str(tmp_path / "other")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: model.path is some/one, which is no")
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "other").exists()
+
+
+def with_model(finished: Path, folder: Path, model: str) -> Path:
+    """The finished run, as if it had started from another model."""
+    run = folder / "run"
+    shutil.copytree(finished, run)
+    settings = (run / "run.yaml").read_text()
+    (run / "run.yaml").write_text(re.sub(r"^  path: .*$", f"  path: {model}", settings, flags=re.M))
+    return run

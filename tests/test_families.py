@@ -24,6 +24,11 @@ MIXTURE = ["Answer:yes", "Answer:no", "Answer:no", "1;Answer:no"]
 ODD = "<image> or <|im_end|>?"
 """A question that spells tokens which must not come of it."""
 UNLABELLED = "p93"
+WHOLE_PROCESSORS = {
+    "gemma3": {"processor_class": "Gemma3Processor", "image_seq_length": 4},
+    "idefics3": {"processor_class": "Idefics3Processor", "image_seq_len": 1},
+}
+"""Settings of those that can be built without torchvision."""
 
 
 def questions(count: int, first: int = 0) -> list[Problem]:
@@ -75,12 +80,16 @@ def test_a_round_through_the_real_commands(model_type: str, tmp_path: Path) -> N
     check_that_steps_were_scored_and_odd_questions_asked(finished)
     check_that_only_what_is_not_frozen_has_learned(finished)
     check_that_what_is_exported_answers_in_transformers(finished)
+    if model_type in WHOLE_PROCESSORS:
+        check_that_the_whole_processor_is_exported(finished)
 
 
 def run_and_export(model_type: str, folder: Path) -> Path:
     """One iteration of a run whose policy and process reward model are both of one family."""
     teach(save_tiny_model(model_type, folder / "policy"), questions(6))
     save_tiny_prm(model_type, folder / "prm")
+    if whole := WHOLE_PROCESSORS.get(model_type):
+        (folder / "policy" / "processor_config.json").write_text(json.dumps(whole))
     unusual = [problem(90, 2, question=ODD), problem(91, question="long" * 40)]
     unusual.append(Problem("p92", "> 3?", (picture(400, 6),), "yes", "boolean"))
     unusual.append(Problem(UNLABELLED, "> 3?", (), None, "boolean"))
@@ -146,3 +155,12 @@ def check_that_what_is_exported_answers_in_transformers(finished: Path) -> None:
     del batch["position_ids"]
     ids = model.generate(**batch, do_sample=False, max_new_tokens=12)[0, batch["input_ids"].shape[1] :]
     assert encoder.decode(ids.tolist()) == "Answer:yes"
+
+
+def check_that_the_whole_processor_is_exported(finished: Path) -> None:
+    folder = finished.parent / "exported"
+    processor = transformers.AutoProcessor.from_pretrained(folder, use_fast=False)
+    encoder, request = Encoder(folder, Images(), QUESTION), build_request(questions(2)[1], QUESTION)
+    text = processor.apply_chat_template(request.messages, add_generation_prompt=True)
+    read = processor(text=text, images=encoder.decode_images(request))
+    assert read["input_ids"][0] == encoder.encode([request])[0].ids
