@@ -6,8 +6,8 @@ the model that the run started from. README.md is the model card (model_card.py)
 """
 
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from mstar.checkpoints import best_iteration
 from mstar.config import Model
 from mstar.errors import UserError
 from mstar.model_card import write_card
-from mstar.rundir import RunDir
+from mstar.rundir import FIRST_POLICY, RunDir
+from mstar.stagedir import read_manifest
 from mstar.starting import finished_iterations
-from mstar.storage import SCRATCH, FolderStorage
+from mstar.storage import SCRATCH, FolderStorage, describe
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.jinja", "*.model", "*.txt")
 LEFT_BEHIND = (
@@ -51,19 +52,29 @@ def export(run: RunDir, folder: Path, iteration: int | None, best: bool) -> Expo
     _refuse_contents(folder)
     chosen = _choose(run, iteration, best)
     policy = run.policy_after(chosen)
-    storage = FolderStorage(folder.absolute().parent)
-    with storage.scratch() as scratch:
-        scratch.mkdir()
+    with _appearing(folder) as scratch:
         with run.policy_folder(policy) as source:
             _copy(source, run.config.model, MODEL_FILES, scratch)
+        if policy != FIRST_POLICY:
+            _refuse_damage(run, policy, scratch)
         _copy(Path(run.config.model.path), run.config.model, PROCESSOR_FILES, scratch)
         write_card(scratch / "README.md", run, chosen)
-        size = sum(file.stat().st_size for file in scratch.iterdir())
-        if not storage.publish(scratch, folder.name):
-            _refuse_contents(folder)
-    with suppress(OSError):
-        (storage.root / SCRATCH).rmdir()
-    return Exported(folder, chosen, size)
+    return Exported(folder, chosen, sum(file.stat().st_size for file in folder.iterdir()))
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which has the name `folder` once the block has ended well; else it is gone."""
+    storage = FolderStorage(folder.absolute().parent)
+    try:
+        with storage.scratch() as scratch:
+            scratch.mkdir()
+            yield scratch
+            if not storage.publish(scratch, folder.name):
+                _refuse_contents(folder)
+    finally:
+        with suppress(OSError):  # others may be writing there
+            (storage.root / SCRATCH).rmdir()
 
 
 def _refuse_contents(folder: Path) -> None:
@@ -83,6 +94,16 @@ def _choose(run: RunDir, iteration: int | None, best: bool) -> int:
             f"{run.config.model.path}; start mstar run to go on with it"
         )
     return best_iteration(run, done - 1) if best else done - 1
+
+
+def _refuse_damage(run: RunDir, policy: str, copied: Path) -> None:
+    """UserError where a file is not the one that training left."""
+    prefix, _, checkpoint = policy.rpartition("/")
+    manifest = read_manifest(run.storage, prefix)
+    for stored, entry in manifest.files.items() if manifest else ():
+        folder, _, name = stored.partition("/")
+        if folder == checkpoint and (copied / name).is_file() and describe(copied / name) != entry:
+            raise UserError(f"{policy}/{name} is damaged; start mstar run, which trains that policy again")
 
 
 def _copy(source: Path, first: Model, patterns: Sequence[str], target: Path) -> None:

@@ -100,6 +100,16 @@ def test_policies_that_there_are_not(finished: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_a_damaged_checkpoint_is_not_exported(finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    last = finished_iterations(open_run(str(run))) - 1
+    weights = checkpoint_after(run, last) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
+    assert "model.safetensors is damaged; start mstar run" in refusal(str(run), str(tmp_path / "model"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_settings_of_a_whole_processor_come_from_the_first_policy(finished: Path, tmp_path: Path) -> None:
     """They are not part of a checkpoint, and what the checkpoint has goes first."""
     first = tmp_path / "first"
