@@ -1,18 +1,27 @@
 """Which iterations' checkpoints are kept (`train.keep_checkpoints`).
 
 A policy may go when a newer one has taken its place: the newest stay, and the best on the first test set. A
-small file in the train folder notes what went on purpose, so that the stage still counts as done.
+small file in the train folder notes what went on purpose, so that the stage still counts as done. Where a
+policy is needed again, because files of an early stage were damaged or deleted, it is trained again from what
+it was trained on, which gives the same one.
 """
 
 import json
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from mstar.errors import UserError
+from mstar.errors import PolicyRemoved, UserError
 from mstar.evaluation import read_report
+from mstar.progress import QUIET, Progress
 from mstar.rundir import RunDir
 from mstar.stagedir import REMOVED
 from mstar.stages import TRAIN, stage_prefix
 from mstar.storage import write_text
 from mstar.stored_names import CHECKPOINT, plain_name
+
+Result = TypeVar("Result")
+Train = Callable[[int], Any]
+"""The train stage of an iteration."""
 
 
 def remove_superseded(run: RunDir, iteration: int) -> None:
@@ -25,6 +34,29 @@ def remove_superseded(run: RunDir, iteration: int) -> None:
     for number in range(iteration + 1):
         if run.policy_after(number) not in needed:
             _remove(run, number)
+
+
+def with_removed_policies(
+    run: RunDir, do: Callable[[], Result], train: Train, progress: Progress = QUIET
+) -> Result:
+    """What `do` returns; policies that it needs and that went are trained again first."""
+    while True:
+        try:
+            return do()
+        except PolicyRemoved as removed:
+            progress.note(f"the policy of iteration {removed.iteration} is needed again: it is trained anew")
+            _train_again(run, removed.iteration, train)
+
+
+def _train_again(run: RunDir, iteration: int, train: Train) -> None:
+    """Back to the nearest policy that is there, and forth; those on the way go again."""
+    run.storage.remove(f"{stage_prefix(TRAIN.name, iteration)}/{REMOVED}")
+    try:
+        train(iteration)
+    except PolicyRemoved as earlier:
+        _train_again(run, earlier.iteration, train)
+        train(iteration)
+        _remove(run, earlier.iteration)
 
 
 def best_iteration(run: RunDir, iteration: int) -> int:

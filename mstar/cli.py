@@ -109,10 +109,10 @@ def run(
         from mstar.metrics import serve_metrics
         from mstar.report import say_headline
 
-        with serve_metrics(started, settings.tracking.metrics_port) as metrics:
+        with serve_metrics(started, settings.tracking.metrics_port, progress) as metrics:
             summary = evolve(started, metrics, progress)
-    progress.note(say_headline(summary))
-    print(f"report: {settings.output}/report.html")
+            progress.note(say_headline(summary))
+            print(f"report: {settings.output}/report.html", flush=True)
 
 
 for stage_command in STAGE_COMMANDS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mstar.config import Adapt, Config, Stop
-from mstar.records import Decision, Report, TemperatureReport
+from mstar.records import Decision, Estimate, Report, TemperatureReport
 
 TIE = 1e-9
 """Values closer than this are equal."""
@@ -30,7 +30,7 @@ class Sweep:
     values: tuple[tuple[float, float | None], ...]
     """(temperature, value in [0, 1]); None where it was not measured."""
     problems: int
-    """Validation problems behind every one of the values."""
+    """Validation problems behind every one of the values; 0 where not all have the same number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,21 @@ def sweep_of(report: Report, adapt: Adapt) -> Sweep | None:
     """The sweep in a report, reduced to what `adapt.policy` maximises; None where nothing was swept."""
     if not report.temperatures:
         return None
-    values = tuple((row.temperature, measured(row, adapt)) for row in report.temperatures)
-    return Sweep(report.iteration, values, min(row.balance.problems for row in report.temperatures))
+    found = [(row.temperature, measured(row, adapt)) for row in report.temperatures]
+    values = tuple((temperature, one.value if one else None) for temperature, one in found)
+    problems = {one.problems for _, one in found if one}
+    return Sweep(report.iteration, values, problems.pop() if len(problems) == 1 else 0)
 
 
-def measured(row: TemperatureReport, adapt: Adapt) -> float | None:
-    """The value that a policy maximises, at one temperature."""
+def measured(row: TemperatureReport, adapt: Adapt) -> Estimate | None:
+    """What a policy maximises, at one temperature."""
     match adapt.policy:
         case "reward_pass_at_k":
-            return row.reward_pass_at_k.value if row.reward_pass_at_k else None
+            return row.reward_pass_at_k
         case "pass_at_k":
-            passes = row.pass_at_k.get(row.samples_per_problem)
-            return passes.value if passes else None
+            return row.pass_at_k.get(row.samples_per_problem)
         case "balance":
-            return row.balance.value
+            return row.balance
         case _:
             return None
 
@@ -206,6 +207,8 @@ def _read(asked: Asked, sweep: Sweep, adapt: Adapt) -> list[float]:
     if not sweep.problems >= fewest:
         which = "adapt.min_problems" if adapt.min_problems >= asked.problems else "a whole sweep"
         raise Doubt(f"the sweep covers {sweep.problems} problems, {which} is {fewest}")
+    if sweep.problems > asked.problems:
+        raise Doubt(f"the sweep covers {sweep.problems} problems, a whole sweep is only {asked.problems}")
     return known
 
 

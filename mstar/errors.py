@@ -17,3 +17,14 @@ class UnusableRequest(UserError):
         super().__init__(f"problem {id} {reason}")
         self.id = id
         self.reason = reason
+
+
+class PolicyRemoved(UserError):
+    """The policy of an iteration is needed again, and `train.keep_checkpoints` has let it go."""
+
+    def __init__(self, iteration: int, output: str) -> None:
+        super().__init__(
+            f"the policy of iteration {iteration} is needed again, and train.keep_checkpoints has let it go; "
+            f"mstar run {output}/run.yaml trains it again and goes on"
+        )
+        self.iteration = iteration

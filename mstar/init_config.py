@@ -64,14 +64,28 @@ def write_config(wanted: Wanted) -> list[str]:
         ) from None
     files = {"train": looked.train, "validation": looked.validation, **looked.tests}
     found = [f"{name}: {one}" for name, one in files.items() if one]
-    bad = [one for one in files.values() if one and one.bad]
-    advice = [f"mstar problems check {bad[0].path} names the bad rows; a run needs none"] if bad else []
     return [
         f"model: {looked.model}",
         *found,
-        *advice,
+        *_advice(looked),
         f"wrote {wanted.output}; mstar run {wanted.output} starts it",
     ]
+
+
+def _advice(looked: Looked) -> list[str]:
+    """What has to be put right in the files before the run, which would refuse them."""
+    measuring = [*([looked.validation] if looked.validation else []), *looked.tests.values()]
+    bad = [one for one in (looked.train, *measuring) if one.bad]
+    lines = [f"mstar problems check {bad[0].path} names the bad rows; a run needs none"] if bad else []
+    lines += [
+        f"{one.path} has {counted(one.unlabelled, 'problems')} without an answer, and a run measures with "
+        "answered ones only: take them out"
+        for one in measuring
+        if one.unlabelled
+    ]
+    if looked.train.unlabelled and looked.train.unlabelled >= looked.train.problems - looked.train.bad:
+        lines.append(f"{looked.train.path} has no answers at all; a run needs some to learn from")
+    return lines
 
 
 def look(wanted: Wanted) -> Looked:

@@ -54,12 +54,15 @@ class LookedAtProblems:
     read: int
     """Rows that were read: all, or a sample."""
     bad: int
+    unlabelled: int
+    """Problems without an answer."""
 
     def __str__(self) -> str:
         types = ", ".join(f"{name} {rows}" for name, rows in self.answer_types.items())
         rows = counted(self.problems, "problems")
         of = "" if self.read == self.problems else f"of {self.read} looked at: "
         found = f"{rows}; {of}{types or 'no good rows'}; {self.with_images} with images"
+        found += f"; {self.unlabelled} without an answer" if self.unlabelled else ""
         return f"{found}; {counted(self.bad, 'bad rows')}" if self.bad else found
 
 
@@ -92,15 +95,15 @@ def look_at_problems(path: Path) -> LookedAtProblems:
     if len(file) <= READ_WHOLE:
         checked = check_problems(path)
         with_images = checked.images["1"] + checked.images["several"]
-        return LookedAtProblems(
-            path, len(file), checked.answer_types, with_images, len(file), len(checked.bad)
-        )
+        counts = (with_images, len(file), len(checked.bad), checked.unlabelled)
+        return LookedAtProblems(path, len(file), checked.answer_types, *counts)
     rows = range(0, len(file), math.ceil(len(file) / SAMPLED))
     outcomes = [outcome for _, outcome in file.scan(rows)]
     good = [one for one in outcomes if isinstance(one, Problem)]
     types = dict(Counter(str(one.answer_type) for one in good).most_common())
     with_images = sum(bool(one.images) for one in good)
-    return LookedAtProblems(path, len(file), types, with_images, len(rows), len(outcomes) - len(good))
+    counts = (with_images, len(rows), len(outcomes) - len(good), len(file.unlabelled))
+    return LookedAtProblems(path, len(file), types, *counts)
 
 
 def read_separator(prm: Path) -> str:

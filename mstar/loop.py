@@ -8,10 +8,11 @@ pipeline.
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mstar.adaptation import adapt, tell_saturation
-from mstar.checkpoints import remove_superseded
+from mstar.checkpoints import remove_superseded, with_removed_policies
 from mstar.evaluation import evaluate, read_report
 from mstar.generation import generate
 from mstar.metrics import Metrics
@@ -47,7 +48,7 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary
         metrics.begin_iteration(iteration, run.state(iteration).temperature)
         result: Any = None
         for name, stage in stages.items():
-            result = stage(iteration)
+            result = with_removed_policies(run, partial(stage, iteration), stages["train"], progress)
             metrics.observe_stage(name, iteration, result, read_seconds(run, name, iteration))
         is_last = iteration == run.config.iterations.count - 1
         if is_last or (isinstance(result, Decision) and result.stop):

@@ -2,19 +2,28 @@
 
 The one place where metrics are named. All carry the label `run`; the other labels take few values (stages,
 outcomes, names of test sets, temperatures of the grid, powers of two), never ids or paths. Counters count
-what this process has seen since it started, finished stages of earlier starts included.
+what this process has seen since it started, finished stages of earlier starts included. A command that is
+done waits until its last values have been read: they end with it.
 """
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app, start_http_server
 
 from mstar.errors import UserError
+from mstar.progress import QUIET, Progress
 from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 from mstar.rundir import RunDir
+from mstar.stopping import Stopped
 
+LAST_SCRAPE_SECONDS = 30.0
+"""Two of Prometheus's usual intervals; whoever has not asked for so long will not."""
 OUTCOMES = ("sampled", "truncated", "correct", "duplicate", "kept")
 
 REMEDIES = {
@@ -28,6 +37,8 @@ class Metrics:
 
     def __init__(self, run_name: str, reward_pass_k: int) -> None:
         self.registry = CollectorRegistry()
+        self._scraped = threading.Event()
+        self._served_from = time.monotonic()
         self._run = run_name
         self._reward_pass_k = str(reward_pass_k)
         self._iteration = self._gauge("mstar_iteration", "Iteration at work, from 0.")
@@ -54,12 +65,18 @@ class Metrics:
         self._tokens = self._counter("mstar_tokens", "Response tokens generated or trained on.", "stage")
         self._timed_out = self._counter("mstar_answer_checks_timed_out", "Answer checks that were killed.")
         self._failed = self._counter("mstar_answer_checks_failed", "Answer checks that raised an error.")
-        self._unusable = self._counter("mstar_unusable_problems", "Problems that the model cannot read.")
+        self._unusable = self._counter(
+            "mstar_unusable_problems",
+            "Problems that the policy (generate) or the process reward model (score) cannot read.",
+            "stage",
+        )
         self._loss = self._gauge("mstar_loss", "Training loss at the end of an iteration.")
         for outcome in OUTCOMES:
             self._responses.labels(run_name, outcome)
-        for counter in (self._timed_out, self._failed, self._unusable):
+        for counter in (self._timed_out, self._failed):
             counter.labels(run_name)
+        for stage in ("generate", "score"):
+            self._unusable.labels(run_name, stage)
 
     def begin_iteration(self, iteration: int, temperature: float) -> None:
         """Say which iteration is at work, and how hot it samples."""
@@ -75,11 +92,12 @@ class Metrics:
             case Sampled():
                 self._count(sampled=result.responses, truncated=result.truncated)
                 self._tokens.labels(self._run, stage).inc(result.response_tokens)
-                self._unusable.labels(self._run).inc(len(result.unusable))
+                self._unusable.labels(self._run, stage).inc(len(result.unusable))
             case Scored():
                 self._count(correct=result.correct)
                 self._timed_out.labels(self._run).inc(result.timed_out)
                 self._failed.labels(self._run).inc(result.failed)
+                self._unusable.labels(self._run, stage).inc(len(result.unusable))
             case Selected():
                 self._count(duplicate=result.duplicates, kept=result.kept)
             case Trained():
@@ -117,12 +135,29 @@ class Metrics:
                 error.errno or 0, f"it cannot be opened ({error.strerror}); choose another one"
             )
             raise UserError(f"tracking.metrics_port is {port}; {reason}") from error
+        server.set_app(self._watched(make_wsgi_app(self.registry)))
+        self._served_from = time.monotonic()
         try:
             yield server.server_port
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def await_scrape(self, progress: Progress = QUIET) -> None:
+        """Wait until somebody has read what is there now; not where nobody seems to read at all. What is
+        done is done: a signal ends the waiting and nothing else.
+        """
+        is_read, served = self._scraped.is_set(), time.monotonic() - self._served_from
+        self._scraped = threading.Event()
+        if is_read or served < LAST_SCRAPE_SECONDS:
+            progress.note(f"done; waits up to {LAST_SCRAPE_SECONDS:.0f} s for its metrics to be read")
+            with suppress(Stopped):
+                self._scraped.wait(LAST_SCRAPE_SECONDS)
+
+    def _watched(self, answer: Callable[..., Any]) -> Callable[..., Any]:
+        """The application, which notes when an answer that was begun from now on has been sent."""
+        return lambda environ, respond: _Body(answer(environ, respond), self._scraped)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(name, meaning, ["run", *labels], registry=self.registry)
@@ -131,9 +166,29 @@ class Metrics:
         return Counter(name, meaning, ["run", *labels], registry=self.registry)
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The body of an answer; the server closes it when all of it has been sent."""
+
+    parts: Iterable[bytes]
+    sent: threading.Event
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.parts)
+
+    def close(self) -> None:
+        self.sent.set()
+
+
 @contextmanager
-def serve_metrics(run: RunDir, port: int | None) -> Iterator[Metrics]:
-    """The metrics of a run; served on the port, if there is one, as long as the block lasts."""
+def serve_metrics(run: RunDir, port: int | None, progress: Progress = QUIET) -> Iterator[Metrics]:
+    """The metrics of a run; served on the port, if there is one, as long as the block lasts, and until what
+    it has left has been read.
+    """
     metrics = Metrics(run.config.name, run.config.adapt.k)
-    with metrics.serve(port) if port else nullcontext():
+    if port is None:
         yield metrics
+        return
+    with metrics.serve(port):
+        yield metrics
+        metrics.await_scrape(progress)

@@ -19,7 +19,7 @@ from torch import Tensor
 from mstar.config import Config
 from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
-from mstar.models.loading import refuse_nonfinite
+from mstar.models.loading import refuse_nonfinite, refuse_quantized
 from mstar.prompts import Request
 from mstar.steps import step_ends
 
@@ -151,5 +151,6 @@ def _read_head(folder: Path, model: Any) -> dict[str, Tensor]:
         raise UserError(
             f"score.prm {folder}: {HEAD} holds {shapes}; it must hold weight (1, {hidden}) and bias (1,)"
         )
+    refuse_quantized(folder, head.items())
     refuse_nonfinite(folder, head.items())
     return head

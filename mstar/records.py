@@ -162,6 +162,10 @@ class Scored:
     """Responses to problems without an answer, which are not judged."""
     failed: int = 0
     """Checks that raised an error."""
+    unusable: dict[str, str] = field(default_factory=dict)
+    """Problems whose correct responses have no reward by id, and why the process reward model cannot read
+    them.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from mstar.config import Config
 from mstar.datasets import ProblemFile, open_problems
-from mstar.errors import UserError
+from mstar.errors import PolicyRemoved, UserError
 from mstar.inputs import model_identity, problem_files
 from mstar.records import State, from_json, to_json
-from mstar.stagedir import MANIFEST, REMOVED, Manifest, read_manifest, read_removed
+from mstar.stagedir import MANIFEST, Manifest, read_manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
 from mstar.storage import Storage, read_text, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
@@ -88,10 +88,16 @@ class RunDir:
         """What a finished stage found; UserError if it is not finished."""
         finished = self.finished(stage, iteration, folder_name)
         plain = finished.manifest.result or finished.manifest.facts
-        if not plain and stage.name in EARLIER_RESULTS:
-            key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
-            plain = json.loads(read_text(self.storage, key))
-        return from_json(stage.result, json.dumps(plain))
+        try:
+            if not plain and stage.name in EARLIER_RESULTS:
+                key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
+                plain = json.loads(read_text(self.storage, key))
+            return from_json(stage.result, json.dumps(plain))
+        except (FileNotFoundError, ValueError):
+            raise UserError(
+                f"{finished.prefix}/{MANIFEST} holds no result of {stage.name}; delete it and run "
+                f"mstar {stage.name} for it again"
+            ) from None
 
     def inputs(self, iteration: int | None, *stages: Stage[Any]) -> dict[str, str]:
         """Identities of finished stages, for a fingerprint; UserError if one of them is not finished."""
@@ -102,11 +108,14 @@ class RunDir:
         if iteration == 0:
             return State(0, FIRST_POLICY, self.config.generate.temperature, self.config.seed)
         try:
-            return from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
+            state = from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
         except (FileNotFoundError, ValueError):
+            state = None
+        if state is None or state.iteration != iteration:
             raise UserError(
                 f"iteration {iteration} needs the decision of iteration {iteration - 1}; run its adapt first"
-            ) from None
+            )
+        return state
 
     def write_state(self, state: State) -> None:
         write_text(self.storage, f"{iteration_prefix(state.iteration)}/state.json", to_json(state))
@@ -117,12 +126,10 @@ class RunDir:
         if policy == FIRST_POLICY:
             yield Path(self.config.model.path)
             return
-        stage, _, name = policy.rpartition("/")
+        train, _, name = policy.rpartition("/")
+        if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
+            raise PolicyRemoved(int(PurePosixPath(train).parent.name), self.config.output)
         remedy = "delete that train folder's manifest and start again"
-        if name in read_removed(self.storage, stage):
-            remedy = (
-                f"train.keep_checkpoints let it go: delete {stage}/{REMOVED} and start again, which trains it"
-            )
         with local_copy(self.storage, policy, remedy) as path:
             yield path
 

@@ -21,7 +21,7 @@ from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
 from mstar.progress import QUIET, Progress
 from mstar.prompts import build_request
-from mstar.records import Problem, Response, Scored, read_responses, write_responses
+from mstar.records import Problem, Response, Scored, read_responses, read_unusable, write_responses
 from mstar.rundir import RunDir
 from mstar.sampling import Part
 from mstar.stagedir import WHOLE, Shard
@@ -101,6 +101,10 @@ class Scorer:
             for one, is_wanted in zip(responses, wanted, strict=True)
         ]
 
+    def unusable_among(self, problems: Sequence[Problem]) -> dict[str, str]:
+        """Which of these the process reward model could not read, and why."""
+        return {problem.id: self.unusable[problem.id] for problem in problems if problem.id in self.unusable}
+
     def _step_scores(
         self, problems: Sequence[Problem], texts: Mapping[str, Sequence[str]]
     ) -> dict[str, list[tuple[float, ...]]]:
@@ -159,7 +163,7 @@ def _judge_parts(work: Work, parts: Sequence[Part]) -> None:
                 checked = scorer.check(golds(problems), read_responses(path))
             judged = scorer.score(problems, checked, everything=False)
             with work.folder.write(part.name) as path:
-                write_responses(path, judged)
+                write_responses(path, judged, scorer.unusable_among(problems))
             advance(1)
         tell_troubles(scorer, work.progress)
 
@@ -192,9 +196,11 @@ def _scored(work: Work, names: Sequence[str]) -> Scored:
     totals: dict[str, Any] = dict.fromkeys(
         ("rows", "correct", "timed_out", "failed", "reward", "unjudged"), 0
     )
+    unusable: dict[str, str] = {}
     for name in names:
         with work.folder.reading(name) as path:
             table = pq.read_table(path, columns=["correct", "reward", "timed_out", "failed"])
+            unusable |= read_unusable(path)
         totals["rows"] += table.num_rows
         totals["unjudged"] += table["correct"].null_count
         for column in ("correct", "timed_out", "failed", "reward"):
@@ -206,4 +212,5 @@ def _scored(work: Work, names: Sequence[str]) -> Scored:
         mean_reward=totals["reward"] / max(1, totals["correct"]),
         unlabelled=totals["unjudged"],
         failed=totals["failed"],
+        unusable=unusable,
     )

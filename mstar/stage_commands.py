@@ -99,11 +99,11 @@ def _perform(
     from mstar.starting import open_run
     from mstar.timing import read_seconds
 
-    opened = open_run(run)
-    with serve_metrics(opened, metrics_port) as metrics:
+    opened, progress = open_run(run), build_progress()
+    with serve_metrics(opened, metrics_port, progress) as metrics:
         if iteration is not None:
             metrics.begin_iteration(iteration, opened.state(iteration).temperature)
-        result = stage(opened, build_progress())
+        result = stage(opened, progress)
         metrics.observe_stage(name, iteration, result, read_seconds(opened, name, iteration))
 
 

@@ -205,8 +205,9 @@ class StageDir:
     def _find_stored(self) -> dict[str, str]:
         """Stored names by name: those of the manifest, or those whose contents are what they say."""
         if self.manifest:
-            listed = self.manifest.files
-            return {plain_name(stored): stored for stored in listed if self._is_whole(stored, listed[stored])}
+            listed, removed = self.manifest.files, read_removed(self.storage, self.prefix)
+            kept = [stored for stored in listed if stored.split("/")[0] not in removed]
+            return {plain_name(stored): stored for stored in kept if self._is_whole(stored, listed[stored])}
         found: dict[str, str] = {}
         for key in self.storage.keys(f"{self.prefix}/"):
             stored = key.removeprefix(f"{self.prefix}/")

@@ -22,7 +22,7 @@ class Stage(Generic[Result]):
 
 
 GENERATE = Stage("generate", Sampled, version=2)
-SCORE = Stage("score", Scored)
+SCORE = Stage("score", Scored, version=2)
 SELECT = Stage("select", Selected)
 TRAIN = Stage("train", Trained)
 EVALUATE = Stage("evaluate", Report, version=2)

@@ -1,6 +1,7 @@
 """Which policies stay (`train.keep_checkpoints`), on a run of real stage folders."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mstar.rundir import RunDir
 from mstar.stagedir import Begun, StageDir
 from mstar.stages import EVALUATE, TRAIN, stage_prefix
 from mstar.storage import build_storage
+from tests.commands import mstar
+from tests.smoke import fingerprints, smoke_arguments
 
 MakeConfig = Callable[..., Config]
 ACCURACIES = (0.3, 0.9, 0.5, 0.6)
@@ -60,10 +63,13 @@ def test_the_newest_and_the_best_stay(make_config: MakeConfig) -> None:
     assert kept(make(make_config(output=f"{run.config.output}2", train={"keep_checkpoints": 2}))) == [1, 2, 3]
 
 
-def test_what_went_does_not_make_its_stage_undone(make_config: MakeConfig) -> None:
+def test_what_went_does_not_make_its_stage_undone(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     run = make(make_config(train={"keep_checkpoints": 1}))
     for iteration in range(4):
         assert StageDir(run.storage, stage_prefix("train", iteration), Begun({}, TRAIN.version)).done
+    assert "is gone" not in caplog.text
     note = json.loads((Path(run.config.output) / "iterations/000/train/removed.json").read_text())
     assert list(note.values()) == ["superseded; train.keep_checkpoints"]
 
@@ -75,11 +81,31 @@ def test_a_policy_that_a_later_iteration_goes_on_with_stays(make_config: MakeCon
 
 def test_a_policy_that_went_and_is_asked_for_says_how_to_get_it_back(make_config: MakeConfig) -> None:
     run = make(make_config(train={"keep_checkpoints": 1}))
-    policy = run.policy_after(0)
-    with (
-        pytest.raises(UserError, match="delete iterations/000/train/removed.json and start again"),
-        run.policy_folder(policy),
-    ):
+    said = f"the policy of iteration 0 is needed again, .*; mstar run {run.config.output}/run.yaml trains it"
+    with pytest.raises(UserError, match=said), run.policy_folder(run.policy_after(0)):
         pass
-    run.storage.remove("iterations/000/train/removed.json")
-    assert not StageDir(run.storage, stage_prefix("train", 0), Begun({}, TRAIN.version)).done
+
+
+@pytest.fixture(scope="module")
+def thinned(problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learns next to nothing, so that its first policy stays as the best one."""
+    output = tmp_path_factory.mktemp("runs") / "thinned"
+    sections = ("iterations={count: 5, problems_share: 0.125}", "evaluate.every=5")
+    mstar(
+        *smoke_arguments(problems, output, *sections, "train.learning_rate=1e-7", "train.keep_checkpoints=1")
+    )
+    policies = (output / "iterations").glob("*/train/checkpoint-*/")
+    assert sorted(folder.parts[-3] for folder in policies) == ["000", "003", "004"]
+    return output
+
+
+@pytest.mark.parametrize("lost", ["001/evaluate", "003/generate/part-00000*", "003/train/manifest.json"])
+def test_damage_behind_policies_that_went_is_made_good(lost: str, thinned: Path, tmp_path: Path) -> None:
+    """They are trained again, each from the one before, and go again: the run ends as it was."""
+    output = shutil.copytree(thinned, tmp_path / "run")
+    before = fingerprints(output)
+    (damaged,) = (output / "iterations").glob(lost)
+    shutil.rmtree(damaged) if damaged.is_dir() else damaged.unlink()
+    again = mstar("run", str(output / "run.yaml"), "--set", f"output={output}")
+    assert "is needed again: it is trained anew" in again.stderr + again.stdout
+    assert fingerprints(output) == before

@@ -96,6 +96,7 @@ def test_ties_go_to_the_nearest_and_then_to_the_lower(present: float, chosen: fl
         ([Sweep(3, (*sweep().values, (0.5, 1.0)), 100)], "has a temperature twice"),
         ([replace(sweep(), problems=99)], "covers 99 problems, a whole sweep is 100"),
         ([replace(sweep(), problems=-1)], "covers -1 problems"),
+        ([replace(sweep(), problems=101)], "covers 101 problems, a whole sweep is only 100"),
     ],
 )
 def test_a_doubtful_sweep_means_hold_and_says_why(sweeps: list[Sweep], doubt: str) -> None:
@@ -206,7 +207,7 @@ def test_only_a_sound_sweep_moves_the_temperature(asked: Asked, sweeps: list[Swe
         return
     own = next(one for one in sweeps if one.iteration == asked.iteration)
     assert sorted(round(t, 6) for t, _ in own.values) == [round(t, 6) for t in asked.grid]
-    assert own.problems >= max(asked.problems, adapt.min_problems)
+    assert own.problems == asked.problems >= adapt.min_problems
     values = {round(t, 6): value for t, value in own.values}
     if not adapt.smooth:
         best = values[round(decision.temperature, 6)]
@@ -252,6 +253,29 @@ def test_what_was_not_measured_is_none_and_no_sweep_is_none() -> None:
     assert own is not None and dict(own.values) == {0.5: 0.5, 0.7: 0.5, 0.9: None, 1.1: 0.5}
     assert decide(ASKED, [own], adapt, NEVER).temperature == 1.0
     assert sweep_of(Report(3), adapt) is None
+
+
+@pytest.mark.parametrize("problems", [3, -5, 10**6])
+@pytest.mark.parametrize("policy", ["pass_at_k", "reward_pass_at_k", "balance"])
+def test_the_problems_are_those_behind_the_values_that_the_policy_reads(policy: str, problems: int) -> None:
+    adapt = Adapt.model_validate({"policy": policy})
+    other = row(0.7, 0.9, 0.9, 0.9)
+    fields = {
+        "pass_at_k": {
+            "pass_at_k": {k: replace(one, problems=problems) for k, one in other.pass_at_k.items()}
+        },
+        "reward_pass_at_k": {"reward_pass_at_k": replace(other.balance, problems=problems)},
+        "balance": {"balance": replace(other.balance, problems=problems)},
+    }
+    rows = (
+        row(0.5, 0.1, 0.1, 0.1),
+        replace(other, **fields[policy]),
+        *(row(t, 0.1, 0.1, 0.1) for t in GRID[2:]),
+    )
+    own = sweep_of(Report(3, {}, rows), adapt)
+    assert own is not None
+    decision = decide(ASKED, [own], adapt, NEVER)
+    assert decision.temperature == 1.0 and "covers 0 problems, a whole sweep is 100" in decision.reason
 
 
 def test_a_run_asks_for_its_own_grid() -> None:

@@ -93,6 +93,27 @@ def test_bad_rows_are_said(tmp_path: Path) -> None:
     assert "mstar problems check train.jsonl names the bad rows" in done.stdout
 
 
+def test_problems_without_an_answer_are_said(tmp_path: Path) -> None:
+    """As the run would say it: those that measure need answers, and training needs some."""
+    for name in ("train", "validation", "test"):
+        path = write_rows(tmp_path / f"{name}.jsonl", 60)
+        path.write_text(path.read_text().replace('"answer": "2"', '"answer": null', 3))
+    files = ("--train", "train.jsonl", "--validation", "validation.jsonl", "--test", "test.jsonl")
+    done = init("--model", BASE, *files, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "train: 60 problems; number 60; 0 with images; 3 without an answer\n" in done.stdout
+    for name in ("validation", "test"):
+        assert f"{name}.jsonl has 3 problems without an answer, and a run measures with" in done.stdout
+    assert "no answers at all" not in done.stdout
+    assert "60 problems; number 60; 0 with images; 3 without" in (tmp_path / "config.yaml").read_text()
+    refused = mstar("run", str(tmp_path / "config.yaml"), "--prepare", check=False)
+    assert refused.returncode == 2 and "has 3 problems without an answer" in refused.stderr
+    text = (tmp_path / "train.jsonl").read_text()
+    (tmp_path / "train.jsonl").write_text(text.replace('"answer": "2"', '"answer": null'))
+    done = init("--model", BASE, *files, "--output", "other.yaml", cwd=tmp_path)
+    assert "train.jsonl has no answers at all; a run needs some to learn from" in done.stdout
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -50,8 +50,9 @@ def make_report() -> records.Report:
 def observe_iteration(metrics: Metrics) -> None:
     metrics.begin_iteration(3, 0.7)
     unusable = {"p7": "has an image that is too thin"}
+    unread = {"p1": "has a prompt of 90 tokens", "p2": "has a prompt of 91 tokens"}
     metrics.observe_stage("generate", 3, records.Sampled(2, 32, 900, 4, unusable), 12.5)
-    metrics.observe_stage("score", 3, records.Scored(32, 20, 1, 0.8, failed=2), 2.0)
+    metrics.observe_stage("score", 3, records.Scored(32, 20, 1, 0.8, failed=2, unusable=unread), 2.0)
     metrics.observe_stage("select", 3, records.Selected(correct=20, duplicates=5, kept=4), 0.1)
     metrics.observe_stage("train", 3, records.Trained(4, 1, 7, 120, 0.0, 0.4, 0.31), 6.0)
 
@@ -69,7 +70,8 @@ def test_stages_are_scraped() -> None:
         assert value(series, "mstar_tokens_total", stage="train") == 120
         assert value(series, "mstar_answer_checks_timed_out_total") == 1
         assert value(series, "mstar_answer_checks_failed_total") == 2
-        assert value(series, "mstar_unusable_problems_total") == 1
+        assert value(series, "mstar_unusable_problems_total", stage="generate") == 1
+        assert value(series, "mstar_unusable_problems_total", stage="score") == 2
         assert value(series, "mstar_loss") == 0.31
         assert value(series, "mstar_stage_duration_seconds", stage="generate") == 12.5
         observe_iteration(metrics)

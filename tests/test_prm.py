@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mstar.config import Config
 from mstar.errors import UnusableRequest, UserError
@@ -99,6 +99,10 @@ def test_a_policy_is_no_process_reward_model(
             {"weight": torch.full((1, 32), torch.nan), "bias": torch.ones(1)},
             "weight hold values .* not finite",
         ),
+        (
+            {"weight": torch.ones(1, 32, dtype=torch.int8), "bias": torch.ones(1)},
+            "stores weight as int8 without a quantization_config",
+        ),
     ],
 )
 def test_a_broken_head_is_refused(head: Any, message: str, make_config: MakeConfig, prm_folder: Path) -> None:
@@ -111,6 +115,14 @@ def test_a_broken_head_is_refused(head: Any, message: str, make_config: MakeConf
         case _:
             save_file(head, path)
     with pytest.raises(UserError, match=message):
+        ProcessRewardModel(prm_folder, make_config())
+
+
+def test_a_quantized_model_is_no_process_reward_model(make_config: MakeConfig, prm_folder: Path) -> None:
+    weights = load_file(prm_folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["lm_head.weight"].to(torch.int8)
+    save_file(weights, prm_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="stores lm_head.weight as int8 without a quantization_config"):
         ProcessRewardModel(prm_folder, make_config())
 
 

@@ -1,21 +1,31 @@
 """Answers first, then steps; and what the reward becomes of both."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from PIL import Image
 
 from mstar.answers import Expected
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UnusableRequest
-from mstar.records import Response
-from mstar.scoring import Scorer, by_problem, golds
+from mstar.generation import iteration_parts
+from mstar.records import Response, Sampled, Scored, from_json, write_responses
+from mstar.report import write_report
+from mstar.rundir import RunDir
+from mstar.scoring import Scorer, by_problem, golds, score
+from mstar.stages import GENERATE, SCORE
+from mstar.starting import start_run
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock
-from tests.conftest import PROBLEMS
+from mstar.work import Turn, Work, perform
+from tests.conftest import PROBLEMS, ROOT
+from tests.test_starting import write_problems
+from tests.tiny_models import save_tiny_prm
 
 MakeConfig = Callable[..., Config]
 
@@ -104,3 +114,51 @@ def test_what_the_process_reward_model_cannot_read_has_no_reward(
     assert [one.correct for one in judged] == [True, True]
     assert (judged[0].step_scores, judged[0].reward) == (None, 0.0)
     assert len(judged[1].step_scores or ()) == 2 and (judged[1].reward or 0) > 0
+
+
+def test_what_the_process_reward_model_cannot_read_is_counted(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """In whatever part and process: an image of six tiles has a longer prompt than the policy makes of it."""
+    prm = save_tiny_prm("internvl", tmp_path / "prm")
+    path = write_problems(tmp_path / "data")
+    Image.new("RGB", (84, 56)).save(tmp_path / "data" / "1.png")
+    config = make_config(
+        data={"train": str(path), "tests": {"heldout": str(write_problems(tmp_path / "other", prefix="h"))}},
+        iterations={"count": 1, "problems_share": 1.0},
+        prompt={"version": "question-1", "step_separator": ";", "max_tokens": 18},
+        generate={"samples_per_problem": 1, "max_tokens": 60, "problems_per_chunk": 1},
+        score={"prm": str(prm)},
+    )
+    run = start_run(config)
+    answer_by_hand(run)
+    scored = score(run, 0)
+    assert scored == run.result(SCORE, 0)
+    assert scored and (scored.responses, scored.correct) == (3, 3)
+    assert list(scored.unusable) == ["p1"] and "prompt.max_tokens is 18" in scored.unusable["p1"]
+    write_report(run)
+    lines = map(json.loads, (Path(config.output) / "metrics.jsonl").read_text().splitlines())
+    assert [line["unusable"] for line in lines if line["stage"] == "score"] == [1]
+    page = (Path(config.output) / "report.html").read_text()
+    assert "Unusable for the PRM" in page
+
+
+def answer_by_hand(run: RunDir) -> None:
+    """A right response to every problem of the first iteration, as generate would leave it."""
+
+    def work_on(work: Work) -> Sampled | None:
+        parts = iteration_parts(run, 0)
+        for part in parts:
+            with work.folder.write(part.name) as path:
+                own = part.problems.read(part.rows)
+                write_responses(path, [Response(p.id, 0, f"Answer:{p.answer}", 4, False, 1.0) for p in own])
+        return work.commit([part.name for part in parts], lambda: Sampled(len(parts), len(parts), 12, 0))
+
+    perform(GENERATE, Turn(run, 0), {}, work_on)
+
+
+def test_a_manifest_without_the_count_is_read() -> None:
+    """As version 0.1.0 wrote it."""
+    manifest = json.loads((ROOT / "tests/runs/0.1.0/run/iterations/000/score/manifest.json").read_text())
+    found = from_json(Scored, json.dumps(manifest.get("result") or manifest["facts"]))
+    assert found.responses > 0 and found.unusable == {}

@@ -8,10 +8,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from mstar.config import Config
-from mstar.metrics import serve_metrics
+from mstar.metrics import Metrics, serve_metrics
+from mstar.stages import EVALUATE, GENERATE
 from mstar.starting import open_run, start_run
 from tests.test_metrics import free_port, scrape
+from tests.test_starting import Heard
 
 MakeConfig = Callable[..., Config]
 
@@ -39,3 +43,42 @@ def test_a_stage_command_serves_the_metrics_of_the_loop(make_config: MakeConfig,
         metrics.begin_iteration(0, 1.0)
         of_the_loop = {sample.name for family in metrics.registry.collect() for sample in family.samples}
     assert {"mstar_temperature", "mstar_responses_total"} <= of_the_loop <= seen
+
+
+def test_the_result_is_there_until_it_has_been_read(make_config: MakeConfig) -> None:
+    """By whoever asks only now and then, as Prometheus does; then the command ends."""
+    config = make_config(generate={"samples_per_problem": 2, "max_tokens": 20, "problems_per_chunk": 8})
+    start_run(config)
+    port = free_port()
+    command = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0"]
+    process = subprocess.Popen([*command, "--metrics-port", str(port)], stdout=subprocess.DEVNULL)
+    run = open_run(config.output)
+    while not run.is_finished(GENERATE.name, 0):
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    sampled = (("outcome", "sampled"), ("run", config.name))
+    assert scrape(port)[("mstar_responses_total", frozenset(sampled))] == run.result(GENERATE, 0).responses
+    assert process.wait(timeout=10) == 0
+
+
+def test_a_signal_ends_the_waiting_and_what_is_done_counts(make_config: MakeConfig) -> None:
+    run = start_run(make_config())
+    port = free_port()
+    command = [sys.executable, "-m", "mstar", "evaluate", "--run", run.config.output, "--metrics-port"]
+    process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL)
+    while not run.is_finished(EVALUATE.name, None):
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    process.terminate()
+    assert process.wait(timeout=10) == 0
+
+
+def test_who_was_never_asked_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, heard = Metrics("strips", 2), Heard()
+    with metrics.serve(0):
+        served_from = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: served_from + 31)
+        metrics.await_scrape(heard)
+    assert heard.lines == []

@@ -19,6 +19,7 @@ from mstar.progress import Progress
 from mstar.records import State
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.scoring import score
+from mstar.stages import EVALUATE
 from mstar.starting import open_run, start_run
 from mstar.storage import write_text
 from tests.conftest import BASE, PROBLEMS
@@ -289,13 +290,29 @@ def test_the_first_iteration_starts_from_the_users_policy(make_config: MakeConfi
         assert folder == BASE
 
 
-@pytest.mark.parametrize("text", [None, "", "{"])
+FOREIGN = '{"iteration": 5, "policy": "first", "temperature": 1.0, "seed": 0}'
+
+
+@pytest.mark.parametrize("text", [None, "", "{", FOREIGN])
 def test_a_missing_or_damaged_state_says_what_makes_it(make_config: MakeConfig, text: str | None) -> None:
     run = start_run(make_config())
     if text is not None:
         write_text(run.storage, "iterations/001/state.json", text)
     with pytest.raises(UserError, match="iteration 1 needs the decision of iteration 0"):
         run.state(1)
+
+
+@pytest.mark.parametrize(
+    "result", ["{}", '{"iteration": 0, "temperatures": [{"temperature": null}]}', '{"kept": 3}']
+)
+def test_a_manifest_without_the_stages_result_says_what_makes_it(
+    make_config: MakeConfig, result: str
+) -> None:
+    run = start_run(make_config())
+    manifest = f'{{"fingerprint": {{}}, "files": {{}}, "result": {result}}}'
+    write_text(run.storage, "iterations/000/evaluate/manifest.json", manifest)
+    with pytest.raises(UserError, match="evaluate/manifest.json holds no result of evaluate; delete it and"):
+        run.result(EVALUATE, 0)
 
 
 def test_a_damaged_run_file_is_named(make_config: MakeConfig) -> None:

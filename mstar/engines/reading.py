@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from mstar.models import Encoded, Encoder
+from mstar.models.encoder import decode_in_groups, decoded_bytes
 from mstar.prompts import Request
 
 HELD_BYTES = 1 << 28
@@ -26,8 +27,7 @@ class _Kept:
 
     @property
     def bytes(self) -> int:
-        decoded = sum(3 * image.width * image.height for image in self.images)
-        return decoded + sum(pixels.nbytes for pixels in self.row.pixels)
+        return decoded_bytes(self.images) + sum(pixels.nbytes for pixels in self.row.pixels)
 
 
 class RequestReader:
@@ -57,12 +57,16 @@ class RequestReader:
         """The whole rows of a batch whose rows are planned."""
         kept = [self.kept[id(one)] for one in requests]
         missing = [one for one in kept if not one.row.is_whole]
-        images = [one.images or self.encoder.decode_images(one.request) for one in missing]
-        whole = self.encoder.read_pixels([one.row for one in missing], images)
+        whole: list[Encoded] = []
+        for group, images in decode_in_groups(missing, self._decode):
+            whole += self.encoder.read_pixels([one.row for one in group], images)
         for one, row in zip(missing, whole, strict=True):
             self._keep(_Kept(one.request, row))
         read = iter(whole)
         return [one.row if one.row.is_whole else next(read) for one in kept]
+
+    def _decode(self, kept: _Kept) -> Sequence[Image.Image]:
+        return kept.images or self.encoder.decode_images(kept.request)
 
     def _keep(self, new: _Kept) -> None:
         """In place of what was kept of the request; the tokens alone where there is no room for more."""

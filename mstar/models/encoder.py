@@ -6,9 +6,10 @@ long or an image that the model refuses; a plain `UserError` for a file that is 
 about the request.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from jinja2 import TemplateError
 from PIL import Image
@@ -22,6 +23,10 @@ from mstar.models.plain_text import PlainText
 from mstar.models.sequences import Encoded
 from mstar.prompts import Request
 from mstar.records import ImageSource
+
+Item = TypeVar("Item")
+DECODED_BYTES = 1 << 26
+"""Decoded images that are in memory together on their way to pixels, unless one request has more."""
 
 
 class Encoder:
@@ -46,8 +51,10 @@ class Encoder:
 
     def encode(self, requests: Sequence[Request]) -> list[Encoded]:
         """The tokens of each request up to where what is asked for begins, and the pixels of its images."""
-        images = [self.decode_images(request) for request in requests]
-        return self.read_pixels(self.plan(requests, images), images)
+        encoded: list[Encoded] = []
+        for group, images in decode_in_groups(requests, self.decode_images):
+            encoded += self.read_pixels(self.plan(group, images), images)
+        return encoded
 
     def plan(self, requests: Sequence[Request], images: Sequence[Sequence[Image.Image]]) -> list[Encoded]:
         """The same without pixels; `images` are each request's, decoded."""
@@ -118,6 +125,31 @@ class Encoder:
             for one in ids
             for token in (self.family.image_ids(next(images)) if one == image_id else (one,))
         ]
+
+
+def decode_in_groups(
+    items: Iterable[Item], decode: Callable[[Item], Sequence[Image.Image]]
+) -> Iterator[tuple[list[Item], list[Sequence[Image.Image]]]]:
+    """Items in order, with their images, as many at once as `DECODED_BYTES` allow. What a photograph takes
+    has nothing to do with the tokens that the model makes of it.
+    """
+    group: list[Item] = []
+    images: list[Sequence[Image.Image]] = []
+    held = 0
+    for item in items:
+        own = decode(item)
+        if group and held + decoded_bytes(own) > DECODED_BYTES:
+            yield group, images
+            group, images, held = [], [], 0
+        group.append(item)
+        images.append(own)
+        held += decoded_bytes(own)
+    if group:
+        yield group, images
+
+
+def decoded_bytes(images: Iterable[Image.Image]) -> int:
+    return sum(3 * image.width * image.height for image in images)
 
 
 def _decode(request: Request, source: ImageSource) -> Image.Image:

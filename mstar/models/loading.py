@@ -1,7 +1,8 @@
 """Reading a checkpoint: nothing missing, nothing left over, nothing that is not a number.
 
-transformers fills missing weights with random ones, drops those it has no place for, and loads NaN as it
-comes; a model of that kind answers nonsense without a word. Here each of them is one clear line.
+transformers fills missing weights with random ones, drops those it has no place for, takes the integers of a
+quantized model for its weights, and loads NaN as it comes; a model of that kind answers nonsense without a
+word. Here each of them is one clear line.
 """
 
 import json
@@ -11,12 +12,15 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.modeling_utils import load_state_dict
 from transformers.utils import CHAT_TEMPLATE_FILE, LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE, cached_file
 
 from mstar.config import Model
 from mstar.errors import UserError
 
 SHOWN = 3
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def load_config(folder: Path, revision: str | None) -> Any:
@@ -41,13 +45,13 @@ def load_tokenizer(folder: Path, revision: str | None) -> Any:
 
 def _separate_template(folder: str, revision: str | None = None) -> str | None:
     """The template with images of older checkpoints, whose tokenizer may have one that knows text alone."""
-    if find_file(folder, CHAT_TEMPLATE_FILE, revision):
+    if _find_file(folder, CHAT_TEMPLATE_FILE, revision):
         return None  # the tokenizer has read it
-    found = find_file(folder, LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE, revision)
+    found = _find_file(folder, LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE, revision)
     return str(json.loads(found.read_text(encoding="utf-8"))["chat_template"]) if found else None
 
 
-def find_file(folder: str, name: str, revision: str | None = None) -> Path | None:
+def _find_file(folder: str, name: str, revision: str | None = None) -> Path | None:
     """A file of a checkpoint, in its folder or in the hub's cache; None where the checkpoint has none."""
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     found = cached_file(folder, name, revision=revision, **quiet)
@@ -77,9 +81,25 @@ def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> 
         ignore_mismatched_sizes=True,
     )
     _refuse_other_weights(folder, found)
+    if getattr(loaded.config, "quantization_config", None) is None:
+        refuse_quantized(folder, _stored_weights(folder, model.revision, loaded))
     loaded = loaded.to(model.device).eval()
     refuse_nonfinite(folder, [*loaded.named_parameters(), *loaded.named_buffers()])
     return loaded
+
+
+def refuse_quantized(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """UserError naming the tensors of types whose numbers are codes: integers, and floats of 8 bits."""
+    coded = [
+        f"{name} as {str(tensor.dtype).removeprefix('torch.')}"
+        for name, tensor in tensors
+        if tensor.dtype not in WEIGHT_TYPES
+    ]
+    if coded:
+        raise UserError(
+            f"model {folder} stores {_some(coded)} without a quantization_config that says how to read it; "
+            "weights must be float32, float16 or bfloat16: take the release before it was quantized"
+        )
 
 
 def refuse_nonfinite(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -118,6 +138,30 @@ def _refuse_other_weights(folder: Path, found: dict[str, Any]) -> None:
     raise UserError(f"model {folder} {' and '.join(wrong)}; {remedy}")
 
 
+def _stored_weights(folder: Path, revision: str | None, loaded: Any) -> Iterable[tuple[str, torch.Tensor]]:
+    """A checkpoint's tensors as its files have them, without their values, and without those that count
+    (positions, say), which the model keeps as integers too.
+    """
+    counting = {name.split(".")[-1] for name, one in loaded.named_buffers() if not one.is_floating_point()}
+    for file in _weight_files(folder, revision):
+        for name, tensor in load_state_dict(str(file), "meta").items():
+            if name.split(".")[-1] not in counting:
+                yield name, tensor
+
+
+def _weight_files(folder: Path, revision: str | None) -> Iterable[Path]:
+    """The files that transformers has read, in its own order of preference."""
+    there = Path(cached_file(str(folder), "config.json", **_pinned(folder, revision))).parent
+    for name in WEIGHT_FILES:
+        index = there / f"{name}.index.json"
+        if (there / name).is_file():
+            return [there / name]
+        if index.is_file():
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            return [there / file for file in sorted(set(weight_map.values()))]
+    return []
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
@@ -127,12 +171,16 @@ def _load(load: Any, folder: Path, what: str, revision: str | None, **options: A
     """Call a loader of transformers; whatever is wrong with the files becomes one line."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    pinned = {"revision": revision} if revision is not None and not folder.is_dir() else {}
     try:
-        return load(str(folder), **pinned, **options)
+        return load(str(folder), **_pinned(folder, revision), **options)
     except Exception as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"model {folder}: its {what} does not load ({first_line[:200]}); "
             "name a checkpoint folder as save_pretrained leaves it, or the id of a model on a hub"
         ) from error
+
+
+def _pinned(folder: Path, revision: str | None) -> dict[str, Any]:
+    """What is said of the revision; a folder has none."""
+    return {"revision": revision} if revision is not None and not folder.is_dir() else {}

@@ -150,7 +150,7 @@ def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> Fin
         return None
     try:
         result = run.result(stage, iteration)
-    except (FileNotFoundError, ValueError):
+    except UserError:
         log.warning("%s has no readable result; the report does without it", prefix)
         return None
     return FinishedStage(stage.name, result, _read(run, f"{prefix}/{TIMING}", Timing))

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from mstar.records import Decision, Estimate, Report, Sampled
+from mstar.records import Decision, Estimate, Report, Sampled, Scored
 from mstar.report.history import FinishedStage, History, Turn
 
 Fields = dict[str, Any]
@@ -36,8 +36,8 @@ def _line(turn: Turn, stage: FinishedStage[Any], reward_pass_k: int) -> Fields:
             return line | _report_fields(report, reward_pass_k)
         case Decision() as decision:
             return line | _decision_fields(decision)
-        case Sampled() as sampled:
-            return line | asdict(sampled) | {"unusable": len(sampled.unusable)}
+        case (Sampled() | Scored()) as found:
+            return line | asdict(found) | {"unusable": len(found.unusable)}
         case result:
             return line | asdict(result)
 

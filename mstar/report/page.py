@@ -164,8 +164,6 @@ def _totals(history: History) -> Mapping[str, int]:
     turns = history.iterations
     return {
         "responses": sum(turn.sampled.responses for turn in turns if turn.sampled),
-        "correct": sum(turn.scored.correct for turn in turns if turn.scored),
-        "timed_out": sum(turn.scored.timed_out for turn in turns if turn.scored),
         "kept": sum(turn.selected.kept for turn in turns if turn.selected),
     }
 

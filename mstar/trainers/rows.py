@@ -16,7 +16,8 @@ from mstar.config import Train
 from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate
-from mstar.prompts import build_request
+from mstar.models.encoder import decode_in_groups
+from mstar.prompts import Request, build_request
 from mstar.records import Problem
 from mstar.trainers import Lesson
 from mstar.trainers.batches import plan_micro_batches
@@ -32,15 +33,18 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sequence to learn from."""
+    """One sequence to learn from; its pixels, which take much memory, are made when it is padded."""
 
+    request: Request
+    """The prompt, and whose images these are."""
     encoded: Encoded
+    """Without pixels."""
     labels: Sequence[float]
     """What is learned at each token's position, or IGNORED; all whole numbers where they are tokens."""
     learned: int
     """Positions that have a label."""
     images: Sequence[Image.Image] = ()
-    """Decoded; their pixels, which take many times as much, are made when the row is padded."""
+    """Decoded already, as far as there was room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,15 @@ class LessonRows:
         asked = sorted(set(numbers))
         problems = {**self.held, **self._read([number for number in asked if number not in self.held])}
         requests = [build_request(problems[number], self.encoder.prompt) for number in asked]
-        decoded = [self.encoder.decode_images(request) for request in requests]
-        images = dict(zip(asked, decoded, strict=True))
-        prompts = dict(zip(asked, self.encoder.plan(requests, decoded), strict=True))
+        prompts: list[Encoded] = []
+        images: list[Sequence[Image.Image]] = []
+        for group, decoded in decode_in_groups(requests, self.encoder.decode_images):
+            prompts += self.encoder.plan(group, decoded)
+            images += [()] * len(group) if images else decoded
+        found = dict(zip(asked, zip(requests, prompts, images, strict=True), strict=True))
         responses = self.encoder.encode_responses([self.texts[index] for index in batch])
         return [
-            learn_response(prompts[number], response, images[number])
+            learn_response(*found[number], response)
             for number, response in zip(numbers, responses, strict=True)
         ]
 
@@ -107,12 +114,14 @@ def read_texts(lesson: Lesson) -> list[str]:
     return texts
 
 
-def learn_response(prompt: Encoded, response: list[int], images: Sequence[Image.Image] = ()) -> Row:
+def learn_response(
+    request: Request, prompt: Encoded, images: Sequence[Image.Image], response: list[int]
+) -> Row:
     """A prompt and the response to learn: each position's label is the next token, if that is the
     response's.
     """
     labels = [IGNORED] * (len(prompt.ids) - 1) + response + [IGNORED]
-    return Row(prompt.followed_by(response), labels, len(response), images)
+    return Row(request, prompt.followed_by(response), labels, len(response), images)
 
 
 def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
@@ -123,7 +132,8 @@ def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> I
 
 def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
     """Rows as the model takes them, with their pixels."""
-    whole = encoder.read_pixels([row.encoded for row in rows], [row.images for row in rows])
+    images = [row.images or encoder.decode_images(row.request) for row in rows]
+    whole = encoder.read_pixels([row.encoded for row in rows], images)
     inputs = collate(whole, encoder, "right", CPU)
     length = max(len(row.labels) for row in rows)
     labels = torch.tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])

@@ -1,5 +1,6 @@
 """Weights that are not what the model needs are refused, by name."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -89,6 +90,48 @@ def test_large_values_are_not_taken_for_infinite(tmp_path: Path) -> None:
     change_weights(
         folder, lambda held: {**held, "lm_head.weight": held["lm_head.weight"].clone().fill_(3e38)}
     )
+    load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.float8_e4m3fn, torch.bool])
+@pytest.mark.parametrize("model_type", ["qwen2_5_vl", "internvl"])
+def test_quantized_weights_without_their_code_are_named(
+    model_type: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    folder = save_tiny_model(model_type, tmp_path / "model")
+    change_weights(
+        folder,
+        lambda held: {name: one.to(dtype) if "lm_head" in name else one for name, one in held.items()},
+    )
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(
+        UserError, match=rf"stores \S*lm_head.weight as {kind} without .*; weights must be float32"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize("layout", ["shards", "pickled"])
+def test_quantized_weights_are_found_in_every_layout(layout: str, tmp_path: Path) -> None:
+    folder = save_tiny_model("qwen3_vl", tmp_path / "model")
+    held = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    codes = {"lm_head.weight": held.pop("lm_head.weight").to(torch.int8)}
+    if layout == "pickled":
+        torch.save(held | codes, folder / "pytorch_model.bin")
+    else:
+        for name, tensors in (("one", held), ("two", codes)):
+            save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
+        places = dict.fromkeys(held, "one.safetensors") | dict.fromkeys(codes, "two.safetensors")
+        index = {"metadata": {}, "weight_map": places}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="stores lm_head.weight as int8 without"):
+        load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_other_floats_load(dtype: torch.dtype, tmp_path: Path) -> None:
+    folder = save_tiny_model("internvl", tmp_path / "model")
+    change_weights(folder, lambda held: {name: tensor.to(dtype) for name, tensor in held.items()})
     load(folder)
 
 

@@ -54,9 +54,10 @@ def test_the_loss_is_that_of_a_plain_forward(
     """Ours of a padded batch; that of transformers of one row after the other, without positions of ours."""
     folder = save_tiny_model(model_type, tmp_path / "model")
     encoder, model = Encoder(folder, Images(), QUESTION), load_model(folder, make_config().model)
-    images = [encoder.decode_images(request) for request in MIXED]
-    prompts, response = encoder.plan(MIXED, images), encoder.encode_responses(["1+2=3;Answer:3"])[0]
-    rows = [learn_response(*one) for one in zip(prompts, [response] * len(MIXED), images, strict=True)]
+    prompts, response = encoder.encode(MIXED), encoder.encode_responses(["1+2=3;Answer:3"])[0]
+    rows = [
+        learn_response(request, prompt, (), response) for request, prompt in zip(MIXED, prompts, strict=True)
+    ]
     batch = pad_rows(rows, encoder)
     with torch.inference_mode():
         ours = response_loss(model, batch.inputs, batch.labels)

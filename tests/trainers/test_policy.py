@@ -53,9 +53,9 @@ def test_a_text_trains_nothing_where_only_the_vision_tower_learns(
 ) -> None:
     config = make_config(train={"freeze": ["text"]})
     policy = open_policy(tiny, config)
-    row = learn_response(
-        policy.encoder.encode([ask(problem(1))])[0], policy.encoder.encode_responses(["1"])[0]
-    )
+    request = ask(problem(1))
+    [prompt], [response] = policy.encoder.encode([request]), policy.encoder.encode_responses(["1"])
+    row = learn_response(request, prompt, (), response)
     reached = policy.learner.step([pad_rows([row], policy.encoder)], row.learned, Progressed(0))
     assert reached.steps_done == 1 and reached.loss is not None and reached.loss > 0
     assert policy.learner.moments() == {}

@@ -70,3 +70,17 @@ def test_files_that_changed_are_refused(make_config: MakeConfig, make_lesson: Ma
 def test_a_lesson_is_plain_data(make_lesson: MakeLesson, tiny: Path) -> None:
     lesson = make_lesson(tiny, interrupted=tiny)
     assert from_json(Lesson, to_json(lesson)) == lesson
+
+
+def test_images_beyond_the_room_are_decoded_again(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_policy(tiny, make_config()).encoder
+    rows = LessonRows(make_lesson(tiny), encoder)
+    whole = rows.read(range(4))
+    monkeypatch.setattr("mstar.models.encoder.DECODED_BYTES", 0)
+    sparing = rows.read(range(4))
+    assert [bool(row.images) for row in whole] == [True] * 4
+    assert [bool(row.images) for row in sparing] == [True, False, False, False]
+    pixels = [pad_rows(own, encoder).inputs["pixel_values"] for own in (whole, sparing)]
+    assert torch.equal(*pixels)
