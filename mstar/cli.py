@@ -130,6 +130,27 @@ def report(run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a r
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; new or empty.")],
+    iteration: Annotated[
+        int | None,
+        typer.Option("--iteration", min=0, help="The policy after this one, from 0; else the last finished."),
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="The policy most accurate on the first test set.")
+    ] = False,
+) -> None:
+    """Write a policy of a run as a plain Hugging Face folder, with a model card."""
+    from mstar.export import export as export_policy
+    from mstar.starting import open_run
+
+    written = export_policy(open_run(run), folder, iteration, best)
+    size = f"{written.bytes / 1e9:.3f} GB"
+    print(f"{written.folder}: the policy after iteration {written.iteration}, {size}")
+
+
+@app.command()
 def config(
     path: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of a run.")] = None,
     overrides: Overrides = None,
