@@ -1,30 +1,23 @@
-"""When a stated number is the expected one: rounding, percent, scale words and units.
-
-`quantities_agree` is the rule. `plain_numbers_agree` is the same rule for the commonest case, two numbers of
-digits alone, in integers and without a `Quantity`.
-"""
+"""When a stated number is the expected one: rounding, percent, scale words and units."""
 
 from __future__ import annotations
 
 import math
-import re
 from fractions import Fraction
 
 from mstar.answers.quantities import Quantity
-from mstar.answers.units import is_measure, units_agree
+from mstar.answers.units import conversion, is_measure
 
 MAX_PRECISION = 30
 
-_PLAIN = re.compile(r"([-+]?\d{1,30})(?:\.(\d{1,30}))?")
-
 
 def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = None) -> bool:
-    """Whether an answer states the gold's value, in the gold's unit or in none.
+    """Whether an answer states the gold's value, in the gold's unit, in another of its kind, or in none.
 
     - Rounding: with `precision` (or, for a gold with a decimal point, the decimals that it shows) an answer
       may differ by half a unit of that decimal place from the gold as rounded to it.
-    - A whole gold without precision is exact: 3.0 is 3, 3.2 is not. A fraction is exact too, but a decimal
-      answer of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
+    - A whole gold without precision is exact: 3.0 is 3, 3.2 is not. A fraction, root or multiple of π is exact
+      too, but a decimal of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
     - Percent: a gold in % accepts 50%, 50 and 0.5. A gold without it accepts p% for p/100 and, as golds
       often leave the sign out, for p where p is at least 1 (50: 50%; 0.5: 50%, not 0.5%).
     - Scale words multiply: "1.2 million" is 1,200,000; a gold "1.2 million" also accepts "1.2".
@@ -33,8 +26,11 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
         return True
     if gold.unit == "%" or answer.unit == "%":
         return _percents_agree(gold, answer, precision)
-    if not units_agree(gold.unit, answer.unit):
+    factor = conversion(gold.unit, answer.unit)
+    if factor is None:
         return False
+    if factor != 1:
+        answer = answer._replace(value=answer.value * factor, decimals=None)
     return _values_agree(gold, answer, precision)
 
 
@@ -79,22 +75,6 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
     if decimals == 0 and precision is None:
         return False
     return abs(answer.value - _rounded(gold, decimals)) <= Fraction(1, 2 * 10**decimals)
-
-
-def plain_numbers_agree(gold: str, answer: str, precision: int | None) -> bool | None:
-    """`quantities_agree` for two numbers of digits alone, in integers; None if either is another."""
-    left, right = _PLAIN.fullmatch(gold), _PLAIN.fullmatch(answer)
-    if left is None or right is None:
-        return None
-    shown, given = len(left[2] or ""), len(right[2] or "")
-    if precision is not None and not shown <= precision <= MAX_PRECISION:
-        return None
-    decimals = max(shown, given, precision or 0)
-    wanted = int(left[1] + (left[2] or "")) * int(10 ** (decimals - shown))
-    stated = int(right[1] + (right[2] or "")) * int(10 ** (decimals - given))
-    if precision is None and not shown:
-        return wanted == stated
-    return 2 * abs(stated - wanted) <= int(10 ** (decimals - (shown if precision is None else precision)))
 
 
 def _rounded(gold: Quantity, decimals: int) -> Fraction:

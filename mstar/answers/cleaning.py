@@ -45,8 +45,11 @@ _WRAPPER = re.compile(
 _BARE_WRAPPER = re.compile(
     r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)(?![A-Za-z])"
 )
-_SPACING = re.compile(r"\\(?:[,;:! ]|quad|qquad|hspace\{[^{}]*\}|phantom\{[^{}]*\}|newline)|\\\\\s*$")
-_DELIMITERS = re.compile(r"\\[()\[\]]|\$\$")
+_NO_SPACE = re.compile(r"(?<!\\)\\!\s*")
+_SPACING = re.compile(
+    r"(?<!\\)\\(?:[,;: ]|(?:quad|qquad|newline)(?![A-Za-z])|hspace\{[^{}]*\}|phantom\{[^{}]*\})|\\\\\s*$|\\(?=\.)"
+)
+_DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$\$")
 _SIZING = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr)(?![A-Za-z])\.?")
 _DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:degree|textdegree)s?(?![A-Za-z])|\^\{?°\}?")
 _SYMBOLS = (
@@ -64,10 +67,12 @@ _SYMBOLS = (
 )
 _BOLD = re.compile(r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])")
 _EMPHASIS = re.compile(r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])")
+_HALF_BOLD = re.compile(r"\*\*(?=[\s,.;:!?)]|$)|(?:(?<=\s)|^)\*\*(?=\w)")
 _CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _WHITESPACE = re.compile(r"\s+")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
-_TRAILING = " \t\r\n;!?,。*_`"
+_TRAILING = " \t\r\n;?,。*_`"
+_EXCLAMATION = re.compile(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|!{2,}$")
 _LEADING = " \t\r\n:;*`"
 
 
@@ -93,7 +98,8 @@ def _plain_unicode(statement: str) -> str:
 def _plain_latex(statement: str) -> str:
     statement = _bold_removed(statement)
     if "\\" in statement:
-        statement = _SPACING.sub(" ", _DEGREES.sub("°", _DELIMITERS.sub(" ", statement)))
+        statement = _DEGREES.sub("°", _DELIMITERS.sub(" ", _NO_SPACE.sub("", statement)))
+        statement = _SPACING.sub(" ", statement)
         statement = _SIZING.sub("", statement)
         for _ in range(4):
             statement, count = _WRAPPER.subn(r"\1", statement)
@@ -110,7 +116,7 @@ def _plain_latex(statement: str) -> str:
 def _bold_removed(statement: str) -> str:
     if "*" in statement or "_" in statement or "`" in statement:
         statement = _BOLD.sub(r"\2", _BOLD.sub(r"\2", statement))
-        statement = _EMPHASIS.sub(r"\2", statement)
+        statement = _HALF_BOLD.sub("", _EMPHASIS.sub(r"\2", statement))
     return statement
 
 
@@ -129,6 +135,8 @@ def _trim(statement: str) -> str:
     while statement != previous:
         previous = statement
         statement = statement.rstrip(_TRAILING).lstrip(_LEADING)
+        if statement.endswith("!"):
+            statement = _EXCLAMATION.sub("", statement)
         if statement.endswith(".") and not statement.endswith(".."):
             statement = statement[:-1]
         if statement.endswith(")") and "(" not in statement and "[" not in statement:
@@ -147,19 +155,23 @@ _REASON = re.compile(
     r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=\s)")
+_SENTENCE_END = re.compile(r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=\s)|(?<=\w)\.(?=[A-Z][a-z])")
+_REMARK = re.compile(r"\s*\((?=[^()]*\d[^()]*\)$|not\b|i\.e|approx|rounded)", re.IGNORECASE)
 
 
-def clauses(statement: str) -> Iterator[str]:
-    """The readings of a cleaned statement: all of it, its first sentence, what precedes a reason."""
-    yield statement
+def clauses(statement: str) -> Iterator[tuple[str, str]]:
+    """The readings of a cleaned statement, each with what follows it: all of it, its first sentence, what precedes
+    a reason, and what precedes a remark in parentheses.
+    """
+    yield statement, ""
     sentence_end = _SENTENCE_END.search(statement)
-    first = statement[: sentence_end.start()].strip() if sentence_end else statement
-    if sentence_end and first:
-        yield _trim(first)
-    reason = _REASON.search(first)
-    if reason and first[: reason.start()].strip():
-        yield _trim(first[: reason.start()])
+    first = statement[: sentence_end.start()] if sentence_end else statement
+    if sentence_end and first.strip():
+        yield _trim(first), statement[sentence_end.start() :]
+    for mark in (_REASON, _REMARK):
+        cut = mark.search(first)
+        if cut and first[: cut.start()].strip():
+            yield _trim(first[: cut.start()]), statement[cut.start() :]
 
 
 _MARK = re.compile(r"[^\w\s]|_")
@@ -194,9 +206,16 @@ def _mark_or_space(match: re.Match[str]) -> str:
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 
-_COPULA = re.compile(r"(?:it is|it's|this is|that is|they are|these are)\s+", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:(?:it is|it's|this is|that is|they are|these are)|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+",
+    re.IGNORECASE,
+)
+_UNSURE_LEAD = re.compile(r"\b(?:not|or|either|neither|if|maybe|perhaps|possibly|than|but|and|could|might)\b|n't\b", re.IGNORECASE)
 
 
-def without_copula(statement: str) -> str:
-    """ "It is a cat" without "it is"."""
-    return statement[match.end() :] if (match := _COPULA.match(statement)) else statement
+def without_lead(statement: str, *, sentence: bool = True) -> str:
+    """ "It is a cat", and with `sentence` "The animal is a cat", without what leads up to the cat."""
+    match = _LEAD.match(statement)
+    if match is None or _UNSURE_LEAD.search(match[0]) or not (sentence or len(match[0].split()) == 2 or "'" in match[0]):
+        return statement
+    return statement[match.end() :]

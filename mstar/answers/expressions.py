@@ -1,7 +1,7 @@
 r"""Expressions before algebra: their spelling, what it alone decides, and the form for math-verify.
 
-- Equal after normalisation is equal. Where gold and answer are both plain numbers, the rules of
-  `quantities` hold.
+- Equal as `spelled` is equal. Where both are numbers (also with roots, powers, π), their values decide: exactly,
+  or by the rules of `agreement` where both are decimals. So does a name of letters alone (ABCD is not BACD).
 - Left to math-verify (in a worker): everything else that is a formula. Case matters there (R and r differ),
   and so do the brackets of a pair or interval: (1, 2), [1, 2] and {1, 2} are three answers; unbracketed "1,
   2" is a set.
@@ -14,86 +14,127 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from mstar.answers.agreement import quantities_agree
-from mstar.answers.quantities import Quantity, parse_quantity
-from mstar.answers.units import canonical_unit, is_measure, units_agree
+from mstar.answers.arithmetic import value_of
+from mstar.answers.quantities import Quantity, parse_quantity, split_unit
+from mstar.answers.units import conversion
 
-_FUNCTION_NAMES = (
-    "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp sqrt max min lim gcd det mod "
-    "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi psi omega infty cup cap in or and"
+_FUNCTIONS = frozenset(
+    "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp sqrt max min lim gcd det mod alpha beta gamma"
+    " delta epsilon theta lambda mu pi rho sigma tau phi psi omega infty cup cap in or and".split()
 )
-_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
-_SHORT_WORDS = frozenset(
-    {"is", "the", "it", "of", "are", "was", "for", "not", "an", "to", "we", "by", "yes", "no", "but"}
-)
+_SHORT_WORDS = frozenset("is the it of are was for not an to we by yes no but".split())
 _NAMES = re.compile(
     r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|sec|csc|cot|log|ln|exp"
     r"|alpha|beta|gamma|delta|theta|lambda|pi|phi|omega|sigma)(?![A-Za-z])"
 )
+_MATRIX = re.compile(r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]+")
-_CHARACTERS = str.maketrans(
-    {"π": r"\pi ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
-     "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-     "±": r"\pm ", "∈": r"\in "}
-)  # fmt: skip
+_SYMBOLS = {"π": r"\pi", "×": r"\times", "·": r"\cdot", "÷": r"\div", "≤": r"\le", "≥": r"\ge", "≠": r"\ne",
+            "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta", "α": r"\alpha", "β": r"\beta", "±": r"\pm",
+            "∈": r"\in"}  # fmt: skip
+_CHARACTERS = str.maketrans({symbol: f"{command} " for symbol, command in _SYMBOLS.items()})
+_SYMBOL_OF = {command: symbol for symbol, command in _SYMBOLS.items()} | {r"\leq": "≤", r"\geq": "≥", r"\neq": "≠"}
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<![\\\w])sqrt\s*\(([^()]*)\)")
 _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
 _ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
-_SURD = re.compile(r"√|\\sqrt|(?<![A-Za-z])sqrt\s*\(|π|\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
-_NUMERIC = re.compile(r"[-+*/^(){}\[\].\d\s,×·÷]*")
+_LETTERS = re.compile(r"[A-Z]{2,8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
+    """A formula in LaTeX without its unit; `quantity` where it is one number, `letters` for a name such as ABCD."""
+
     formula: str
+    spelling: str
     unit: str
     quantity: Quantity | None
 
+    @property
+    def is_decided_by_spelling(self) -> bool:
+        return self.quantity is not None or _LETTERS.fullmatch(self.spelling) is not None
+
 
 def read_expression(statement: str) -> Expression:
-    """A cleaned statement as a formula in LaTeX, without its unit."""
-    formula, unit = _unit_split(statement)
-    return Expression(_latex(formula), unit, parse_quantity(statement, sentence=False))
+    """A cleaned statement as an expression."""
+    formula, unit = split_unit(statement)
+    quantity = parse_quantity(statement, sentence=False)
+    if quantity is None and (value := value_of(formula)) is not None:
+        quantity = Quantity(value, None, 0, unit)
+    return Expression(_latex(formula), spelled(formula), unit, quantity)
 
 
 def is_formula(statement: str) -> bool:
     """Whether a cleaned statement says something without words (functions, Greek letters and units aside)."""
-    formula, _ = _unit_split(statement)
+    formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
     return bool(_latex(formula)) and not any(_is_prose(word) for word in words)
 
 
 def _is_prose(word: str) -> bool:
-    return word.lower() in _SHORT_WORDS or (len(word) > 3 and word.lower() not in _FUNCTIONS)
-
-
-def is_surd(statement: str) -> bool:
-    """Whether a statement is a number written with a root or π, and nothing but numbers beside it."""
-    if not _SURD.search(statement):
-        return False
-    formula, _ = _unit_split(statement)
-    return _NUMERIC.fullmatch(_SURD.sub(" ", re.sub(r"\\[dt]?frac(?![A-Za-z])", " ", formula))) is not None
+    return word.lower() in _SHORT_WORDS or (
+        len(word) > 3 and word.lower() not in _FUNCTIONS and not _LETTERS.fullmatch(word)
+    )
 
 
 def compare_directly(gold: Expression, statement: str) -> bool | None:
     """True or False where no algebra is needed, None where it is."""
     answer = read_expression(_unit_set_off(statement) if gold.unit else statement)
-    if not units_agree(gold.unit, answer.unit):
+    factor = conversion(gold.unit, answer.unit)
+    if factor is None:
         return False
-    if _spelled(gold.formula) == _spelled(answer.formula):
+    if factor == 1 and gold.spelling == answer.spelling:
         return True
     if gold.quantity and answer.quantity:
-        return quantities_agree(gold.quantity, answer.quantity)
+        return _values_agree(gold.quantity, answer.quantity, factor)
+    if factor != 1 or gold.is_decided_by_spelling and not answer.quantity and _LETTERS.fullmatch(gold.spelling):
+        return False
     if not is_formula(statement) or _offers_alternatives(gold.formula, answer.formula):
         return False
     return None if _brackets_agree(gold.formula, answer.formula) else False
 
 
-def _spelled(formula: str) -> str:
-    return _SPACES.sub("", formula.replace(r"\cdot ", "*").replace(r"\times ", "*").replace("\\{", "{"))
+def _values_agree(gold: Quantity, answer: Quantity, factor: Fraction) -> bool:
+    if gold.decimals is None or answer.decimals is None:
+        return gold.value * gold.scale == answer.value * answer.scale * factor
+    return quantities_agree(gold, answer)
+
+
+_ATOM = r"(?:√?[\d.]+|√?[^\W\d_]|\([^()]*\))"
+_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))")
+_SQUARE_ROOT = re.compile(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(?<=\\sqrt) ?(\d))")
+_SCRIPT = re.compile(r"([_^])\s*\{([^{}]*)\}")
+_INNER_SPACE = re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
+
+
+def spelled(statement: str) -> str:
+    """One spelling of a cleaned statement: no LaTeX, no spaces around signs, one form of roots and fractions."""
+    if statement.isalnum() and statement.isascii():
+        return statement
+    previous = None
+    for _ in range(6):
+        if statement == previous or not ("\\" in statement or "{" in statement or "√" in statement or "sqrt" in statement):
+            break
+        previous = statement
+        statement = _SCRIPT.sub(lambda match: match[1] + _grouped(match[2]), statement)
+        statement = _SQUARE_ROOT.sub(lambda match: f"√{_grouped(match[1] or match[2] or match[3] or '')}", statement)
+        statement = _FRACTION.sub(
+            lambda match: f"{_grouped(match[1] or match[2] or '')}/{_grouped(match[3] or match[4] or '')}", statement
+        )
+    statement = _COMMAND.sub(lambda match: _SYMBOL_OF.get(match[0], match[0][1:]) + " ", statement)
+    statement = statement.replace("**", "^").replace("{", "{").replace("\\", "")
+    statement = re.sub(r"(?<![A-Za-z])pi(?![A-Za-z])", "π", statement)
+    statement = re.sub(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\dπ)A-Za-z])\s*[·×*]\s*(?=[A-Zπ√(a-wyz])", "", statement)
+    return _SPACES.sub("", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
+
+
+def _grouped(part: str) -> str:
+    part = part.strip()
+    return part if re.fullmatch(_ATOM, part) else f"({part})"
 
 
 def _latex(formula: str) -> str:
@@ -105,34 +146,12 @@ def _latex(formula: str) -> str:
     return _SPACES.sub(" ", formula.replace("*", r"\cdot ")).strip()
 
 
-_PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
-_UNIT = re.compile(
-    r"^(.*[\d)}π])\s*((?:square |cubic |sq\.? )?[A-Za-zµΩ°%][A-Za-z/°. ]{0,30}(?:\^\{?\d\}?|[23])?)$"
-)
-
-
-def _unit_split(statement: str) -> tuple[str, str]:
-    statement = _PI.sub("π", statement)
-    match = _UNIT.match(statement)
-    if match and (len(match[2].strip()) > 1 or match[2] in "°%"):
-        unit = canonical_unit(match[2])
-        if (
-            unit
-            and (is_measure(unit) or unit in ("unit", "units"))
-            and match[2].lower().strip() not in _FUNCTIONS
-        ):
-            return match[1].strip(), unit
-        if not unit:
-            return match[1].strip(), ""
-    return statement, ""
+_LONG_UNITS = {"m": "meter", "g": "gram", "s": "second", "h": "hour"}
 
 
 def _unit_set_off(statement: str) -> str:
     """A single letter behind a blank is a unit where the gold has one: "2π m" becomes "2π meter"."""
     return re.sub(r"(?<=[\d)}π])\s+([mgsh])$", lambda match: f" {_LONG_UNITS[match[1]]}", statement)
-
-
-_LONG_UNITS = {"m": "meter", "g": "gram", "s": "second", "h": "hour"}
 
 
 def _offers_alternatives(gold: str, answer: str) -> bool:

@@ -20,10 +20,10 @@ from __future__ import annotations
 import re
 
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean
-from mstar.answers.comparison import contradicts, reads_as
+from mstar.answers.comparison import reads_as
+from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType
-from mstar.answers.markers import NOWHERE, TAKEN_BACK, last_statement
-from mstar.answers.plain import plain_statement
+from mstar.answers.markers import NOWHERE, last_statement
 
 MAX_BARE_CHARACTERS = 100
 
@@ -31,6 +31,8 @@ _END_MARKS = re.compile(r"</|<\|")
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
 _SIMPLE = re.compile(r"[\w.,%$ ()+-]{1,24}")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
+_SENTENCE_END = re.compile(r"[.!?]\s|\s(?:because|since)\s")
+_MARKER_WORD = re.compile(r"answer|option|choice|correct|\bans\b", re.IGNORECASE)
 _BLANK = re.compile(r"\s*(?:(?<=\n)> )?")
 
 
@@ -47,24 +49,18 @@ def extract(
 
 def find_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
     """The last statement of a final answer as it stands, with what follows it on its line."""
-    plain = plain_statement(response, answer_type, choices)
-    return search_statement(response, answer_type, choices) if plain is None else plain
-
-
-def search_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
-    """`find_statement` by the search alone, for any response."""
     text = _without_thoughts(response)
-    lowered = _lowered(text)
+    lowered = _contents_masked(_lowered(text), choices)
     found = last_statement(text, lowered)
     if found is None:
         return _bare(text.strip(), answer_type, choices)
     if found.start == NOWHERE:
         return None
     start, end = (found.start, found.end) if found.end is not None else _line(text, found.start)
-    statement = _bounded(text[start:end].strip())
-    if not statement or TAKEN_BACK.search(lowered, end):
-        return None
-    return statement
+    statement = text[start:end].strip()
+    if len(statement) > MAX_ANSWER_CHARACTERS:
+        statement, end = _first_sentence(text, start)
+    return None if not statement or is_taken_back(text[end:]) else statement
 
 
 def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...] = ()) -> str:
@@ -76,8 +72,8 @@ def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...
         return statement
     if not _SIMPLE.fullmatch(statement):
         cleaned = clean(statement[:MAX_ANSWER_CHARACTERS])
-        for reading in clauses(cleaned):
-            if answer_type and reads_as(answer_type, reading, choices) and not contradicts(cleaned, reading):
+        for reading, rest in clauses(cleaned):
+            if answer_type and reads_as(answer_type, reading, choices) and not is_taken_back(rest):
                 return reading
         return cleaned or statement
     letter = _LETTER.fullmatch(statement)
@@ -97,6 +93,14 @@ def _lowered(text: str) -> str:
     return lowered if len(lowered) == len(text) else text.replace("\u0130", "I").lower()
 
 
+def _contents_masked(lowered: str, choices: tuple[str, ...]) -> str:
+    """Without the choices whose contents hold words of a marker, so that these are not read as one."""
+    for choice in choices:
+        if _MARKER_WORD.search(choice) and " " in choice.strip():
+            lowered = lowered.replace(choice.strip().lower(), "\0" * len(choice.strip()))
+    return lowered
+
+
 def _line(text: str, start: int) -> tuple[int, int]:
     """From `start` to its line's end, or the next line that says something."""
     length = len(text)
@@ -111,12 +115,10 @@ def _line(text: str, start: int) -> tuple[int, int]:
         start = end + 1
 
 
-def _bounded(statement: str) -> str:
-    """A statement too long to be an answer, cut to its first sentence if that is short enough."""
-    if len(statement) <= MAX_ANSWER_CHARACTERS:
-        return statement
-    sentence_end = re.search(r"[.!?]\s|\s(?:because|since)\s", statement[:MAX_ANSWER_CHARACTERS])
-    return statement[: sentence_end.end()].strip() if sentence_end else ""
+def _first_sentence(text: str, start: int) -> tuple[str, int]:
+    """Of a statement too long to be an answer: its first sentence if that is short enough, and its end."""
+    sentence_end = _SENTENCE_END.search(text, start, start + MAX_ANSWER_CHARACTERS)
+    return (text[start : sentence_end.end()].strip(), sentence_end.end()) if sentence_end else ("", start)
 
 
 def _bare(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text
+from mstar.answers.doubt import is_taken_back
 from mstar.answers.quantities import Quantity, parse_quantity
 
 MAX_ITEMS = 200
@@ -44,10 +45,10 @@ def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
 
 def items_agree(gold: Items, statement: str, precision: int | None) -> bool:
     """Whether a cleaned statement, or what precedes its explanation, lists the gold's items."""
-    for reading in clauses(statement):
+    for reading, rest in clauses(statement):
         answer = read_items(reading)
         if answer is not None and _agree(gold, answer, precision):
-            return True
+            return not is_taken_back(rest)
     return False
 
 

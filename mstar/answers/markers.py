@@ -13,24 +13,30 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS
+from mstar.answers.doubt import is_disowned
 
 MAX_MENTIONS = 200
+LEAD_CHARACTERS = 200
 NOWHERE = -1
 
 _GAP = r"[ \t*_`\"']{0,8}"
 _EMPHASIS = r"(?:[*_`]{1,3}(?=\s))?[ \t]*"
+_ADVERB = (
+    r"(?:[, ]{1,2}(?:therefore|thus|then|hence|so|simply|clearly|just|also|still|definitely|certainly|indeed|obviously"
+    r"|surely|actually|really|exactly|precisely|most likely),?)"
+)
 _VERB = (
-    r"(?:is|are|was|would be|should be|must be|will be)\b"
-    r"(?: (?:therefore|thus|then|hence|simply|clearly|just|also)\b)?"
+    rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|would be|should be|must be|will be|turns out to be|comes out to be"
+    rf"|comes to|equals|is equal to|works out to be|becomes)\b)(?: equal to\b)?{_ADVERB}?"
 )
 _AFTER_ANSWER = re.compile(
-    rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of) [^\n:.：]{{1,80}}?)?"
+    rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of) [^\n:.：]{{1,80}}?(?=[\s:：*,]))?"
     rf"(?:\([^)\n]{{1,30}}\))?{_GAP}"
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
 )
 DESCRIBES = re.compile(
     r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached)"
-    r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows)"
+    r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory|understandable)\b)"
 )
 _QUOTED = re.compile(r'answer"\s*:\s*"?(?P<payload>[^"\n}]{1,1000})', re.IGNORECASE)
 _HEADING = re.compile(r"answer[*_ \t]*\n\s*")
@@ -40,25 +46,20 @@ _AFTER_OPTION = re.compile(
     rf"[ \t]*[:：]?{_EMPHASIS}"
 )
 _AFTER_CHINESE = re.compile(
-    r"(?:答案|故选|应选|因此选择)[*_ \t]*(?:应该是|应为|选项?|是|为)?[*_ \t]*[:：]?[*_ \t]*"
+    r"(?:答案|故选|应选|因此选择)[*_ \t】]*(?:应该是|应为|应是|选择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项)?\s*"
 )
 _AFTER_SHORT = re.compile(rf"ans{_GAP}[.:：=]{_GAP}(?=\S)")
 _BEFORE = re.compile(
     r"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?[(\[]?[A-Za-z][)\]]?|[-+]?\d[\d.,/]*)[*\"]*"
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
+_CHINESE_BEFORE = re.compile(r"(?:选项|选择?)\s*(?P<payload>[(（]?[A-Za-z][)）]?)\s*(?:是|为)?(?:正确|对的)")
 _BEFORE_CORRECT = re.compile(
     r"(?:option|choice)[ *]+(?P<payload>[(\[]?[A-Za-z][)\]]?)[ *]+is (?:the )?$", re.IGNORECASE
 )
-DISOWNED = re.compile(
-    r"\b(?:wrong|incorrect|or|maybe|perhaps|possibly|not|isn't) "
-    r"(?:maybe )?(?:the |my |an? )?(?:final |correct )?\Z"
+_JOINT = re.compile(
+    r"(?:[\s$.,;&/\\()\[\]]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[{}]|[A-Za-z]\s?=){0,20}", re.IGNORECASE
 )
-TAKEN_BACK = re.compile(
-    r"\bwait\s*[,.!:—-]|\bwait\b,?\s+(?:no|that|let|i)\b|\bi made (?:a|an) (?:mistake|error)\b|\bcorrection:"
-    r"|\b(?:no|actually),\s+(?:it|that|the answer|this|i)\b",
-)
-_JOINT = re.compile(r"[\s$.]{0,6}(?:,|;|or|and|&|/|,\s?or|,\s?and)[\s$]{0,6}", re.IGNORECASE)
 _LETTER_PAYLOAD = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -82,6 +83,7 @@ def last_statement(text: str, lowered: str) -> Statement | None:
 
 
 def _boxed(text: str, lowered: str) -> Statement | None:
+    """The last box, with those that are joined to it: `\\boxed{2}, \\boxed{3}` is one statement."""
     marker = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     if marker < 0:
         return None
@@ -89,12 +91,13 @@ def _boxed(text: str, lowered: str) -> Statement | None:
     end = _closing_brace(text, opening) if opening >= 0 else None
     if end is None:
         return Statement(marker, NOWHERE)
-    start, earlier = opening + 1, text.rfind("\\boxed{", 0, marker)
-    if earlier >= 0 and marker - earlier <= MAX_ANSWER_CHARACTERS:
+    first = marker
+    while (earlier := text.rfind("\\boxed{", max(first - MAX_ANSWER_CHARACTERS, 0), first)) >= 0:
         earlier_end = _closing_brace(text, earlier + 6)
-        if earlier_end is not None and _JOINT.fullmatch(text, earlier_end + 1, marker):
-            return Statement(marker, earlier, end + 1)
-    return Statement(marker, start, end)
+        if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
+            break
+        first = earlier
+    return Statement(marker, opening + 1, end) if first == marker else Statement(marker, first, end + 1)
 
 
 def _closing_brace(text: str, opening: int) -> int | None:
@@ -108,12 +111,14 @@ def _closing_brace(text: str, opening: int) -> int | None:
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
-    marker = lowered.rfind("<answer>")
-    if marker < 0:
-        return None
-    start = marker + len("<answer>")
-    end = lowered.find("</answer>", start)
-    return Statement(marker, start, len(text) if end < 0 else end)
+    found = None
+    for opening, closing in (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>")):
+        marker = lowered.rfind(opening)
+        if marker >= 0 and (found is None or marker > found.marker):
+            start = marker + len(opening)
+            end = lowered.find(closing, start)
+            found = Statement(marker, start, len(text) if end < 0 else end)
+    return found
 
 
 def _answer(text: str, lowered: str) -> Statement | None:
@@ -135,11 +140,10 @@ def _mentions(lowered: str, word: str) -> Iterator[int]:
 
 
 def _answer_at(text: str, lowered: str, position: int) -> Statement | None:
-    before = lowered[max(position - 40, 0) : position]
+    before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
     after = None if lowered.startswith('answer"', position) else _AFTER_ANSWER.match(lowered, position)
     if after and (after["mark"] or not DESCRIBES.match(lowered, after.end())):
-        disowned = DISOWNED.search(before)
-        return Statement(position, NOWHERE if disowned else after.end())
+        return Statement(position, NOWHERE if is_disowned(before) else after.end())
     quoted = _QUOTED.match(text, position)
     if quoted:
         return Statement(position, quoted.start("payload"), quoted.end("payload"))
@@ -177,14 +181,18 @@ def _option_at(text: str, lowered: str, position: int) -> Statement | None:
     after = _AFTER_OPTION.match(lowered, position)
     if after is None or DESCRIBES.match(lowered, after.end()):
         return None
-    before = lowered[max(position - 40, 0) : position]
-    if DISOWNED.search(before) or not (_CHOSEN.search(before) or _LETTER_PAYLOAD.match(text, after.end())):
+    before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
+    if is_disowned(before) or not (_CHOSEN.search(before) or _LETTER_PAYLOAD.match(text, after.end())):
         return None
     return Statement(position, after.end())
 
 
 def _chinese(text: str, lowered: str) -> Statement | None:
     position = max(text.rfind("答案"), text.rfind("故选"), text.rfind("应选"), text.rfind("因此选择"))
+    correct = text.rfind("正确")
+    before = _CHINESE_BEFORE.search(text, max(correct - 12, 0)) if correct >= 0 else None
+    if before and before.end() - correct < 8 and correct + 4 >= position:
+        return Statement(correct + 2, before.start("payload"), before.end("payload"))
     after = _AFTER_CHINESE.match(text, position) if position >= 0 else None
     return Statement(position, after.end()) if after else None
 

@@ -41,7 +41,7 @@ class SymbolicWorkers:
         for worker in self._workers:
             self._slots.put(worker)
 
-    def ask(self, kind: Literal["equal", "value", "parses"], gold: str, answer: str) -> Any:
+    def ask(self, kind: Literal["equal", "parses"], gold: str, answer: str = "") -> Any:
         """The reply of `worker.serve`. Raises DeadlineExceeded, WorkerDied; RuntimeError if none can be
         started.
         """

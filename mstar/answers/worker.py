@@ -1,7 +1,6 @@
 """What runs inside a worker process: one question per line in, one reply per line out, until the input ends.
 
-A question is JSON, `["equal", gold, answer]` or `["value", "", answer]` or `["parses", gold, ""]`; a reply
-is `{"reply": ...}`: true/false, the value as a decimal or fraction (null if it has none), true/false. Every
+A question is JSON, `["equal", gold, answer]` or `["parses", gold, ""]`; a reply is `{"reply": true}` or false. Every
 question has a hard limit of its own (an interval timer with the system's default action, which ends even a
 C loop that holds the interpreter), so a worker whose parent was killed dies too; it also ends when its
 parent is another process.
@@ -22,7 +21,8 @@ from typing import Any
 
 MEMORY_BYTES = 2 * 1024**3
 PARENT_CHECK_SECONDS = 2.0
-_VALUE_DIGITS = 40
+_DIGITS = 50
+_TOLERANCE = 1e-12
 
 
 def serve(parent: int, limit_seconds: float) -> None:
@@ -53,20 +53,43 @@ def _write(message: dict[str, Any]) -> None:
     os.write(1, json.dumps(message).encode() + b"\n")
 
 
-def _reply(kind: str, gold: str, answer: str) -> bool | str | None:
+def _reply(kind: str, gold: str, answer: str) -> bool:
     try:
-        if kind == "equal":
-            return _equal(*_cases_apart(gold, answer))
-        return bool(_parsed(gold)) if kind == "parses" else _value(answer)
+        return _equal(*_cases_apart(gold, answer)) if kind == "equal" else bool(_parsed(gold))
     except (Exception, RecursionError, MemoryError):
         # sympy raises errors of every kind for odd input; what it cannot compare is not equal.
-        return None if kind == "value" else False
+        return False
 
 
 def _equal(gold: str, answer: str) -> bool:
     from math_verify import verify
 
-    return bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))
+    golds, answers = _parsed(gold), _parsed(answer)
+    if not verify(golds, answers, timeout_seconds=None):
+        return False
+    return not (golds and answers and _surely_differ(golds[0], answers[0]))
+
+
+def _surely_differ(gold: Any, answer: Any) -> bool:
+    """Whether two formulas that math-verify calls equal have different values: it rounds floats to 6 decimals and
+    drops terms below 1e-15. Letters are given values; tuples, intervals and matrices are compared item by item.
+    """
+    import sympy
+
+    if isinstance(gold, sympy.Eq) and gold.lhs.is_Symbol and not isinstance(answer, sympy.Eq):
+        return _surely_differ(gold.rhs, answer)
+    if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
+        letters = sorted(gold.free_symbols | answer.free_symbols, key=str)
+        values = {letter: sympy.Rational(17 + 6 * place, 7) for place, letter in enumerate(letters)}
+        first, second = (side.subs(values).evalf(_DIGITS) for side in (gold, answer))
+        if not (first.is_number and second.is_number and first.is_finite and second.is_finite):
+            return False
+        return bool(abs(first - second) > _TOLERANCE * abs(first))
+    if isinstance(gold, sympy.MatrixBase) and isinstance(answer, sympy.MatrixBase):
+        return any(_surely_differ(*pair) for pair in zip(gold.flat(), answer.flat(), strict=False))
+    if isinstance(gold, sympy.Tuple | sympy.Interval) and len(gold.args) == len(answer.args):
+        return any(_surely_differ(*pair) for pair in zip(gold.args, answer.args, strict=True))
+    return False
 
 
 def _parsed(formula: str) -> list[Any]:
@@ -76,19 +99,6 @@ def _parsed(formula: str) -> list[Any]:
         f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
     )
     return list(parsed)
-
-
-def _value(formula: str) -> str | None:
-    import sympy
-
-    parsed = _parsed(formula)
-    if len(parsed) != 1 or not isinstance(parsed[0], sympy.Expr) or not parsed[0].is_number:
-        return None
-    exact = sympy.nsimplify(parsed[0], rational=False) if parsed[0].is_rational else parsed[0]
-    if isinstance(exact, sympy.Rational):
-        return f"{exact.p}/{exact.q}" if exact.q != 1 else str(exact.p)
-    number = parsed[0].evalf(_VALUE_DIGITS)
-    return str(number) if number.is_Float and number.is_finite else None
 
 
 _LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")

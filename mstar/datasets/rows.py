@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mstar.answers import ANSWER_TYPES, AnswerType
-from mstar.answers.comparison import read_gold
+from mstar.answers.golds import read_golds
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
@@ -72,7 +72,7 @@ def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
     if problem.answer is None:
         return problem
     try:
-        read_gold(problem.expected)
+        read_golds(problem.expected)
     except ValueError as error:
         raise BadRow([str(error)], id) from error
     return problem
