@@ -12,7 +12,7 @@ import re
 from mstar.answers.doubt import is_taken_back
 
 _BOOLEAN = re.compile(
-    r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
+    r"(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
     r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
     r"(?:$|[\s.,;:!?()—-])",
     re.IGNORECASE,
@@ -26,13 +26,14 @@ _CLAUSE_STARTS = re.compile(
     re.IGNORECASE,
 )
 _RESTATES = re.compile(
-    r"[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)", re.IGNORECASE
+    r"[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)",
+    re.IGNORECASE,
 )
 
 
 def read_boolean(statement: str) -> bool | None:
     """True for yes, False for no, None for anything else; the statement is cleaned."""
-    if statement[:1] == "(" and statement[-1:] == ")":
+    if statement[:1] + statement[-1:] in ("()", "[]"):
         statement = statement[1:-1].strip()
     chinese, _, rest = re.sub(r"[,.;:!\s]", "\0", statement, count=1).partition("\0")
     if chinese in _CHINESE_TRUE or chinese in _CHINESE_FALSE:

@@ -23,8 +23,8 @@ from typing import NamedTuple
 from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
-from mstar.answers.expressions import spelled
 from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.spelling import spelled
 
 Named = frozenset[int]
 
@@ -38,9 +38,9 @@ class Content(NamedTuple):
     number: Quantity | None
 
 
-_NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项)\s*(?:is|:|为|是)?\s*)"
+_NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 _LETTER = re.compile(
-    rf"{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice)?", re.IGNORECASE
+    rf"{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?", re.IGNORECASE
 )
 _DRESSED = re.compile(
     rf"(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
@@ -55,11 +55,14 @@ _OTHER = r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?(
 _OTHER_LETTERS = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]")
 _EXPLAINS = re.compile(
-    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|so|it|due|correct|not|hope"
+    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so|therefore|thus|hence|it|due|correct|not|hope"
     r"|i hope|thanks?|good luck|let me know|done|this|q\.?e\.?d|是?正确|\(?the correct)(?![a-z])",
     re.IGNORECASE,
 )
-_NOT_ANOTHER = re.compile(r"^[\s(,;]*(?:and )?not (?:(?:option|choice) )?[(\[]?[A-Za-z](?![\w'])[)\]]*")
+_NOT_ANOTHER = re.compile(
+    r"^[\s(,;]*(?:(?:and )?not|rather than|instead of|over) (?:(?:option|choice) )?[(\[]?[A-Za-z](?![\w'])[)\]]*"
+)
+_NAMELY = re.compile(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
 _LABEL = re.compile(r"\(?([A-Z])[).:]\s*(?=\S)")
 _LETTERS = re.compile(r"(?:[(\[]?[A-Z][)\]]?(?:\s*(?:[,;&/、]|and)\s*|\s*))+")
 _SHORT_CONTENT_WORDS = 3
@@ -125,13 +128,13 @@ def _in_sentence(statement: str, contents: Sequence[Content]) -> Named | None:
         if named is None:
             named = _content_and_letter(reading, contents)
         if named is not None:
-            return None if is_taken_back(rest) else named
+            return None if is_taken_back(rest, reading) else named
     return None
 
 
 def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]) -> Named | None:
     """The letter's choice, unless what follows it names another one or takes it back; `mark` stands between."""
-    named, rest = _within(letter, choices), _NOT_ANOTHER.sub("", rest).strip()
+    named, rest = _within(letter, choices), _NAMELY.sub("", _NOT_ANOTHER.sub("", rest).strip(), count=1)
     if named is None or not rest:
         return named
     (index,) = named
@@ -139,11 +142,13 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
     for reading, behind in clauses(rest):
         stated = _by_content(reading, contents)
         if stated is not None:
-            return named if index in stated and not is_taken_back(behind) else None
+            return named if index in stated and not is_taken_back(behind, letter) else None
     if not contents and parse_quantity(rest, sentence=False):
         return named if mark.strip() else None
     joined = _JOINED.match(mark.strip() + " " + rest)
-    if (joined and _letter_of(joined) != index) or is_taken_back(_behind(rest, mark, index, contents)):
+    if (joined and _letter_of(joined) != index) or is_taken_back(
+        _behind(rest, mark, index, contents), letter
+    ):
         return None
     if _EXPLAINS.match(rest):
         return named
@@ -170,7 +175,9 @@ def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain:
     if contents[index].number and parse_quantity(shortest):
         return False
     words = normalize_text(rest)
-    leading = [i for i, content in enumerate(contents) if content.text and f"{words} ".startswith(f"{content.text} ")]
+    leading = [
+        i for i, content in enumerate(contents) if content.text and f"{words} ".startswith(f"{content.text} ")
+    ]
     if leading:
         return max(leading, key=lambda i: len(contents[i].text)) == index
     parts = [i for i, content in enumerate(contents) if set(words.split()) <= set(content.text.split())]
@@ -182,7 +189,8 @@ def _by_spelling(statement: str, contents: Sequence[Content]) -> Named | None:
     spelling = spelled(statement)
     exact = [i for i, content in enumerate(contents) if content.spelling == spelling]
     return _one_content(
-        exact or [i for i, one in enumerate(contents) if one.spelling.casefold() == spelling.casefold()], contents
+        exact or [i for i, one in enumerate(contents) if one.spelling.casefold() == spelling.casefold()],
+        contents,
     )
 
 

@@ -30,6 +30,7 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("º˚", "°"),
         **dict.fromkeys("“”„«»「」『』", '"'),
         **dict.fromkeys("‘’", "'"),
+        **{"【": "[", "】": "]"},
         **dict.fromkeys("⋅∙•", "·"),
         **{"⁄": "/", "∕": "/", "∶": ":", "。": ". ", "、": ", ", "，": ", ", "；": "; ", "≅": "≈", "≃": "≈"},
         **{"℃": "°C", "℉": "°F", "✓": " ", "✅": " ", "…": "..."},
@@ -39,8 +40,8 @@ _SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
 _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
 
 _WRAPPER = re.compile(
-    r"\\(?:text|mathrm|mathbf|mathit|mathsf|mathtt|mathbb|textbf|textit|textrm|mbox|operatorname|boldsymbol|bm"
-    r"|emph|underline|boxed|fbox|ensuremath|mathcal|textsf|texttt)\s*\{([^{}]*)\}"
+    r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath|textcolor\{\w+\}"
+    r"|color\{\w+\})\s*\{([^{}]*)\}"
 )
 _BARE_WRAPPER = re.compile(
     r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)(?![A-Za-z])"
@@ -68,7 +69,9 @@ _SYMBOLS = (
 _BOLD = re.compile(r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])")
 _EMPHASIS = re.compile(r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])")
 _HALF_BOLD = re.compile(r"\*\*(?=[\s,.;:!?)]|$)|(?:(?<=\s)|^)\*\*(?=\w)")
+_TAG = re.compile(r"</?(?:b|i|u|em|strong|span|p|sup|sub)>", re.IGNORECASE)
 _CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
+_QUOTED = re.compile(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
 _WHITESPACE = re.compile(r"\s+")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
 _TRAILING = " \t\r\n;?,。*_`"
@@ -83,7 +86,7 @@ def clean(statement: str) -> str:
         return statement
     if not _PLAIN.fullmatch(statement):
         statement = _plain_latex(_plain_unicode(statement))
-    return _trim(_WHITESPACE.sub(" ", statement))
+    return _trim(_QUOTED.sub(r"\2", _WHITESPACE.sub(" ", statement.strip())))
 
 
 def _plain_unicode(statement: str) -> str:
@@ -96,7 +99,7 @@ def _plain_unicode(statement: str) -> str:
 
 
 def _plain_latex(statement: str) -> str:
-    statement = _bold_removed(statement)
+    statement = _bold_removed(_TAG.sub("", statement))
     if "\\" in statement:
         statement = _DEGREES.sub("°", _DELIMITERS.sub(" ", _NO_SPACE.sub("", statement)))
         statement = _SPACING.sub(" ", statement)
@@ -141,6 +144,8 @@ def _trim(statement: str) -> str:
             statement = statement[:-1]
         if statement.endswith(")") and "(" not in statement and "[" not in statement:
             statement = statement[:-1]
+        if statement[:1] in ('"', "'") and statement.count(statement[0]) == 1:
+            statement = statement[1:]
         if statement[:1] + statement[-1:] in ("''", '""', "<>") and len(statement) > 2:
             statement = statement[1:-1]
     return statement
@@ -150,13 +155,17 @@ _REASON = re.compile(
     r"\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which|"
     r"where|so that|given that|due to|based on|obtained|"
     r"by (?:using|the|adding|subtracting|multiplying|counting))\b"
-    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|in|i\.e|is|he|she|they|we|there|"
-    r"for|when|if|after|according|from)\b)|\s+—\s+|;\s*(?=[a-z]{3})"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he|she|they|we|there|"
+    r"for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+|;\s*(?=[a-z]{3})"
     r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=\s)|(?<=\w)\.(?=[A-Z][a-z])")
-_REMARK = re.compile(r"\s*\((?=[^()]*\d[^()]*\)$|not\b|i\.e|approx|rounded)", re.IGNORECASE)
+_SENTENCE_END = re.compile(
+    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+)
+_REMARK = re.compile(
+    r"\s*\((?=[^()]*\d[^()]*\)$|not\b|i\.e|approx|rounded|in (?:this|that|any) order)", re.IGNORECASE
+)
 
 
 def clauses(statement: str) -> Iterator[tuple[str, str]]:
@@ -176,7 +185,7 @@ def clauses(statement: str) -> Iterator[tuple[str, str]]:
 
 _MARK = re.compile(r"[^\w\s]|_")
 _SIGNS = frozenset("%#@/*\\")
-_ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A)\s+(?!(?:and|or|is)\b)(?=\S)")
+_ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_]))\s+(?!(?:and|or|is)\b)(?=\w)")
 
 
 def normalize_text(text: str) -> str:
@@ -194,7 +203,8 @@ def _mark_or_space(match: re.Match[str]) -> str:
     mark, text = match[0], match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if mark == ".":
-        return "." if after.isdigit() and before.isdigit() else " "
+        is_initial = before.isalpha() and not text[max(match.start() - 2, 0) : match.start() - 1].isalnum()
+        return "." if after.isdigit() and before.isdigit() else "" if is_initial and after.isalpha() else " "
     if mark == "-":
         is_minus = (after.isdigit() or after == ".") and not before.isalnum()
         return "-" if is_minus or text.strip() == "-" else " "
@@ -210,12 +220,18 @@ _LEAD = re.compile(
     r"(?:(?:it is|it's|this is|that is|they are|these are)|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+",
     re.IGNORECASE,
 )
-_UNSURE_LEAD = re.compile(r"\b(?:not|or|either|neither|if|maybe|perhaps|possibly|than|but|and|could|might)\b|n't\b", re.IGNORECASE)
+_UNSURE_LEAD = re.compile(
+    r"\b(?:not|or|either|neither|if|maybe|perhaps|possibly|than|but|and|could|might)\b|n't\b", re.IGNORECASE
+)
 
 
 def without_lead(statement: str, *, sentence: bool = True) -> str:
     """ "It is a cat", and with `sentence` "The animal is a cat", without what leads up to the cat."""
     match = _LEAD.match(statement)
-    if match is None or _UNSURE_LEAD.search(match[0]) or not (sentence or len(match[0].split()) == 2 or "'" in match[0]):
+    if (
+        match is None
+        or _UNSURE_LEAD.search(match[0])
+        or not (sentence or len(match[0].split()) == 2 or "'" in match[0])
+    ):
         return statement
     return statement[match.end() :]

@@ -24,6 +24,7 @@ from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
 from mstar.answers.golds import Gold, read_golds
 from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion
 
 
@@ -60,7 +61,7 @@ def _compare(expected: Expected, gold: Gold, answer: str) -> bool | Question:
             return _equals_number(gold, answer, expected.precision)
         case str() if expected.answer_type == "choice":
             return any(
-                read_letters(reading, expected.choices) == gold and not is_taken_back(rest)
+                read_letters(reading, expected.choices) == gold and not is_taken_back(rest, reading)
                 for reading, rest in clauses(answer)
             )
         case str():
@@ -88,7 +89,9 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
         case "text":
             return bool(normalize_text(answer)) and not re.search(r"[;=]", answer)
         case "list":
-            return not re.search(r"=|\b(?:is|are|was|were)\b", answer) and lists.read_items(answer) is not None
+            return (
+                not re.search(r"=|\b(?:is|are|was|were)\b", answer) and lists.read_items(answer) is not None
+            )
         case "expression":
             return bool(answer) and expressions.is_formula(answer)
 
@@ -98,12 +101,14 @@ def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
         quantity = parse_quantity(reading)
         stated = [quantity] if quantity is not None else _same_values(reading)
         if stated:
-            return any(quantities_agree(gold, value, precision) for value in stated) and not is_taken_back(rest)
+            is_other = rest.lstrip()[:1] == "(" and parse_quantity(rest.strip(_LOOSE_ENDS)) is not None
+            agrees = any(quantities_agree(gold, value, precision) for value in stated)
+            return agrees and not is_other and not is_taken_back(rest, reading)
     return False
 
 
 _ALTERNATIVES = re.compile(
-    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s*≈\s*|\s*=\s*|\s*;\s*|,?\s+and\s+|\s+\((?=[\w-])",
+    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+|\s*≈\s*|\s*=\s*|\s*;\s*|,?\s+and\s+|\s+\((?=[\w-])",
     re.IGNORECASE,
 )
 _LOOSE_ENDS = " ().=,"
@@ -119,7 +124,9 @@ def _same_values(statement: str) -> list[Quantity]:
         return []
     plain = []
     for value in known:
-        factor = conversion(known[0].unit, value.unit) if "%" not in (known[0].unit, value.unit) else Fraction(1)
+        factor = (
+            conversion(known[0].unit, value.unit) if "%" not in (known[0].unit, value.unit) else Fraction(1)
+        )
         if factor is None:
             return []
         plain.append(value.value * value.scale * factor / (100 if value.unit == "%" else 1))
@@ -134,7 +141,7 @@ def _equals_expression(gold: expressions.Expression, answer: str) -> bool | Ques
     for reading, rest in clauses(answer):
         verdict = expressions.compare_directly(gold, reading)
         if verdict is not False:
-            if is_taken_back(rest):
+            if is_taken_back(rest, reading):
                 return False
             return True if verdict else Question(gold.formula, expressions.read_expression(reading).formula)
     return False
@@ -144,19 +151,21 @@ def _equals_text(gold: str, answer: str) -> bool:
     for reading, rest in clauses(answer):
         for text in (reading, without_lead(reading, sentence=False)):
             if _is_same_text(text, gold):
-                return not is_taken_back(rest)
+                return not is_taken_back(rest, reading)
     return False
 
 
 def _is_same_text(text: str, gold: str) -> bool:
     if normalize_text(text) == normalize_text(gold):
         return True
-    if not any(character.isdigit() for character in gold):
+    if not any(character.isdigit() for character in gold) and "\\" not in text + gold:
         return False
-    if expressions.spelled(text).casefold() == expressions.spelled(gold).casefold():
+    if spelled(text).casefold() == spelled(gold).casefold():
         return True
     left, right = parse_quantity(text, sentence=False), parse_quantity(gold, sentence=False)
     if left is None or right is None:
         return False
+    if right.unit not in ("", "%") and not left.unit:
+        return left == right._replace(unit="")
     is_fraction = left.decimals is None or right.decimals is None
     return left == right or (is_fraction and (left.value, left.unit) == (right.value, right.unit))

@@ -13,7 +13,7 @@ import re
 
 _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]?\$?\d[\w.,/%]*)"
 _IT = r"(?:it|that|this|(?:the\ |my\ |correct\ |right\ |final\ )*(?:answer|result|value|sum|total|count|reasoning))"
-_OPENS = r"(?:^|[.,;:!?()\n—–…-])\s*[\"'*_(]*"
+_OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
 _CORRECTION = re.compile(
     rf"""{_OPENS}
         (?:wait|hmm+|oops|whoops|sorry|actually|correction|scratch\ that|never\ mind|on\ second\ thought|hold\ on|hang\ on
@@ -23,12 +23,13 @@ _CORRECTION = re.compile(
       |\b{_IT}(?:\ is|'s|\ was|\ seems|\ looks)\ (?:\w+\ )?(?:wrong|incorrect|not\ (?:right|correct|quite|it)|mistaken|invalid
           |impossible|an?\ (?:mistake|error))\b
       |\b(?:{_IT}|{_VALUE})\ (?:should|must|ought\ to|could|might|may)\ (?:\w+\ )?(?:be|equal|have\ been)\b
-      |\b(?:also|equally|just\ as)\ (?:a\ )?(?:possible|valid|correct|right|acceptable|plausible|true|fits?|works?)\b
+      |\b(?:also|equally|just\ as)\ (?:a\ )?(?:possible|valid|correct|right|acceptable|plausible|true|fine|ok(?:ay)?|good|fits?|works?|an?\ \w+)\b
       |\bi\ (?:was\ (?:wrong|mistaken)|mis\w+|take\ (?:it|that)\ back|changed?|overlooked|forgot|made\ an?\ \w+|meant|doubt)
       |\bi(?:\ am|'m)\ (?:not\ (?:\w+\ )?(?:sure|certain)|unsure)|\b(?:can't|cannot)\ be\ sure
       |\b(?:there|here)(?:\ is|'s|\ was)\ an?\ (?:mistake|error)|\bcontradict
       |\b(?:re-?check|reconsider|recalculat|recount|re-?evaluat|re-?examin)\w*
       |\b(?:correct|right|real|actual|true)\ (?:option|choice|value|result|one)\ (?:is|was|would|should)\b
+      |\n\s*(?:but|or)\b|\blooking\ (?:again|closer)|\bon\ closer|{_OPENS}(?:edit|update|revised(?:\ answer)?)\s*:
       |\binstead\b(?!\ of)|(?-i:\b(?:\d+|[A-Z])\ it\ is\b)|不对|错了|应该是|应为|更正|等等|等一下|或者?""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -42,7 +43,7 @@ _HEDGE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b", re.IGNORECASE)
-_ALSO = r"^[\W_]*(?:(?:and|or|also|then|likewise)\b[\W_]*)*"
+_ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise)\b[\W_]*)*"
 _ANOTHER = re.compile(
     rf"{_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]"
     rf"|^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])",
@@ -51,17 +52,22 @@ _ANOTHER = re.compile(
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
 _HARMLESS = re.compile(
     r"\bif (?:you|there (?:is|are) any)\b[^.!?\n]*|\bor (?:equivalently|in other words)\b|\bhope[^.!?\n]*"
-    rf"|\bnot (?:(?:the|a|an|option|choice) )?(?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))|\ba common (?:mistake|error)"
+    rf"|\b(?:not|rather than|instead of|nor|and not|unlike|over) (?:(?:the|a|an|option|choice) )?(?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?|\ba common (?:mistake|error)"
     r"|\bno (?:other|more|need)\b",
     re.IGNORECASE,
 )
 
 
-def is_taken_back(rest: str) -> bool:
-    """Whether what follows an answer, from its own line to the end of the response, takes it away."""
+def is_taken_back(rest: str, said: str = "") -> bool:
+    """Whether what follows an answer, from its own line to the end of the response, takes it away.
+
+    `said` is the answer: that it is said again does no harm.
+    """
     if not rest or rest.isspace():
         return False
     rest = _HARMLESS.sub(" ", rest)
+    if said and said in rest:
+        rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
     line = rest.partition("\n")[0]
     if line.strip(" .,;:!?)}$*\"'`"):
         first, *later = _SENTENCE_END.split(line)
@@ -75,7 +81,6 @@ def is_taken_back(rest: str) -> bool:
 _DISOWNED = re.compile(
     r"\b(?:wrong|incorrect|or|maybe|perhaps|possibly|not|isn't|unlikely|whether|thought|assumed|guessed|expected"
     r"|claims?|claimed|says?|think|previous|earlier) (?:maybe |that )?(?:the |my |an? |its )?(?:final |correct )?\Z"
-    r"|\b(?:this|that) \Z"
     r"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|perhaps|maybe|possibly)\b(?! (?:we|you|i|one) )"
     r"[^.!?\n]*\Z"
 )

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 
 from mstar.answers.agreement import quantities_agree
 from mstar.answers.arithmetic import value_of
-from mstar.answers.quantities import Quantity, parse_quantity, split_unit
+from mstar.answers.quantities import Quantity, is_carried_out, parse_quantity, split_unit
+from mstar.answers.spelling import SYMBOLS, spelled
 from mstar.answers.units import conversion
 
 _FUNCTIONS = frozenset(
@@ -30,14 +30,13 @@ _NAMES = re.compile(
     r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|sec|csc|cot|log|ln|exp"
     r"|alpha|beta|gamma|delta|theta|lambda|pi|phi|omega|sigma)(?![A-Za-z])"
 )
-_MATRIX = re.compile(r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?")
+_MATRIX = re.compile(
+    r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?"
+)
+_ELEMENT = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*(?=[\[(])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]+")
-_SYMBOLS = {"π": r"\pi", "×": r"\times", "·": r"\cdot", "÷": r"\div", "≤": r"\le", "≥": r"\ge", "≠": r"\ne",
-            "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta", "α": r"\alpha", "β": r"\beta", "±": r"\pm",
-            "∈": r"\in"}  # fmt: skip
-_CHARACTERS = str.maketrans({symbol: f"{command} " for symbol, command in _SYMBOLS.items()})
-_SYMBOL_OF = {command: symbol for symbol, command in _SYMBOLS.items()} | {r"\leq": "≤", r"\geq": "≥", r"\neq": "≠"}
+_CHARACTERS = str.maketrans({symbol: f"{command} " for symbol, command in SYMBOLS.items()})
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<![\\\w])sqrt\s*\(([^()]*)\)")
 _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
@@ -53,6 +52,8 @@ class Expression:
     spelling: str
     unit: str
     quantity: Quantity | None
+    is_exact: bool
+    """Whether it has a root, power or π, which a decimal is no spelling of."""
 
     @property
     def is_decided_by_spelling(self) -> bool:
@@ -61,11 +62,12 @@ class Expression:
 
 def read_expression(statement: str) -> Expression:
     """A cleaned statement as an expression."""
+    statement = _ELEMENT.sub("", statement, count=1)
     formula, unit = split_unit(statement)
     quantity = parse_quantity(statement, sentence=False)
     if quantity is None and (value := value_of(formula)) is not None:
         quantity = Quantity(value, None, 0, unit)
-    return Expression(_latex(formula), spelled(formula), unit, quantity)
+    return Expression(_latex(formula), spelled(formula), unit, quantity, not is_carried_out(statement))
 
 
 def is_formula(statement: str) -> bool:
@@ -90,51 +92,19 @@ def compare_directly(gold: Expression, statement: str) -> bool | None:
     if factor == 1 and gold.spelling == answer.spelling:
         return True
     if gold.quantity and answer.quantity:
-        return _values_agree(gold.quantity, answer.quantity, factor)
-    if factor != 1 or gold.is_decided_by_spelling and not answer.quantity and _LETTERS.fullmatch(gold.spelling):
+        if not (gold.is_exact or answer.is_exact):
+            return quantities_agree(gold.quantity, answer.quantity)
+        return gold.quantity.value == answer.quantity.value * answer.quantity.scale * factor
+    if (
+        factor != 1
+        or gold.is_decided_by_spelling
+        and not answer.quantity
+        and _LETTERS.fullmatch(gold.spelling)
+    ):
         return False
     if not is_formula(statement) or _offers_alternatives(gold.formula, answer.formula):
         return False
     return None if _brackets_agree(gold.formula, answer.formula) else False
-
-
-def _values_agree(gold: Quantity, answer: Quantity, factor: Fraction) -> bool:
-    if gold.decimals is None or answer.decimals is None:
-        return gold.value * gold.scale == answer.value * answer.scale * factor
-    return quantities_agree(gold, answer)
-
-
-_ATOM = r"(?:√?[\d.]+|√?[^\W\d_]|\([^()]*\))"
-_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))")
-_SQUARE_ROOT = re.compile(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(?<=\\sqrt) ?(\d))")
-_SCRIPT = re.compile(r"([_^])\s*\{([^{}]*)\}")
-_INNER_SPACE = re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
-
-
-def spelled(statement: str) -> str:
-    """One spelling of a cleaned statement: no LaTeX, no spaces around signs, one form of roots and fractions."""
-    if statement.isalnum() and statement.isascii():
-        return statement
-    previous = None
-    for _ in range(6):
-        if statement == previous or not ("\\" in statement or "{" in statement or "√" in statement or "sqrt" in statement):
-            break
-        previous = statement
-        statement = _SCRIPT.sub(lambda match: match[1] + _grouped(match[2]), statement)
-        statement = _SQUARE_ROOT.sub(lambda match: f"√{_grouped(match[1] or match[2] or match[3] or '')}", statement)
-        statement = _FRACTION.sub(
-            lambda match: f"{_grouped(match[1] or match[2] or '')}/{_grouped(match[3] or match[4] or '')}", statement
-        )
-    statement = _COMMAND.sub(lambda match: _SYMBOL_OF.get(match[0], match[0][1:]) + " ", statement)
-    statement = statement.replace("**", "^").replace("{", "{").replace("\\", "")
-    statement = re.sub(r"(?<![A-Za-z])pi(?![A-Za-z])", "π", statement)
-    statement = re.sub(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\dπ)A-Za-z])\s*[·×*]\s*(?=[A-Zπ√(a-wyz])", "", statement)
-    return _SPACES.sub("", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
-
-
-def _grouped(part: str) -> str:
-    part = part.strip()
-    return part if re.fullmatch(_ATOM, part) else f"({part})"
 
 
 def _latex(formula: str) -> str:

@@ -27,13 +27,13 @@ from mstar.answers.markers import NOWHERE, last_statement
 
 MAX_BARE_CHARACTERS = 100
 
-_END_MARKS = re.compile(r"</|<\|")
+_END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
 _SIMPLE = re.compile(r"[\w.,%$ ()+-]{1,24}")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
 _SENTENCE_END = re.compile(r"[.!?]\s|\s(?:because|since)\s")
 _MARKER_WORD = re.compile(r"answer|option|choice|correct|\bans\b", re.IGNORECASE)
-_BLANK = re.compile(r"\s*(?:(?<=\n)> )?")
+_BLANK = re.compile(r"\s*(?:(?<=\n)[>*•-] )?")
 
 
 def extract(
@@ -73,7 +73,7 @@ def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...
     if not _SIMPLE.fullmatch(statement):
         cleaned = clean(statement[:MAX_ANSWER_CHARACTERS])
         for reading, rest in clauses(cleaned):
-            if answer_type and reads_as(answer_type, reading, choices) and not is_taken_back(rest):
+            if answer_type and reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
                 return reading
         return cleaned or statement
     letter = _LETTER.fullmatch(statement)

@@ -26,9 +26,13 @@ Gold = Named | bool | str | Quantity | lists.Items | expressions.Expression
 def read_golds(expected: Expected) -> tuple[Gold, ...]:
     """The accepted golds in the form that comparisons use. ValueError names the value, the rule and the remedy."""
     if expected.answer_type not in ANSWER_TYPES:
-        raise ValueError(f"answer_type is {expected.answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}")
+        raise ValueError(
+            f"answer_type is {expected.answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}"
+        )
     if expected.precision is not None and not 0 <= expected.precision <= MAX_PRECISION:
-        raise ValueError(f"precision is {expected.precision}; it must be in 0..{MAX_PRECISION} decimals, or none")
+        raise ValueError(
+            f"precision is {expected.precision}; it must be in 0..{MAX_PRECISION} decimals, or none"
+        )
     return tuple(_read_gold(expected, answer) for answer in expected.answers)
 
 
@@ -44,7 +48,10 @@ def _read_gold(expected: Expected, written: str) -> Gold:
             rule, remedy = _what_no_choice_breaks(expected)
         case "number":
             gold = _gold_number(expected, written, answer)
-            rule, remedy = "is not one number", "write digits such as 12, 3.14 or 3/4, or use answer_type expression"
+            rule, remedy = (
+                "is not one number",
+                "write digits such as 12, 3.14 or 3/4, or use answer_type expression",
+            )
         case "boolean":
             gold = read_boolean(answer)
             rule, remedy = "is neither yes nor no", "write yes, no, true or false, or use answer_type text"

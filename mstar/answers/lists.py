@@ -48,7 +48,7 @@ def items_agree(gold: Items, statement: str, precision: int | None) -> bool:
     for reading, rest in clauses(statement):
         answer = read_items(reading)
         if answer is not None and _agree(gold, answer, precision):
-            return not is_taken_back(rest)
+            return not is_taken_back(rest, reading)
     return False
 
 
@@ -68,7 +68,9 @@ def _item_agrees(gold: Item, answer: Item, precision: int | None) -> bool:
     return gold.text == answer.text
 
 
-_LEAD = re.compile(r"[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])")
+_LEAD = re.compile(
+    r"\([a-z](?:, ?[a-z])+\)\s*=\s*(?=\()|(?:the )?(?:years?|values?|numbers?|points?|letters?|options?|roots|solutions?)\s+(?:are )?(?=[\d-])|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: (?:is|are))?\s*(?=[\[({])|[A-Z](?=\()|[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])"
+)
 
 
 def _lead_removed(statement: str) -> str:

@@ -26,39 +26,63 @@ _ADVERB = (
     r"|surely|actually|really|exactly|precisely|most likely),?)"
 )
 _VERB = (
-    rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|would be|should be|must be|will be|turns out to be|comes out to be"
-    rf"|comes to|equals|is equal to|works out to be|becomes)\b)(?: equal to\b)?{_ADVERB}?"
+    rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|(?:would|should|must|will|has to)(?: \w+)? be|turns out to be|comes out to be"
+    rf"|comes to|remains|stays|equals|is equal to|works out to be|becomes)\b)(?: equal to\b)?{_ADVERB}?"
 )
 _AFTER_ANSWER = re.compile(
-    rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of) [^\n:.：]{{1,80}}?(?=[\s:：*,]))?"
+    rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of|in|from|on|about|among|based|according|given|that|which|here) (?:[^\n:.：\"]|\"[^\"\n]{{1,150}}\"){{1,80}}?(?=[\s:：*,]))?"
     rf"(?:\([^)\n]{{1,30}}\))?{_GAP}"
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
 )
 DESCRIBES = re.compile(
-    r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached)"
-    r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory|understandable)\b)"
+    r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached|\w{3,}ed)"
+    r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows|below\b|above\b|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory|understandable)\b)"
 )
-_QUOTED = re.compile(r'answer"\s*:\s*"?(?P<payload>[^"\n}]{1,1000})', re.IGNORECASE)
+_ABOUT_THE_ANSWER = re.compile(
+    r"\b(?:this|that|(?:hope|if|whether|why|how|what|where|since|because) (?:the|my|your|our)(?: final)?) \Z"
+)
+_QUOTED = re.compile(r"answer[\"']\s*:\s*[\"']?(?P<payload>[^\"'\n}]{1,1000})", re.IGNORECASE)
 _HEADING = re.compile(r"answer[*_ \t]*\n\s*")
 _HEADING_LEAD = re.compile(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
 _AFTER_OPTION = re.compile(
-    rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|(?:is|would be|should be|must be)\b)"
-    rf"[ \t]*[:：]?{_EMPHASIS}"
+    rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}"
+)
+_CHINESE_WORDS = (
+    "答案",
+    "答：",
+    "答:",
+    "正确选项",
+    "正确的选项",
+    "故选",
+    "应选",
+    "该选",
+    "此选",
+    "以选",
+    "题选",
 )
 _AFTER_CHINESE = re.compile(
-    r"(?:答案|故选|应选|因此选择)[*_ \t】]*(?:应该是|应为|应是|选择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项)?\s*"
+    r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题]选)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
 _AFTER_SHORT = re.compile(rf"ans{_GAP}[.:：=]{_GAP}(?=\S)")
 _BEFORE = re.compile(
     r"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?[(\[]?[A-Za-z][)\]]?|[-+]?\d[\d.,/]*)[*\"]*"
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
-_CHINESE_BEFORE = re.compile(r"(?:选项|选择?)\s*(?P<payload>[(（]?[A-Za-z][)）]?)\s*(?:是|为)?(?:正确|对的)")
+_CHINESE_BEFORE = re.compile(
+    r"(?:选项|选择?)?\s*(?P<payload>[(（]?[A-Za-z][)）]?)\s*(?:选项)?(?:是|为)?(?:正确|对的)"
+)
 _BEFORE_CORRECT = re.compile(
     r"(?:option|choice)[ *]+(?P<payload>[(\[]?[A-Za-z][)\]]?)[ *]+is (?:the )?$", re.IGNORECASE
 )
 _JOINT = re.compile(
-    r"(?:[\s$.,;&/\\()\[\]]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[{}]|[A-Za-z]\s?=){0,20}", re.IGNORECASE
+    r"(?:[\s$.,;&/\\()\[\]]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[{}]|[A-Za-z]\s?=){0,20}",
+    re.IGNORECASE,
+)
+_BOX_SIGN = re.compile(r"[-−\d]$")
+_BOXED_NUMBER = re.compile(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
+_BOX_UNIT = re.compile(
+    r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}(?!\w))"
+    r"[\w^{}²³\\]{0,12}(?=\s*(?:$|[$.,;\n]|\\[)\]]))"
 )
 _LETTER_PAYLOAD = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
@@ -97,7 +121,11 @@ def _boxed(text: str, lowered: str) -> Statement | None:
         if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
             break
         first = earlier
-    return Statement(marker, opening + 1, end) if first == marker else Statement(marker, first, end + 1)
+    before = _BOX_SIGN.search(text, max(first - 3, 0), first)
+    behind = _BOX_UNIT.match(text, end + 1) if _BOXED_NUMBER.match(text, opening + 1) else None
+    if first == marker and not before and not behind:
+        return Statement(marker, opening + 1, end)
+    return Statement(marker, before.start() if before else first, behind.end() if behind else end + 1)
 
 
 def _closing_brace(text: str, opening: int) -> int | None:
@@ -141,7 +169,13 @@ def _mentions(lowered: str, word: str) -> Iterator[int]:
 
 def _answer_at(text: str, lowered: str, position: int) -> Statement | None:
     before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
-    after = None if lowered.startswith('answer"', position) else _AFTER_ANSWER.match(lowered, position)
+    if _ABOUT_THE_ANSWER.search(before):
+        return None
+    after = (
+        None
+        if lowered.startswith(('answer"', "answer'"), position)
+        else _AFTER_ANSWER.match(lowered, position)
+    )
     if after and (after["mark"] or not DESCRIBES.match(lowered, after.end())):
         return Statement(position, NOWHERE if is_disowned(before) else after.end())
     quoted = _QUOTED.match(text, position)
@@ -188,7 +222,7 @@ def _option_at(text: str, lowered: str, position: int) -> Statement | None:
 
 
 def _chinese(text: str, lowered: str) -> Statement | None:
-    position = max(text.rfind("答案"), text.rfind("故选"), text.rfind("应选"), text.rfind("因此选择"))
+    position = max(text.rfind(word) for word in _CHINESE_WORDS)
     correct = text.rfind("正确")
     before = _CHINESE_BEFORE.search(text, max(correct - 12, 0)) if correct >= 0 else None
     if before and before.end() - correct < 8 and correct + 4 >= position:

@@ -36,7 +36,8 @@ class Quantity(NamedTuple):
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
 _LATEX_FRACTION = re.compile(
-    r"\\frac\s*(?:\{\s*([-+\d.,\s]{1,60})\}\s*\{\s*([-+\d.,\s]{1,60})\}|(\d)\s?(\d)(?!\d)|(\d)\s?\{\s*(\d+)\s*\})"
+    r"\\frac\s*(?:\{\s*([-+\d.,\s]{1,60})\}\s*\{\s*([-+\d.,\s]{1,60})\}|(\d)\s?(\d)(?!\d)|(\d)\s?\{\s*(\d+)\s*\}"
+    r"|\{\s*(\d+)\s*\}\s?(\d))"
 )
 _CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
 _CORE = re.compile(
@@ -59,23 +60,26 @@ _TAIL = re.compile(
 )
 _UNIT_IN_PARENTHESES = re.compile(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
 _APPROXIMATELY = re.compile(
-    r"(?:approximately|approx\.?|about|around|roughly|nearly|≈|~|exactly|just|only)\s*", re.I
+    r"(?:approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only|a total of|total)\s*",
+    re.I,
 )
 _LEAD = re.compile(
     r"(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets|left"
-    r"|makes|shows)\b|:|\bin(?=\s\d{4}$)))\s*",
+    r"|makes|shows)\b|:|\b(?:in|year)(?=\s\d{4}$)))\s*",
     re.IGNORECASE,
 )
 _UNSURE_LEAD = re.compile(
-    r"\b(?:not|or|either|maybe|perhaps|possibly|probably|between|never|cannot|could|might|may|more|less|least|most"
-    r"|than|over|under|below|above|fewer|greater|within|unknown|unsure|neither|if|unless|but|to|and|versus|vs)\b|n't\b",
+    r"\b(?:not|or|either|maybe|perhaps|possibly|probably|never|cannot|could|might|may|at least|at most|unknown|unsure"
+    r"|neither|if|unless|but|versus|vs)\b|n't\b",
     re.IGNORECASE,
 )
 _UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹")
 _FORMULA = re.compile(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
 _UNKNOWN = re.compile(r"[∠△]?\s?[^\W\d_]{1,4}(?:_?\{?\w\}?)?")
 _PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
-_UNIT_BEHIND = re.compile(r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$")
+_UNIT_BEHIND = re.compile(
+    r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$"
+)
 
 
 def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
@@ -118,11 +122,16 @@ def _parsed(statement: str, sentence: bool) -> Quantity | None:
 
 def formula_quantity(statement: str) -> Quantity | None:
     """The quantity of a formula with a power, root, factorial or π, and perhaps a unit behind it."""
-    if len(statement) > 200 or not _FORMULA.search(statement):
+    if len(statement) > 200 or is_carried_out(statement):
         return None
     formula, unit = split_unit(_APPROXIMATELY.sub("", statement, count=1))
     value = value_of(formula)
     return None if value is None else Quantity(value, None, 0, unit)
+
+
+def is_carried_out(statement: str) -> bool:
+    """Whether there is no power, root, factorial or π in a statement."""
+    return _FORMULA.search(statement) is None
 
 
 def split_unit(statement: str) -> tuple[str, str]:
@@ -137,7 +146,7 @@ def split_unit(statement: str) -> tuple[str, str]:
 
 
 def _plain_fraction(match: re.Match[str]) -> str:
-    return f" {match[1] or match[3] or match[5]}/{match[2] or match[4] or match[6]}"
+    return f" {match[1] or match[3] or match[5] or match[7]}/{match[2] or match[4] or match[6] or match[8]}"
 
 
 def _significant(number: str) -> int:
@@ -242,7 +251,9 @@ def _tail(text: str) -> tuple[int, str] | None:
     tail = _TAIL.fullmatch(text)
     if tail is None:
         return None
-    phrase = tail["unit"].strip(" -")
+    phrase = tail["unit"].strip(" -.")
+    if phrase and tail["unit"][0] == "-":
+        return None
     if len(phrase) == 1 and phrase.isascii() and phrase not in _UNIT_LETTERS:
         return None
     unit = read_unit(phrase)

@@ -57,18 +57,21 @@ _FILLERS = frozenset(
 )
 _GENERIC = frozenset({"", "unit", "unit^2", "unit^3", "单位"})
 _SCALES = {"°": "°", "c": "°c", "°c": "°c", "coulomb": "°c", "f": "°f", "°f": "°f"}
-_COUNTERS = frozenset("个只人张本支条块名位辆台件次种棵朵头匹把双对盒箱袋杯瓶页题道组层倍步分点号颗根间座艘架")
+_COUNTERS = frozenset(
+    "个只人张本支条块名位辆台件次种棵朵头匹把双对盒箱袋杯瓶页题道组层倍步分点号颗根间座艘架"
+)
 _SHORT_NOUNS = frozenset("am pm cd tv ox".split())
 _NO_NOUNS = frozenset(
-    "zero one two three four five six seven eight nine ten eleven twelve hundred thousand million billion trillion"
+    "zero one two three four five six seven eight nine ten eleven twelve dozen hundred thousand million billion trillion"
     " half halves third thirds fourth fourths fifth fifths sixth sixths seventh eighth eighths ninth tenth tenths"
-    " quarter quarters plus minus times divided over root pi sqrt factorial power exponent thousandth hundredth"
+    " quarter quarters plus minus divided over root pi sqrt factorial power exponent thousandth hundredth"
     " a an and or not but if to per by with without from for as at on than that this these those it its he she"
     " they we you was were be been being has have had do does did can could may might must should will would"
     " either neither maybe perhaps possibly probably between never cannot less least most under below above fewer"
     " greater within unknown unsure unless versus vs except because since so then when where which who what no yes"
     " true false wrong right correct incorrect wait actually hmm sorry rather instead also st nd rd th".split()
 )
+_POINT = re.compile(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")
 _NOUN = re.compile(r"[a-zß-ɏ]{3,20}|o'clock")
 _TOKEN = re.compile(
     r"[一-鿿]+|[^\W\d_一-鿿]+(?:'[^\W\d_]+)?|[/·*]|\^\s*\{?\s*(-?\d)\s*\}?|(?<=[a-z])[23](?!\w)|[°%$€£¥₹¢]"
@@ -80,7 +83,7 @@ _POWER = re.compile(r"\^(-?\d)$")
 @lru_cache(maxsize=4096)
 def read_unit(phrase: str) -> str | None:
     """The canonical unit that a phrase names, "" for none and for the generic "units"; None if it is no unit."""
-    matches = list(_TOKEN.finditer(phrase.replace("per cent", "percent").strip(" -.")))
+    matches = list(_TOKEN.finditer(_POINT.sub("", phrase.replace("per cent", "percent")).strip(" -")))
     if any(match["other"] for match in matches):
         return None
     tokens = [token for match in matches for token in _tokens(match)]
@@ -137,13 +140,18 @@ def _dimension(unit: str) -> tuple[dict[str, int], Fraction] | None:
 
 def _is_counted(words: list[str]) -> bool:
     """Whether words can name what is counted."""
-    return 1 <= len(words) <= 3 and all(_is_noun(word) for word in words)
+    names = [_POWER.sub("", word) for word in words if word not in "/·"]
+    return 1 <= len(names) <= 3 and all(_is_noun(name) for name in names)
 
 
 def _is_noun(word: str) -> bool:
-    if word[0] >= "一" and word[-1] <= "鿿":
+    if "一" <= word[:1] <= "鿿":
         return word[0] in _COUNTERS and len(word) <= 4
-    return word not in _NO_NOUNS and (word in _SPELLINGS or word in _SHORT_NOUNS or _NOUN.fullmatch(word) is not None)
+    return (
+        bool(word)
+        and word not in _NO_NOUNS
+        and (word in _SPELLINGS or word in _SHORT_NOUNS or _NOUN.fullmatch(word) is not None)
+    )
 
 
 def _tokens(match: re.Match[str]) -> list[str]:

@@ -98,7 +98,8 @@ def chosen_letter(answer: str, choices: tuple[str, ...]) -> str | None:
         named = letter[1]
     else:
         contents = zip(LETTERS, choices, strict=False)
-        named = next((name for name, content in contents if is_content(answer, name, content)), "")
+        names = [name for name, content in contents if is_content(answer, name, content)]
+        named = names[0] if len(names) == 1 else ""
     return named if named and choices and is_gold(named, "choice", choices) else None
 
 

@@ -188,7 +188,7 @@ def test_formulas_are_parsed_by_the_check_and_not_by_every_read(jsonl, row, work
     assert workers == []
     (flaw,) = check_problems(path).bad
     assert str(flaw).startswith("row 2 (id 1): answer '(' of type expression cannot be parsed")
-    assert [formula for _, formula, _ in workers] == ["x^2 + 1", "("]
+    assert [formula for _, formula in workers] == ["x^2 + 1", "("]
 
 
 def test_prose_is_no_formula_to_any_reader(jsonl, row, workers):
