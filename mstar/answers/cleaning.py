@@ -188,6 +188,7 @@ _SIGNS = frozenset("%#@/*\\")
 _ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_]))\s+(?!(?:and|or|is)\b)(?=\w)")
 
 
+@lru_cache(maxsize=8192)
 def normalize_text(text: str) -> str:
     """Equality of texts: NFKC, case, articles before a word, punctuation and whitespace do not matter.
 

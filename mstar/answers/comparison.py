@@ -99,7 +99,7 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
 def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
     for reading, rest in clauses(answer):
         quantity = parse_quantity(reading)
-        stated = [quantity] if quantity is not None else _same_values(reading)
+        stated = [quantity] if quantity is not None else _same_values(reading, gold.unit)
         if stated:
             is_other = rest.lstrip()[:1] == "(" and parse_quantity(rest.strip(_LOOSE_ENDS)) is not None
             agrees = any(quantities_agree(gold, value, precision) for value in stated)
@@ -115,26 +115,25 @@ _LOOSE_ENDS = " ().=,"
 _RELATIVE_DIFFERENCE = Fraction(1, 100)
 
 
-def _same_values(statement: str) -> list[Quantity]:
-    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)": one value, within a rounding and one per cent."""
+def _same_values(statement: str, unit: str) -> list[Quantity]:
+    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)": one value, within a rounding and one per cent.
+
+    `unit` is that of the gold, in which values without one are meant.
+    """
     parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(_VARIABLE.sub("", statement, count=1))]
     values = [parse_quantity(part) for part in parts]
     known = [value for value in values if value is not None]
     if not 2 <= len(known) == len(values) <= 3:
         return []
-    plain = []
-    for value in known:
-        factor = (
-            conversion(known[0].unit, value.unit) if "%" not in (known[0].unit, value.unit) else Fraction(1)
-        )
-        if factor is None:
-            return []
-        plain.append(value.value * value.scale * factor / (100 if value.unit == "%" else 1))
+    base = unit or next((value.unit for value in known if value.unit), "")
+    factors = [Fraction(1, 100) if value.unit == "%" else conversion(base, value.unit) for value in known]
+    plain = [value.value * value.scale * (factor or 0) for value, factor in zip(known, factors, strict=True)]
     places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
-    converted = any(value.unit not in ("", "%", known[0].unit) for value in known)
-    rounding = Fraction(0) if not places or converted else Fraction(1, 2 * 10 ** min(places))
+    is_plain = all(factor in (1, Fraction(1, 100)) for factor in factors)
+    rounding = Fraction(1, 2 * 10 ** min(places)) if places and is_plain else Fraction(0)
     allowed = min(rounding, abs(plain[0]) * _RELATIVE_DIFFERENCE)
-    return known if all(abs(value - plain[0]) <= allowed for value in plain) else []
+    is_one = None not in factors and all(abs(value - plain[0]) <= allowed for value in plain)
+    return known if is_one else []
 
 
 def _equals_expression(gold: expressions.Expression, answer: str) -> bool | Question:

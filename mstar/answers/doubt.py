@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import re
 
+MAX_CHARACTERS = 10_000
+"""Of what follows an answer, from its beginning and from its end, that are looked at."""
+
 _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]?\$?\d[\w.,/%]*)"
 _IT = r"(?:it|that|this|(?:the\ |my\ |correct\ |right\ |final\ )*(?:answer|result|value|sum|total|count|reasoning))"
 _OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
@@ -51,7 +54,7 @@ _ANOTHER = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
 _HARMLESS = re.compile(
-    r"\bif (?:you|there (?:is|are) any)\b[^.!?\n]*|\bor (?:equivalently|in other words)\b|\bhope[^.!?\n]*"
+    r"</?\w+>|<\|\w*\|>|\bif (?:you|there (?:is|are) any)\b[^.!?\n]*|\bor (?:equivalently|in other words)\b|\bhope[^.!?\n]*"
     rf"|\b(?:not|rather than|instead of|nor|and not|unlike|over) (?:(?:the|a|an|option|choice) )?(?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?|\ba common (?:mistake|error)"
     r"|\bno (?:other|more|need)\b",
     re.IGNORECASE,
@@ -65,6 +68,8 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     """
     if not rest or rest.isspace():
         return False
+    if len(rest) > 2 * MAX_CHARACTERS:
+        rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
     rest = _HARMLESS.sub(" ", rest)
     if said and said in rest:
         rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)

@@ -5,7 +5,7 @@ r"""Expressions before algebra: their spelling, what it alone decides, and the f
 - Left to math-verify (in a worker): everything else that is a formula. Case matters there (R and r differ),
   and so do the brackets of a pair or interval: (1, 2), [1, 2] and {1, 2} are three answers; unbracketed "1,
   2" is a set.
-- Never sent there: prose, and alternatives ("x or y") that the gold does not have: math-verify reads words as
+- Never sent there: prose, more than MAX_CHARACTERS, and alternatives ("x or y") that the gold does not have: math-verify reads words as
   products of letters, and "or" as a set.
 - A unit in \text{} or behind the formula counts as in `quantities`: a wrong one is wrong, none is right.
 """
@@ -20,6 +20,8 @@ from mstar.answers.arithmetic import value_of
 from mstar.answers.quantities import Quantity, is_carried_out, parse_quantity, split_unit
 from mstar.answers.spelling import SYMBOLS, spelled
 from mstar.answers.units import conversion
+
+MAX_CHARACTERS = 300
 
 _FUNCTIONS = frozenset(
     "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp sqrt max min lim gcd det mod alpha beta gamma"
@@ -74,7 +76,7 @@ def is_formula(statement: str) -> bool:
     """Whether a cleaned statement says something without words (functions, Greek letters and units aside)."""
     formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
-    return bool(_latex(formula)) and not any(_is_prose(word) for word in words)
+    return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not any(_is_prose(word) for word in words)
 
 
 def _is_prose(word: str) -> bool:

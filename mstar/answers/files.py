@@ -30,7 +30,7 @@ class FileCounts:
 def judge_file(path: str | Path, out: TextIO, checker: AnswerChecker | None = None) -> FileCounts:
     """Writes every row of `path` to `out` with `extracted` and `correct` (and `timed_out`, `failed`) added.
 
-    A row is {"answer", "answer_type", "response"} and, where they apply, "choices", "precision", "unit" and
+    A row is {"answer" (or "answers"), "answer_type", "response"} and, where they apply, "choices", "precision", "unit" and
     "truncated"; other keys are kept. A row that is no such object or whose gold does not parse is written
     with "error" instead; its line in `errors` names file, row (from 1), value, rule and remedy. Blank lines
     are skipped.
@@ -88,9 +88,7 @@ def _judge_row(row: dict[str, Any], checker: AnswerChecker, parsed_golds: set[Ex
 
 def read_expected(row: dict[str, Any]) -> Expected:
     """The expected answer of a row. Raises ValueError for a missing or mistyped value."""
-    answer, answer_type = row.get("answer"), row.get("answer_type")
-    if not isinstance(answer, str):
-        raise ValueError(f'answer is {answer!r}; it must be a text; write it as a string, such as "14"')
+    answers, answer_type = _read_answers(row), row.get("answer_type")
     if answer_type not in ANSWER_TYPES:
         raise ValueError(
             f"answer_type is {answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}; correct it"
@@ -106,7 +104,21 @@ def read_expected(row: dict[str, Any]) -> Expected:
         )
     if unit is not None and not isinstance(unit, str):
         raise ValueError(f"unit is {unit!r}; it must be a text; correct or drop it")
-    return Expected(answer, answer_type, tuple(choices), precision, unit or None)
+    return Expected(answers[0], answer_type, tuple(choices), precision, unit or None, tuple(answers[1:]))
+
+
+def _read_answers(row: dict[str, Any]) -> list[str]:
+    """The accepted golds: `answers`, or `answer` alone."""
+    answer, answers = row.get("answer"), row.get("answers")
+    if answers is None:
+        if not isinstance(answer, str):
+            raise ValueError(f'answer is {answer!r}; it must be a text; write it as a string, such as "14"')
+        return [answer]
+    if answer is not None:
+        raise ValueError("answer and answers are both given; keep answer for one gold, answers for several")
+    if not isinstance(answers, list) or not answers or not all(isinstance(one, str) for one in answers):
+        raise ValueError(f"answers is {answers!r}; it must be one or more texts in a list; correct it")
+    return answers
 
 
 def _write_row(out: TextIO, row: dict[str, Any]) -> None:

@@ -121,6 +121,8 @@ def _boxed(text: str, lowered: str) -> Statement | None:
         if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
             break
         first = earlier
+        if marker - first > MAX_ANSWER_CHARACTERS:
+            return Statement(marker, NOWHERE)
     before = _BOX_SIGN.search(text, max(first - 3, 0), first)
     behind = _BOX_UNIT.match(text, end + 1) if _BOXED_NUMBER.match(text, opening + 1) else None
     if first == marker and not before and not behind:
@@ -222,6 +224,8 @@ def _option_at(text: str, lowered: str, position: int) -> Statement | None:
 
 
 def _chinese(text: str, lowered: str) -> Statement | None:
+    if text.isascii():
+        return None
     position = max(text.rfind(word) for word in _CHINESE_WORDS)
     correct = text.rfind("正确")
     before = _CHINESE_BEFORE.search(text, max(correct - 12, 0)) if correct >= 0 else None

@@ -3,11 +3,16 @@ r"""One spelling of a formula, so that equal ones are equal as texts: `\frac{\sq
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 SYMBOLS = {"π": r"\pi", "×": r"\times", "·": r"\cdot", "÷": r"\div", "≤": r"\le", "≥": r"\ge", "≠": r"\ne",
            "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta", "α": r"\alpha", "β": r"\beta", "±": r"\pm",
            "∈": r"\in"}  # fmt: skip
-_SYMBOL_OF = {command: symbol for symbol, command in SYMBOLS.items()} | {r"\leq": "≤", r"\geq": "≥", r"\neq": "≠"}
+_SYMBOL_OF = {command: symbol for symbol, command in SYMBOLS.items()} | {
+    r"\leq": "≤",
+    r"\geq": "≥",
+    r"\neq": "≠",
+}
 _PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+ ?")
 _ATOM = re.compile(r"√?[\d.]+|√?[^\W\d_]|\([^()]*\)")
@@ -18,6 +23,7 @@ _NO_SIGN = re.compile(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\w)])\s*[·×*]\s*(?=[A-Zπ�
 _INNER_SPACE = re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
 
 
+@lru_cache(maxsize=8192)
 def spelled(statement: str) -> str:
     """A cleaned statement without LaTeX and without spaces around signs, roots and fractions in one form."""
     if statement.isalnum() and statement.isascii():
@@ -28,7 +34,9 @@ def spelled(statement: str) -> str:
         statement = _SCRIPT.sub(lambda match: match[1] + _grouped(match[2]), statement)
         statement = _ROOT.sub(lambda match: f"√{_grouped(match[1] or match[2] or match[3] or '')}", statement)
         statement = _FRACTION.sub(_fraction, statement)
-    statement = _COMMAND.sub(lambda match: _SYMBOL_OF.get(match[0].rstrip(), match[0][1:].rstrip() + " "), statement)
+    statement = _COMMAND.sub(
+        lambda match: _SYMBOL_OF.get(match[0].rstrip(), match[0][1:].rstrip() + " "), statement
+    )
     statement = _NO_SIGN.sub("", _PI.sub("π", statement.replace("**", "^").replace("\\", "")))
     return re.sub(r"\s+", "", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
 
@@ -36,7 +44,10 @@ def spelled(statement: str) -> str:
 def _fraction(match: re.Match[str]) -> str:
     """a/b, in parentheses where something stands right before or behind it: \\frac12 x is not 1/2x, nor 3\\frac12 31/2."""
     plain = f"{_grouped(match[1] or match[2] or '')}/{_grouped(match[3] or match[4] or '')}"
-    around = match.string[max(match.start() - 2, 0) : match.start()].strip() + match.string[match.end() :][:2].strip()
+    around = (
+        match.string[max(match.start() - 2, 0) : match.start()].strip()
+        + match.string[match.end() :][:2].strip()
+    )
     return f"({plain})" if re.search(r"[\w)(\\π√^]", around) else plain
 
 

@@ -1,9 +1,9 @@
 """What runs inside a worker process: one question per line in, one reply per line out, until the input ends.
 
-A question is JSON, `["equal", gold, answer]` or `["parses", gold, ""]`; a reply is `{"reply": true}` or false. Every
-question has a hard limit of its own (an interval timer with the system's default action, which ends even a
-C loop that holds the interpreter), so a worker whose parent was killed dies too; it also ends when its
-parent is another process.
+A question is JSON, `["equal", gold, answer]` or `["parses", gold, ""]`; the reply is `true` or `false`, and so is the
+line that says that the worker is ready. Every question has a hard limit of its own (an interval timer with the
+system's default action, which ends even a C loop that holds the interpreter), so a worker whose parent was killed
+dies too; an idle one sees that its parent is another process.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import logging
 import os
 import re
 import resource
-import select
 import signal
 import string
 import sys
+import threading
+import time
 from typing import Any
 
 MEMORY_BYTES = 2 * 1024**3
@@ -34,23 +35,18 @@ def serve(parent: int, limit_seconds: float) -> None:
     sys.setrecursionlimit(3000)
     import math_verify  # noqa: F401
 
-    _write({"ready": True})
-    buffer = b""
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    print("true", flush=True)
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_REAL, limit_seconds)
+        print(json.dumps(_reply(*json.loads(line))), flush=True)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _leave_with(parent: int) -> None:
     while os.getppid() == parent:
-        if not select.select([0], [], [], PARENT_CHECK_SECONDS)[0]:
-            continue
-        received = os.read(0, 65536)
-        if not received:
-            return
-        *lines, buffer = (buffer + received).split(b"\n")
-        for line in lines:
-            signal.setitimer(signal.ITIMER_REAL, limit_seconds)
-            _write({"reply": _reply(*json.loads(line))})
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _write(message: dict[str, Any]) -> None:
-    os.write(1, json.dumps(message).encode() + b"\n")
+        time.sleep(PARENT_CHECK_SECONDS)
+    os._exit(0)
 
 
 def _reply(kind: str, gold: str, answer: str) -> bool:

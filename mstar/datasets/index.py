@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 
 from mstar.content_hashes import Stamp, entry_name, read_cached, stamp_of, write_cached
 from mstar.datasets.json_rows import JsonRows
-from mstar.datasets.rows import Row, image_path, read_images, read_question
+from mstar.datasets.rows import Row, image_path, is_labelled, read_images, read_question
 
-VERSION = 1
+VERSION = 2
 FOLDER = "problems"
 
 ROWS = pa.schema(
@@ -109,7 +109,7 @@ class IndexWriter:
         columns = self._columns
         columns["id"].append(id)
         columns["source"].append(source)
-        columns["labelled"].append(row.get("answer") is not None)
+        columns["labelled"].append(is_labelled(row))
         columns["question"].append(question_hash(row))
         columns["images"].append(self._image_numbers(row, folder))
 

@@ -104,9 +104,17 @@ def read_question(row: Row) -> str:
     return read_text(row, "question")
 
 
+def is_labelled(row: Row) -> bool:
+    return row.get("answer") is not None or row.get("answers") is not None
+
+
 def read_answer(row: Row) -> str | None:
-    """The gold answer as a person would write it: 14, 3.5, yes; None for an unlabelled problem."""
-    value = row.get("answer")
+    """The gold answer as a person would write it: 14, 3.5, yes; of several accepted ones the first; None for an
+    unlabelled problem.
+    """
+    value, several = row.get("answer"), row.get("answers")
+    if several is not None:
+        return read_answers(row)[0]
     if value is None:
         if "answer" not in row and (key := misspelt("answer", row)):
             raise ValueError(
@@ -118,9 +126,33 @@ def read_answer(row: Row) -> str | None:
     return written(value, "answer")
 
 
+def read_other_answers(row: Row) -> tuple[str, ...]:
+    """The accepted answers of `answers` but the first."""
+    try:
+        return () if row.get("answers") is None else read_answers(row)[1:]
+    except ValueError:
+        return ()  # read_answer says what is wrong
+
+
+def read_answers(row: Row) -> tuple[str, ...]:
+    value = row["answers"]
+    if row.get("answer") is not None:
+        raise ValueError("answer and answers are both given; keep answer for one gold, answers for several")
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"answers is {quote(value)}; it must be a list of one or more accepted answers")
+    for position, answer in enumerate(value, start=1):
+        if answer is None or (isinstance(answer, str) and not answer.strip()):
+            raise ValueError(
+                f"accepted answer {position} is {'null' if answer is None else 'empty'}; write or drop it"
+            )
+    return tuple(
+        written(answer, f"accepted answer {position}") for position, answer in enumerate(value, start=1)
+    )
+
+
 def misspelt(key: str, names: Iterable[str]) -> str | None:
     """The name that is probably meant to be a key that is not there."""
-    plain = {name.lower(): name for name in names if name not in READERS}
+    plain = {name.lower(): name for name in names if name not in READERS and name != "answers"}
     return next((plain[near] for near in difflib.get_close_matches(key, plain, 1, 0.75)), None)
 
 
@@ -268,11 +300,12 @@ READERS: dict[str, Callable[[Row], Any]] = {
     "precision": read_precision,
     "unit": read_unit,
     "source": read_source,
+    "other_answers": read_other_answers,
 }
 
 OWN_ROWS = Format(
     name="mstar",
-    known=frozenset(READERS) | {"image"},
+    known=frozenset(READERS) - {"other_answers"} | {"answers", "image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),

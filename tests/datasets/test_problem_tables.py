@@ -204,7 +204,7 @@ def test_missing_columns_are_named_beside_those_present(tmp_path, row, left_out,
         )
 
 
-@pytest.mark.parametrize("name", ["anwser", "Answer", "answers"])
+@pytest.mark.parametrize("name", ["anwser", "Answer", "anwsers"])
 def test_a_misspelt_column_of_answers_does_not_make_problems_unlabelled(tmp_path, row, name):
     path = write_parquet(tmp_path / "t.parquet", [row(answer=...) | {name: "14"}])
     with pytest.raises(UserError, match=f"has no column answer, but one named {name}; rename it"):
