@@ -21,7 +21,7 @@ from mstar.answers.expected import Expected, Judgement
 from mstar.answers.expressions import Expression
 from mstar.answers.extraction import find_statement, tidy
 from mstar.answers.golds import read_golds
-from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers, WorkerDied
+from mstar.answers.workers import DeadlineExceeded, SymbolicWorkers, WorkerDied
 
 logger = logging.getLogger(__name__)
 

@@ -1,13 +1,13 @@
 r"""Which choice an answer names: by letter, by content, or by both where they agree.
 
-- A letter, of any case, alone or dressed: B, b, (B), B., B), [B], "option B", **B**, 选项B. It must be within the
-  choices; without listed choices any of A-Z will do. A small "a" before a word is the article.
-- A content: equal as spelled (spaces, LaTeX and sub- and superscripts aside), else without case, else as normalised
-  texts, else as numbers ("12 cm" is 12); also at the end of a sentence ("The city is Paris."). Where two contents
-  differ in case only, case decides; where two are equal, either names both.
-- Both ("B) 15", "B: 15", "15 (B)", "15b") must agree. What follows a letter and a mark may also be an explanation
-  ("B, because ...", "B. The area is 15"): its number, if it gives one, must agree; a text of up to three words is
-  taken as a content (all or part of the letter's own, or the answer is none). Then `doubt` is asked.
+- A letter, of any case, alone or dressed: B, b, (B), B., B), [B], "option B", **B**, 选项B. It must be within
+  the choices; without listed choices any of A-Z will do. A small "a" before a word is the article.
+- A content: equal as spelled (spaces, LaTeX and sub- and superscripts aside), else without case, else as
+  normalised texts, else as numbers ("12 cm" is 12); also at the end of a sentence ("The city is Paris."). Where
+  two contents differ in case only, case decides; where two are equal, either names both.
+- Both ("B) 15", "B: 15", "15 (B)", "15b") must agree. What follows a letter and a mark may also be an
+  explanation ("B, because ...", "B. The area is 15"): its number, if it gives one, must agree; a text of up to
+  three words is taken as a content (all or part of the letter's own, or the answer is none).
 - Two different letters are no answer, unless the gold is several letters ("ACD"): then it must be those.
 - **A bare letter is always a letter**, in gold and answer alike, even where a choice's content is a single
   letter: with the choices ("B", "A"), "A" is the first choice, "(B) A" the second. Digits are never letters.
@@ -16,7 +16,7 @@ r"""Which choice an answer names: by letter, by content, or by both where they a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -38,8 +38,10 @@ class Content(NamedTuple):
     number: Quantity | None
 
 
-_NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
-_LETTER = re.compile(
+_NAMED = (
+    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
+)
+_ALONE = re.compile(
     rf"{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?", re.IGNORECASE
 )
 _DRESSED = re.compile(
@@ -51,12 +53,16 @@ _UNDRESSED = re.compile(r"([A-Z])\s+(?=\S)")
 _CONTENT_AND_LETTER = re.compile(
     r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
-_OTHER = r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?(?:([A-Z])(?![\w'])(?! [a-z])|[(\[]([A-Za-z])[)\]])"
-_OTHER_LETTERS = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
+_OTHER = (
+    r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?"
+    r"(?:([A-Z])(?![\w'])(?! [a-z])|[(\[]([A-Za-z])[)\]])"
+)
+_OTHER_LETTER = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]")
 _EXPLAINS = re.compile(
-    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so|therefore|thus|hence|it|due|correct|not|hope"
-    r"|i hope|thanks?|good luck|let me know|done|this|q\.?e\.?d|是?正确|\(?the correct)(?![a-z])",
+    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so|therefore"
+    r"|thus|hence|it|due|correct|not|hope|i hope|thanks?|good luck|let me know|done|this|q\.?e\.?d|是?正确"
+    r"|\(?the correct)(?![a-z])",
     re.IGNORECASE,
 )
 _NOT_ANOTHER = re.compile(
@@ -70,101 +76,82 @@ _SHORT_CONTENT_WORDS = 3
 
 @lru_cache(maxsize=8192)
 def read_contents(choices: tuple[str, ...]) -> tuple[Content, ...]:
-    """The contents of the choices."""
+    """The contents of the choices, without labels "A. ", "(B) ", ... where every choice carries its own."""
+    plain = [clean(choice) for choice in choices]
+    labels = [_LABEL.match(choice) for choice in plain]
+    if all(label and ord(label[1]) - ord("A") == index for index, label in enumerate(labels)):
+        plain = [choice[label.end() :] for choice, label in zip(plain, labels, strict=True) if label]
     return tuple(
         Content(choice, spelled(choice), normalize_text(choice), parse_quantity(choice, sentence=False))
-        for choice in _labels_removed([clean(choice) for choice in choices])
+        for choice in plain
     )
 
 
-def _labels_removed(choices: list[str]) -> list[str]:
-    """The contents without labels "A. ", "(B) ", ... where every choice carries its own."""
-    labels = [_LABEL.match(choice) for choice in choices]
-    if not all(label and ord(label[1]) - ord("A") == index for index, label in enumerate(labels)):
-        return choices
-    return [choice[label.end() :] for choice, label in zip(choices, labels, strict=True) if label]
-
-
 def read_letters(statement: str, choices: Sequence[str]) -> str:
-    """The letters of an answer or gold that consists of several different ones, in order; "" for any other."""
-    if not _LETTERS.fullmatch(statement):
-        return ""
-    letters = [letter for letter in statement if letter.isupper()]
-    known = len(choices) or 26
-    is_several = 1 < len(letters) == len(set(letters)) and ord(max(letters)) - ord("A") < known
-    return "".join(sorted(letters)) if is_several else ""
+    """The letters of a statement of several different ones, in order; "" for any other statement."""
+    letters = sorted(filter(str.isupper, statement)) if _LETTERS.fullmatch(statement) else []
+    is_several = 1 < len(letters) == len(set(letters)) and _within(letters[-1], choices)
+    return "".join(letters) if is_several else ""
 
 
 def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
-    """The choice that a cleaned statement names, with those of the same content if it does so by content; or None."""
+    """The choice that a cleaned statement names (by content: with those of the same content), or None."""
     statement = statement.rstrip("! ")
-    if len(statement) == 1 and statement.isascii() and statement.isalpha():
-        return _within(statement, choices)
     contents = read_contents(choices)
-    named = _by_spelling(statement, contents)
+    is_letter = len(statement) == 1 and statement.isascii() and statement.isalpha()
+    named = None if is_letter else _by_spelling(statement, contents)
     if named is not None:
         return named
-    letter = _LETTER.fullmatch(statement)
+    letter = _ALONE.fullmatch(statement)
     if letter:
         return _within(letter[1], choices)
     dressed = _DRESSED.match(statement)
     if dressed:
         name = dressed.lastindex or 1
         mark, rest = statement[dressed.end(name) : dressed.end()], statement[dressed.end() :]
-        return _letter_and_rest(dressed[name], mark, rest, choices)
-    named = _in_sentence(statement, contents)
-    undressed = _UNDRESSED.match(statement) if named is None else None
-    return _letter_and_rest(undressed[1], "", statement[undressed.end() :], choices) if undressed else named
+        return _letter_and_rest(dressed[name], mark.strip(), rest, choices)
+    for reading, rest in clauses(statement):
+        named = _by_content(reading, contents) or _by_content(without_lead(reading), contents)
+        named = named or _content_and_letter(reading, contents)
+        if named is not None:
+            return None if is_taken_back(rest, reading) else named
+    undressed = _UNDRESSED.match(statement)
+    return _letter_and_rest(undressed[1], "", statement[undressed.end() :], choices) if undressed else None
 
 
-def _within(letter: str, choices: Sequence[str]) -> Named | None:
+def _within(letter: str, choices: Sequence[object]) -> Named | None:
     index = ord(letter.upper()) - ord("A")
     return frozenset({index}) if 0 <= index < (len(choices) or 26) else None
 
 
-def _in_sentence(statement: str, contents: Sequence[Content]) -> Named | None:
-    for reading, rest in clauses(statement):
-        named = _by_content(reading, contents) or _by_content(without_lead(reading), contents)
-        if named is None:
-            named = _content_and_letter(reading, contents)
-        if named is not None:
-            return None if is_taken_back(rest, reading) else named
-    return None
-
-
 def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]) -> Named | None:
-    """The letter's choice, unless what follows it names another one or takes it back; `mark` stands between."""
-    named, rest = _within(letter, choices), _NAMELY.sub("", _NOT_ANOTHER.sub("", rest).strip(), count=1)
+    """The letter's choice, unless what follows it names another one or takes it back; `mark` is between."""
+    named, rest = _within(letter, choices), _NAMELY.sub("", _NOT_ANOTHER.sub("", rest).strip())
     if named is None or not rest:
         return named
-    (index,) = named
     contents = read_contents(choices)
+    if not contents and parse_quantity(rest, sentence=False):
+        return named if mark else None
     for reading, behind in clauses(rest):
         stated = _by_content(reading, contents)
         if stated is not None:
-            return named if index in stated and not is_taken_back(behind, letter) else None
-    if not contents and parse_quantity(rest, sentence=False):
-        return named if mark.strip() else None
-    joined = _JOINED.match(mark.strip() + " " + rest)
-    if (joined and _letter_of(joined) != index) or is_taken_back(
-        _behind(rest, mark, index, contents), letter
-    ):
+            return named if named <= stated and not is_taken_back(behind, letter) else None
+    (index,) = named
+    own = contents[index].plain if contents else ""
+    starts_with_own = own and rest.casefold().startswith(own.casefold())
+    behind = rest[len(own) :] if starts_with_own else f"{mark} {rest}"
+    joined = _JOINED.match(f"{mark} {rest}")
+    if (joined and _names_another([joined], named)) or is_taken_back(behind, letter):
         return None
     if _EXPLAINS.match(rest):
         return named
-    if any(_letter_of(other) != index for other in _OTHER_LETTERS.finditer(rest)):
+    if _names_another(_OTHER_LETTER.finditer(rest), named):
         return None
-    return named if _may_follow(rest, index, contents, bool(mark.strip()) or rest[0] == "(") else None
+    return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None
 
 
-def _behind(rest: str, mark: str, index: int, contents: Sequence[Content]) -> str:
-    """What follows a letter and, where it stands there, its content."""
-    own = contents[index].plain.casefold() if contents else ""
-    return rest[len(own) :] if own and rest.casefold().startswith(own) else f"{mark.strip()} {rest}"
-
-
-def _letter_of(match: re.Match[str]) -> int:
-    return ord(next(filter(None, match.groups())).upper()) - ord("A")
+def _names_another(letters: Iterable[re.Match[str]], named: Named) -> bool:
+    return any(_within(next(filter(None, letter.groups())), ()) != named for letter in letters)
 
 
 def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain: bool) -> bool:
@@ -175,12 +162,10 @@ def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain:
     if contents[index].number and parse_quantity(shortest):
         return False
     words = normalize_text(rest)
-    leading = [
-        i for i, content in enumerate(contents) if content.text and f"{words} ".startswith(f"{content.text} ")
-    ]
+    leading = [i for i, one in enumerate(contents) if one.text and f"{words} ".startswith(f"{one.text} ")]
     if leading:
         return max(leading, key=lambda i: len(contents[i].text)) == index
-    parts = [i for i, content in enumerate(contents) if set(words.split()) <= set(content.text.split())]
+    parts = [i for i, one in enumerate(contents) if set(words.split()) <= set(one.text.split())]
     return parts == [index] or (may_explain and len(words.split()) > _SHORT_CONTENT_WORDS)
 
 
@@ -188,31 +173,26 @@ def _by_spelling(statement: str, contents: Sequence[Content]) -> Named | None:
     """Those whose content a statement spells: exactly, else without case."""
     spelling = spelled(statement)
     exact = [i for i, content in enumerate(contents) if content.spelling == spelling]
-    return _one_content(
-        exact or [i for i, one in enumerate(contents) if one.spelling.casefold() == spelling.casefold()],
-        contents,
-    )
-
-
-def _one_content(found: list[int], contents: Sequence[Content]) -> Named | None:
-    """Places that hold one and the same content."""
-    return frozenset(found) if len({contents[i].spelling for i in found}) == 1 else None
+    folded = [i for i, content in enumerate(contents) if content.spelling.casefold() == spelling.casefold()]
+    return _if_one_content(exact or folded, contents)
 
 
 def _by_content(statement: str, contents: Sequence[Content]) -> Named | None:
     """Those whose content a statement gives: as spelled, else as a normalised text, else as a number."""
     named, text = _by_spelling(statement, contents), normalize_text(statement)
     if named is None and text:
-        named = _one_content([i for i, content in enumerate(contents) if content.text == text], contents)
+        named = _if_one_content([i for i, content in enumerate(contents) if content.text == text], contents)
     quantity = parse_quantity(statement) if named is None else None
     if quantity is None:
         return named
-    numbers = [(i, content.number) for i, content in enumerate(contents) if content.number]
-    equal = [i for i, number in numbers if quantities_agree(number, quantity)]
-    exact = [i for i, number in numbers if i in equal and number.value == quantity.value]
-    found = exact or equal
-    same = {contents[i].number for i in found}
-    return frozenset(found) if len(same) == 1 else None
+    numbers = {i: one.number for i, one in enumerate(contents) if one.number}
+    equal = [i for i, number in numbers.items() if quantities_agree(number, quantity)]
+    found = [i for i in equal if numbers[i].value == quantity.value] or equal
+    return frozenset(found) if len({numbers[i] for i in found}) == 1 else None
+
+
+def _if_one_content(found: list[int], contents: Sequence[Content]) -> Named | None:
+    return frozenset(found) if len({contents[i].spelling for i in found}) == 1 else None
 
 
 def _content_and_letter(statement: str, contents: Sequence[Content]) -> Named | None:
@@ -220,5 +200,5 @@ def _content_and_letter(statement: str, contents: Sequence[Content]) -> Named | 
     named = _by_content(match[1], contents) if match else None
     if match is None or named is None:
         return None
-    letter = _within(match[2] or match[3] or match[4], contents)  # type: ignore[arg-type]
+    letter = _within(match[2] or match[3] or match[4], contents)
     return letter if letter and letter <= named else None

@@ -33,7 +33,9 @@ class Items:
 
 def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
     """The items of a cleaned statement; None where there are none, too many, or an empty one."""
-    inner, bracket = _unwrapped(_lead_removed(statement.replace("\\{", "{").replace("\\}", "}")))
+    statement = statement.replace("\\{", "{").replace("\\}", "}")
+    lead = _LEAD.match(statement)
+    inner, bracket = _unwrapped(statement[lead.end() if lead else 0 :])
     parts = [clean(part) for part in _split(inner)]
     if not 1 <= len(parts) <= MAX_ITEMS or not all(normalize_text(part) for part in parts):
         return None
@@ -69,12 +71,10 @@ def _item_agrees(gold: Item, answer: Item, precision: int | None) -> bool:
 
 
 _LEAD = re.compile(
-    r"\([a-z](?:, ?[a-z])+\)\s*=\s*(?=\()|(?:the )?(?:years?|values?|numbers?|points?|letters?|options?|roots|solutions?)\s+(?:are )?(?=[\d-])|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: (?:is|are))?\s*(?=[\[({])|[A-Z](?=\()|[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])"
+    r"\([a-z](?:, ?[a-z])+\)\s*=\s*(?=\()|[A-Z](?=\()|[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])"
+    r"|(?:the )?(?:years?|values?|numbers?|points?|letters?|options?|roots|solutions?)\s+(?:are )?(?=[\d-])"
+    r"|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: (?:is|are))?\s*(?=[\[({])"
 )
-
-
-def _lead_removed(statement: str) -> str:
-    return _LEAD.sub("", statement, count=1) if _LEAD.match(statement) else statement
 
 
 def _unwrapped(statement: str) -> tuple[str, str]:
@@ -94,7 +94,7 @@ _SEPARATOR = re.compile(r"[;,、]|(?<!\w)(?:and|&)(?!\w)|\n")
 
 
 def _split(inner: str) -> list[str]:
-    cuts = [match for match in _SEPARATOR.finditer(inner) if _depth_is_zero(inner, match.start())]
+    cuts = [match for match in _SEPARATOR.finditer(inner) if _is_outside(inner[: match.start()])]
     if any(cut[0] == ";" for cut in cuts):
         cuts = [cut for cut in cuts if cut[0] not in (",", "、")]
     parts: list[str] = []
@@ -108,6 +108,6 @@ def _split(inner: str) -> list[str]:
     return [*parts, inner[start:]] if inner.strip() else []
 
 
-def _depth_is_zero(text: str, position: int) -> bool:
-    before = text[:position]
-    return sum(before.count(c) for c in _OPENING) == sum(before.count(c) for c in _CLOSING)
+def _is_outside(before: str) -> bool:
+    """Whether all brackets are closed at the end of a text."""
+    return sum(map(before.count, _OPENING)) == sum(map(before.count, _CLOSING))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mstar.answers.symbolic import SymbolicWorkers
+from mstar.answers.workers import SymbolicWorkers
 from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem

@@ -1,7 +1,7 @@
 """Worker processes for comparisons that need algebra, each killed at its deadline and replaced.
 
 `SymbolicWorkers` starts none before the first question. A worker is a fresh Python process that talks over
-pipes (`worker.serve`): it imports math-verify and sympy, never torch and never the caller's main module, which
+pipes (`algebra.serve`): it imports math-verify and sympy, never torch and never the caller's main module, which
 is why this is no pool of `multiprocessing`. Questions may come from several threads; each takes an idle worker,
 or waits for one.
 """
@@ -20,7 +20,7 @@ from typing import Literal
 START_SECONDS = 120.0
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from mstar.answers.worker import serve; serve(int(sys.argv[2]), float(sys.argv[3]))"
+    "from mstar.answers.algebra import serve; serve(int(sys.argv[2]), float(sys.argv[3]))"
 )
 
 
@@ -42,7 +42,7 @@ class SymbolicWorkers:
             self._slots.put(worker)
 
     def ask(self, kind: Literal["equal", "parses"], gold: str, answer: str = "") -> bool:
-        """The reply of `worker.serve`. Raises DeadlineExceeded, WorkerDied; RuntimeError if none can be
+        """The reply of `algebra.serve`. Raises DeadlineExceeded, WorkerDied; RuntimeError if none can be
         started.
         """
         worker = self._slots.get()
@@ -110,7 +110,7 @@ class _Worker:
         finally:
             killer.cancel()
         if line.endswith(b"\n"):
-            return json.loads(line) is True
+            return bool(json.loads(line))
         if time.monotonic() >= end:
             raise DeadlineExceeded(f"no reply within {seconds} s")
         raise WorkerDied("the worker for expressions ended while it was asked")

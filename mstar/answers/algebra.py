@@ -1,9 +1,9 @@
-"""What runs inside a worker process: one question per line in, one reply per line out, until the input ends.
+"""What runs inside a worker process: are two formulas equal, is a formula one; by math-verify and sympy.
 
-A question is JSON, `["equal", gold, answer]` or `["parses", gold, ""]`; the reply is `true` or `false`, and so is the
-line that says that the worker is ready. Every question has a hard limit of its own (an interval timer with the
-system's default action, which ends even a C loop that holds the interpreter), so a worker whose parent was killed
-dies too; an idle one sees that its parent is another process.
+One question per line in, one reply per line out, until the input ends. A question is JSON, `["equal", gold, answer]`
+or `["parses", gold, ""]`; the reply is `true` or `false`, as is the line that says that the worker is ready. Every
+question has a hard limit of its own (an interval timer with the system's default action, which ends even a C loop
+that holds the interpreter), so a worker whose parent was killed dies too; an idle one looks for its parent.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from typing import Any
 
 MEMORY_BYTES = 2 * 1024**3
 PARENT_CHECK_SECONDS = 2.0
-_DIGITS = 50
-_TOLERANCE = 1e-12
+_DIGITS, _TOLERANCE = 50, 1e-12
 
 
 def serve(parent: int, limit_seconds: float) -> None:
@@ -61,14 +60,20 @@ def _equal(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     golds, answers = _parsed(gold), _parsed(answer)
-    if not verify(golds, answers, timeout_seconds=None):
-        return False
-    return not (golds and answers and _surely_differ(golds[0], answers[0]))
+    return verify(golds, answers, timeout_seconds=None) and not _surely_differ(golds[0], answers[0])
+
+
+def _parsed(formula: str) -> list[Any]:
+    from math_verify import LatexExtractionConfig, parse
+
+    return list(
+        parse(f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+    )
 
 
 def _surely_differ(gold: Any, answer: Any) -> bool:
-    """Whether two formulas that math-verify calls equal have different values: it rounds floats to 6 decimals and
-    drops terms below 1e-15. Letters are given values; tuples, intervals and matrices are compared item by item.
+    """Whether two formulas that math-verify calls equal differ in value: it rounds floats to 6 decimals and drops
+    terms below 1e-15. Letters are given values; tuples, intervals and matrices are compared item by item.
     """
     import sympy
 
@@ -78,23 +83,13 @@ def _surely_differ(gold: Any, answer: Any) -> bool:
         letters = sorted(gold.free_symbols | answer.free_symbols, key=str)
         values = {letter: sympy.Rational(17 + 6 * place, 7) for place, letter in enumerate(letters)}
         first, second = (side.subs(values).evalf(_DIGITS) for side in (gold, answer))
-        if not (first.is_number and second.is_number and first.is_finite and second.is_finite):
-            return False
-        return bool(abs(first - second) > _TOLERANCE * abs(first))
-    if isinstance(gold, sympy.MatrixBase) and isinstance(answer, sympy.MatrixBase):
-        return any(_surely_differ(*pair) for pair in zip(gold.flat(), answer.flat(), strict=False))
-    if isinstance(gold, sympy.Tuple | sympy.Interval) and len(gold.args) == len(answer.args):
-        return any(_surely_differ(*pair) for pair in zip(gold.args, answer.args, strict=True))
+        are_values = first.is_number and second.is_number and first.is_finite and second.is_finite
+        return bool(are_values and abs(first - second) > _TOLERANCE * abs(first))
+    kinds = (sympy.Tuple, sympy.Interval, sympy.MatrixBase)
+    if isinstance(gold, kinds) and isinstance(answer, kinds):
+        items = (side.flat() if isinstance(side, sympy.MatrixBase) else side.args for side in (gold, answer))
+        return any(_surely_differ(*pair) for pair in zip(*items, strict=False))
     return False
-
-
-def _parsed(formula: str) -> list[Any]:
-    from math_verify import LatexExtractionConfig, parse
-
-    parsed = parse(
-        f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None
-    )
-    return list(parsed)
 
 
 _LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
@@ -103,15 +98,9 @@ _LETTER = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 def _cases_apart(gold: str, answer: str) -> tuple[str, str]:
     """Capital letters that also occur as small ones become other small ones: math-verify ignores case."""
     letters = {letter for letter in _LETTER.findall(gold + " " + answer) if len(letter) == 1}
-    free = [
-        letter
-        for letter in string.ascii_lowercase
-        if not {letter, letter.upper()} & letters and letter not in "eid"
-    ]
+    used = {letter.lower() for letter in letters} | set("eid")
+    free = [letter for letter in string.ascii_lowercase if letter not in used]
     clashing = sorted(letter for letter in letters if letter.isupper() and letter.lower() in letters)
     names = dict(zip(clashing, free, strict=False))
-
-    def renamed(formula: str) -> str:
-        return _LETTER.sub(lambda match: names.get(match[0], match[0]), formula)
-
-    return renamed(gold), renamed(answer)
+    first, second = (_LETTER.sub(lambda one: names.get(one[0], one[0]), side) for side in (gold, answer))
+    return first, second
