@@ -1,9 +1,10 @@
 """What runs inside a worker process: are two formulas equal, is a formula one; by math-verify and sympy.
 
-One question per line in, one reply per line out, until the input ends. A question is JSON, `["equal", gold, answer]`
-or `["parses", gold, ""]`; the reply is `true` or `false`, as is the line that says that the worker is ready. Every
-question has a hard limit of its own (an interval timer with the system's default action, which ends even a C loop
-that holds the interpreter), so a worker whose parent was killed dies too; an idle one looks for its parent.
+One question per line in, one reply per line out, until the input ends. A question is JSON, `["equal", gold,
+answer]` or `["parses", gold, ""]`; the reply is `true` or `false`, as is the line that says that the worker
+is ready. Every question has a hard limit of its own (an interval timer with the system's default action,
+which ends even a C loop that holds the interpreter), so a worker whose parent was killed dies too; an idle
+one looks for its parent.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def _parsed(formula: str) -> list[Any]:
 
 
 def _surely_differ(gold: Any, answer: Any) -> bool:
-    """Whether two formulas that math-verify calls equal differ in value: it rounds floats to 6 decimals and drops
-    terms below 1e-15. Letters are given values; tuples, intervals and matrices are compared item by item.
+    """Whether two formulas that math-verify calls equal differ in value: it rounds floats to 6 decimals and
+    drops terms below 1e-15. Letters are given values; tuples and matrices are compared item by item.
     """
     import sympy
 

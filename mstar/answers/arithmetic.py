@@ -1,7 +1,7 @@
 r"""The value of a formula of numbers: `2^4`, `2\sqrt{3}`, `\frac{9\pi}{2}`, `4!`.
 
-Exact where it is rational, else rounded to 50 significant digits, so that different values stay different: nothing
-is a float. None for anything else: letters, unbalanced brackets, division by zero, numbers too large to write out.
+Exact where it is rational, else rounded to 50 significant digits, so that different values stay different:
+nothing is a float. None for anything else: letters, unbalanced brackets, division by zero, huge numbers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.m
 
 @lru_cache(maxsize=4096)
 def value_of(formula: str) -> Fraction | None:
-    """The value of a cleaned formula of numbers, roots, powers, factorials and π; None for any other text."""
+    """The value of a cleaned formula of numbers, roots, powers, factorials and π; else None."""
     text = spelled(formula).replace("{", "(").replace("}", ")") if len(formula) <= _MAX_CHARACTERS else ""
     if _MIXED.search(text):
         return None  # a mixed number or a product

@@ -12,7 +12,8 @@ import re
 from mstar.answers.doubt import is_taken_back
 
 _BOOLEAN = re.compile(
-    r"(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
+    r"(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
+    r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
     r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
     r"(?:$|[\s.,;:!?()—-])",
     re.IGNORECASE,

@@ -1,6 +1,6 @@
 """Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline.
 
-A question of algebra is asked once: its verdict, or that it passed the deadline, is kept for as long as the checker.
+A question of algebra is asked once: its verdict, or that it passed the deadline, is kept with the checker.
 
 A check that raises ends no run: whatever it is, it goes through `AnswerChecker._failure`, which counts it and
 logs it once per kind, and the answer is wrong.
@@ -25,6 +25,7 @@ from mstar.answers.workers import DeadlineExceeded, SymbolicWorkers, WorkerDied
 
 logger = logging.getLogger(__name__)
 
+MAX_VERDICTS = 100_000
 Questions = tuple[Question, ...]
 
 
@@ -80,21 +81,16 @@ class AnswerChecker:
 
         Raises ValueError for a gold that does not parse (see `check_gold`), never for anything in a response.
         """
-        try:
-            judgement, questions = _judge_directly(expected, response, truncated)
-        except Exception as error:  # fault point
-            if isinstance(error, ValueError):
-                read_golds(expected)  # raises it again if the gold is the cause
-            return self._failure(error)
-        return self._settle(judgement, questions)
+        read_golds(expected)
+        return self._settle(*self._judged(expected, response, truncated))
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
         """Judges (expected, response) pairs in order; algebra runs on all workers at once.
 
         Nothing raises here: where a gold does not parse, the judgements of its responses have `failed`.
         """
-        judged = [self._judge_directly(expected, response) for expected, response in pairs]
-        open_ = {questions: judgement for judgement, questions in judged if questions}
+        judged = [self._judged(expected, response) for expected, response in pairs]
+        open_ = {questions for _, questions in judged if questions}
         if len(open_) > 1 and self._worker_count > 1:
             with ThreadPoolExecutor(min(self._worker_count, len(open_))) as threads:
                 list(threads.map(self._verdict, open_))
@@ -103,7 +99,7 @@ class AnswerChecker:
     def check_gold(self, expected: Expected) -> None:
         """`check_gold` with this checker's workers."""
         for gold, written in zip(read_golds(expected), expected.answers, strict=True):
-            if not isinstance(gold, Expression) or gold.is_decided_by_spelling:
+            if not isinstance(gold, Expression) or gold.quantity or gold.is_name:
                 continue
             try:
                 parses = self._symbolic.ask("parses", gold.formula)
@@ -115,9 +111,16 @@ class AnswerChecker:
                     "write it in LaTeX, or use answer_type text"
                 )
 
-    def _judge_directly(self, expected: Expected, response: str) -> tuple[Judgement, Questions]:
+    def _judged(
+        self, expected: Expected, response: str, truncated: bool = False
+    ) -> tuple[Judgement, Questions]:
+        """The judgement; with questions, `correct` is still open."""
         try:
-            return _judge_directly(expected, response, False)
+            statement = find_statement(response, expected.answer_type, expected.choices)
+            if statement is None or truncated:
+                read_golds(expected)
+                return Judgement(None, False), ()
+            return _judge_statement(expected, statement)
         except Exception as error:  # fault point: whatever is wrong with one check, the others go on
             return self._failure(error), ()
 
@@ -135,20 +138,22 @@ class AnswerChecker:
         return judgement._replace(correct=verdict)
 
     def _verdict(self, questions: Questions) -> bool | Exception:
-        """Whether one of the questions is answered with yes; else the first error among the answers, or False."""
+        """Whether a question is answered with yes; else the first error among the answers, or False."""
         verdicts = [self._ask(question) for question in questions]
         errors = (verdict for verdict in verdicts if isinstance(verdict, Exception))
         return True in verdicts or next(errors, False)
 
     def _ask(self, question: Question) -> bool | Exception:
         if question not in self._verdicts:
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.clear()
             try:
-                self._verdicts[question] = self._symbolic.ask("equal", *question) is True
+                self._verdicts[question] = self._symbolic.ask("equal", *question)
             except DeadlineExceeded as error:
                 self._verdicts[question] = error
             except Exception as error:  # fault point, as above
                 return error
-        return self._verdicts[question]
+        return self._verdicts.get(question, False)
 
     def _failure(self, error: Exception, extracted: str | None = None) -> Judgement:
         """The judgement of a check that raised: it is counted, and the first of its kind is logged."""
@@ -162,15 +167,6 @@ class AnswerChecker:
             logger.warning("an answer check failed and counts as wrong (%s: %s)", kind, error)
             logger.debug("the first of these failures", exc_info=error)
         return Judgement(extracted, False, failed=True)
-
-
-def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Questions]:
-    """The judgement; with questions, `correct` is still open."""
-    statement = None if truncated else find_statement(response, expected.answer_type, expected.choices)
-    if statement is None:
-        read_golds(expected)
-        return Judgement(None, False), ()
-    return _judge_statement(expected, statement)
 
 
 @lru_cache(maxsize=16_384)
@@ -187,8 +183,5 @@ def check_gold(expected: Expected, checker: AnswerChecker | None = None) -> None
     An expression is tried in a worker: of `checker`, or else of one started for this call alone (about a
     second).
     """
-    if checker is not None:
-        checker.check_gold(expected)
-        return
     with AnswerChecker() as own:
-        own.check_gold(expected)
+        (checker or own).check_gold(expected)

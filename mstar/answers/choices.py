@@ -3,11 +3,11 @@ r"""Which choice an answer names: by letter, by content, or by both where they a
 - A letter, of any case, alone or dressed: B, b, (B), B., B), [B], "option B", **B**, 选项B. It must be within
   the choices; without listed choices any of A-Z will do. A small "a" before a word is the article.
 - A content: equal as spelled (spaces, LaTeX and sub- and superscripts aside), else without case, else as
-  normalised texts, else as numbers ("12 cm" is 12); also at the end of a sentence ("The city is Paris."). Where
+  normalised texts, else as numbers ("12 cm" is 12); also at a sentence's end ("The city is Paris."). Where
   two contents differ in case only, case decides; where two are equal, either names both.
 - Both ("B) 15", "B: 15", "15 (B)", "15b") must agree. What follows a letter and a mark may also be an
-  explanation ("B, because ...", "B. The area is 15"): its number, if it gives one, must agree; a text of up to
-  three words is taken as a content (all or part of the letter's own, or the answer is none).
+  explanation ("B, because ...", "B. The area is 15"): its number, if it gives one, must agree; up to three
+  words are taken as a content (all or part of the letter's own, or the answer is none).
 - Two different letters are no answer, unless the gold is several letters ("ACD"): then it must be those.
 - **A bare letter is always a letter**, in gold and answer alike, even where a choice's content is a single
   letter: with the choices ("B", "A"), "A" is the first choice, "(B) A" the second. Digits are never letters.
@@ -20,10 +20,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
-from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 
 Named = frozenset[int]
@@ -38,9 +37,7 @@ class Content(NamedTuple):
     number: Quantity | None
 
 
-_NAMED = (
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
-)
+_NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 _ALONE = re.compile(
     rf"{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?", re.IGNORECASE
 )
@@ -60,13 +57,14 @@ _OTHER = (
 _OTHER_LETTER = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]")
 _EXPLAINS = re.compile(
-    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so|therefore"
-    r"|thus|hence|it|due|correct|not|hope|i hope|thanks?|good luck|let me know|done|this|q\.?e\.?d|是?正确"
+    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
+    r"|therefore|thus|hence|it|due|correct|not|hope|i hope|thanks?|good luck|let me know|done|this"
+    r"|q\.?e\.?d|是?正确"
     r"|\(?the correct)(?![a-z])",
     re.IGNORECASE,
 )
 _NOT_ANOTHER = re.compile(
-    r"^[\s(,;]*(?:(?:and )?not|rather than|instead of|over) (?:(?:option|choice) )?[(\[]?[A-Za-z](?![\w'])[)\]]*"
+    r"^[\s(,;]*(?:(?:and )?not|rather than|instead of|over) (?:option |choice )?[(\[]?[A-Za-z](?![\w'])[)\]]*"
 )
 _NAMELY = re.compile(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
 _LABEL = re.compile(r"\(?([A-Z])[).:]\s*(?=\S)")

@@ -51,7 +51,8 @@ _LATEX = tuple(
         (r"(?<!\\)\\[,;: ]|\\\\\s*$|\\(?=\.)|\\(?:hspace|phantom)\{[^{}]*\}", " "),
         (r"\\(?:quad|qquad|newline)", " "), (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
         (r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)", " "),
-        (r"\\(?:times|ast)", "×"), (r"\\cdot", "·"), (r"\\div", "÷"), (r"\\(?:approx|simeq|thickapprox)", "≈"),
+        (r"\\(?:times|ast)", "×"), (r"\\cdot", "·"), (r"\\div", "÷"),
+        (r"\\(?:approx|simeq|thickapprox)", "≈"),
         (r"\\(?:rightarrow|to|implies|Rightarrow)", "→"), (r"\\(?:angle|measuredangle)", "∠"),
         (r"\\triangle", "△"), (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."), (r"\{,\}", ","),
         (r"\{([<>=])\}", r"\1"), (r"\\([%#&_])", r"\1"),
@@ -93,7 +94,7 @@ def _plain_unicode(statement: str) -> str:
 
 
 def _without_latex(statement: str) -> str:
-    """Without Markdown and LaTeX; dollars in pairs are delimiters, an escaped or single one is the currency."""
+    """Without Markdown and LaTeX; dollars in pairs are delimiters, an escaped or single one is a currency."""
     for pattern, plain in _MARKUP:
         statement = pattern.sub(plain, statement)
     statement = statement.replace("\\$", "\0")
@@ -127,8 +128,10 @@ _REASON = re.compile(
     r"\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which|"
     r"where|so that|given that|due to|based on|obtained|"
     r"by (?:using|the|adding|subtracting|multiplying|counting))\b"
-    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he|she"
-    r"|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+|;\s*(?=[a-z]{3})"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e"
+    r"|is|he|she"
+    r"|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
+    r"|;\s*(?=[a-z]{3})"
     r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
     re.IGNORECASE,
 )
@@ -190,7 +193,8 @@ def _mark_or_space(match: re.Match[str]) -> str:
 
 
 _LEAD = re.compile(
-    r"(?:(?P<copula>it is|it's|this is|that is|they are|these are)|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)"
+    r"(?:(?P<copula>it is|it's|this is|that is|they are|these are)|[^\W\d][\w',\s-]{1,80}?\b(?:is|are"
+    r"|was|were)"
     r"(?: called| named)?)\s+",
     re.IGNORECASE,
 )

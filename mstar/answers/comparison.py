@@ -1,12 +1,12 @@
 """Compares a stated answer with the gold, by answer type; what needs algebra becomes a `Question`.
 
-- choice, number, boolean: see `choices`, `quantities` and `agreement`, `booleans`.
+- choice, number, boolean: see `choices`, `quantities`, `booleans`.
 - text: `cleaning.normalize_text` on both sides, all of it: no part of a text equals it.
 - list: see `lists`. expression: see `expressions`.
 
-A statement is read as a whole, or up to its first sentence's end, a reason or a remark (`cleaning.clauses`); what
-follows the reading must not take it back (`doubt`). Answers that give several different values are wrong in every
-type but list.
+A statement is read as a whole, or up to its first sentence's end, a reason or a remark (`cleaning.clauses`);
+what follows the reading must not take it back (`doubt`). Answers that give several different values are wrong
+in every type but list.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from mstar.answers import expressions, lists
-from mstar.answers.agreement import quantities_agree
 from mstar.answers.booleans import read_boolean
 from mstar.answers.choices import named_choice, read_letters
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
 from mstar.answers.golds import Gold, read_golds
-from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion
 
@@ -89,9 +88,8 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
         case "text":
             return bool(normalize_text(answer)) and not re.search(r"[;=]", answer)
         case "list":
-            return (
-                not re.search(r"=|\b(?:is|are|was|were)\b", answer) and lists.read_items(answer) is not None
-            )
+            is_sentence = re.search(r"=|\b(?:is|are|was|were)\b", answer)
+            return not is_sentence and lists.read_items(answer) is not None
         case "expression":
             return bool(answer) and expressions.is_formula(answer)
 
@@ -108,7 +106,8 @@ def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
 
 
 _ALTERNATIVES = re.compile(
-    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+|\s*≈\s*|\s*=\s*|\s*;\s*|,?\s+and\s+|\s+\((?=[\w-])",
+    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+"
+    r"|\s*[≈=;]\s*|,?\s+and\s+|\s+\((?=[\w-])",
     re.IGNORECASE,
 )
 _LOOSE_ENDS = " ().=,"
@@ -116,9 +115,8 @@ _RELATIVE_DIFFERENCE = Fraction(1, 100)
 
 
 def _same_values(statement: str, unit: str) -> list[Quantity]:
-    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)": one value, within a rounding and one per cent.
-
-    `unit` is that of the gold, in which values without one are meant.
+    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)" if they are one value, within a rounding
+    and one per cent; values without a unit are meant in `unit`, the gold's.
     """
     parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(_VARIABLE.sub("", statement, count=1))]
     values = [parse_quantity(part) for part in parts]

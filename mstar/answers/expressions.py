@@ -1,12 +1,12 @@
 r"""Expressions before algebra: their spelling, what it alone decides, and the form for math-verify.
 
-- Equal as `spelled` is equal. Where both are numbers (also with roots, powers, π), their values decide: exactly,
-  or by the rules of `agreement` where both are decimals. So does a name of letters alone (ABCD is not BACD).
+- Equal as `spelled` is equal. Where both are numbers (also with roots, powers, π), their values decide: by
+  the rules of `quantities`, exactly where one has a root, power or π. A name (ABCD) is only itself.
 - Left to math-verify (in a worker): everything else that is a formula. Case matters there (R and r differ),
   and so do the brackets of a pair or interval: (1, 2), [1, 2] and {1, 2} are three answers; unbracketed "1,
   2" is a set.
-- Never sent there: prose, more than MAX_CHARACTERS, and alternatives ("x or y") that the gold does not have: math-verify reads words as
-  products of letters, and "or" as a set.
+- Never sent there: prose, more than MAX_CHARACTERS, and alternatives ("x or y") that the gold does not have:
+  math-verify reads words as products of letters, and "or" as a set.
 - A unit in \text{} or behind the formula counts as in `quantities`: a wrong one is wrong, none is right.
 """
 
@@ -15,23 +15,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mstar.answers.agreement import quantities_agree
 from mstar.answers.arithmetic import value_of
-from mstar.answers.quantities import Quantity, is_carried_out, parse_quantity, split_unit
+from mstar.answers.quantities import Quantity, is_carried_out, parse_quantity, quantities_agree, split_unit
 from mstar.answers.spelling import SYMBOLS, spelled
 from mstar.answers.units import conversion
 
 MAX_CHARACTERS = 300
 
-_FUNCTIONS = frozenset(
-    "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp sqrt max min lim gcd det mod alpha beta gamma"
-    " delta epsilon theta lambda mu pi rho sigma tau phi psi omega infty cup cap in or and".split()
+_NAMED = (
+    "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp alpha beta gamma delta theta"
+    " lambda pi phi omega sigma"
 )
-_SHORT_WORDS = frozenset("is the it of are was for not an to we by yes no but".split())
-_NAMES = re.compile(
-    r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|sec|csc|cot|log|ln|exp"
-    r"|alpha|beta|gamma|delta|theta|lambda|pi|phi|omega|sigma)(?![A-Za-z])"
-)
+_OTHERS = "sqrt max min lim gcd det mod epsilon mu rho tau psi infty cup cap in or and"
+_FUNCTIONS = {*_NAMED.split(), *_OTHERS.split()}
+_PROSE = "is the it of are was for not an to we by yes no but"
+_SHORT_WORDS = frozenset(_PROSE.split())
+_NAMES = re.compile(rf"(?<![\\A-Za-z])({'|'.join(_NAMED.split())})(?![A-Za-z])")
 _MATRIX = re.compile(
     r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?"
 )
@@ -43,12 +42,12 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<!
 _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
 _ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
-_LETTERS = re.compile(r"[A-Z]{2,8}")
+_LETTERS = re.compile(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A formula in LaTeX without its unit; `quantity` where it is one number, `letters` for a name such as ABCD."""
+    """A formula in LaTeX without its unit; `quantity` where it is one number."""
 
     formula: str
     spelling: str
@@ -58,8 +57,8 @@ class Expression:
     """Whether it has a root, power or π, which a decimal is no spelling of."""
 
     @property
-    def is_decided_by_spelling(self) -> bool:
-        return self.quantity is not None or _LETTERS.fullmatch(self.spelling) is not None
+    def is_name(self) -> bool:
+        return _LETTERS.fullmatch(self.spelling) is not None
 
 
 def read_expression(statement: str) -> Expression:
@@ -76,13 +75,9 @@ def is_formula(statement: str) -> bool:
     """Whether a cleaned statement says something without words (functions, Greek letters and units aside)."""
     formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
-    return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not any(_is_prose(word) for word in words)
-
-
-def _is_prose(word: str) -> bool:
-    return word.lower() in _SHORT_WORDS or (
-        len(word) > 3 and word.lower() not in _FUNCTIONS and not _LETTERS.fullmatch(word)
-    )
+    lowered = [word.lower() for word in words if not _LETTERS.fullmatch(word)]
+    is_prose = any(word in _SHORT_WORDS or (len(word) > 3 and word not in _FUNCTIONS) for word in lowered)
+    return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not is_prose
 
 
 def compare_directly(gold: Expression, statement: str) -> bool | None:
@@ -97,16 +92,13 @@ def compare_directly(gold: Expression, statement: str) -> bool | None:
         if not (gold.is_exact or answer.is_exact):
             return quantities_agree(gold.quantity, answer.quantity)
         return gold.quantity.value == answer.quantity.value * answer.quantity.scale * factor
-    if (
-        factor != 1
-        or gold.is_decided_by_spelling
-        and not answer.quantity
-        and _LETTERS.fullmatch(gold.spelling)
-    ):
+    if factor != 1 or gold.is_name or not is_formula(statement):
         return False
-    if not is_formula(statement) or _offers_alternatives(gold.formula, answer.formula):
+    offers_alternatives = _ALTERNATIVE.search(answer.formula) and not _ALTERNATIVE.search(gold.formula)
+    if offers_alternatives and "," not in gold.formula:
         return False
-    return None if _brackets_agree(gold.formula, answer.formula) else False
+    wanted, given = _brackets(gold.formula), _brackets(answer.formula)
+    return None if not wanted or wanted == given or (wanted == "{}" and not given) else False
 
 
 def _latex(formula: str) -> str:
@@ -126,21 +118,7 @@ def _unit_set_off(statement: str) -> str:
     return re.sub(r"(?<=[\d)}π])\s+([mgsh])$", lambda match: f" {_LONG_UNITS[match[1]]}", statement)
 
 
-def _offers_alternatives(gold: str, answer: str) -> bool:
-    if _ALTERNATIVE.search(answer) and not _ALTERNATIVE.search(gold):
-        return "," not in gold
-    return False
-
-
 def _brackets(formula: str) -> str:
-    plain = formula.replace("\\{", "{").replace("\\}", "}").replace("\\", "")
-    if plain[:1] in ("(", "[", "{") and plain[-1:] in (")", "]", "}") and "," in plain:
-        return plain[0] + plain[-1]
-    return ""
-
-
-def _brackets_agree(gold: str, answer: str) -> bool:
-    gold_brackets, answer_brackets = _brackets(gold), _brackets(answer)
-    if not gold_brackets:
-        return True
-    return gold_brackets == answer_brackets or (gold_brackets == "{}" and not answer_brackets)
+    plain = formula.replace("\\", "")
+    is_enclosed = plain[:1] in ("(", "[", "{") and plain[-1:] in (")", "]", "}") and "," in plain
+    return plain[0] + plain[-1] if is_enclosed else ""

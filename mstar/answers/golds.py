@@ -1,6 +1,6 @@
 """Gold answers as comparisons use them; which are refused, and which are odd but usable.
 
-A gold is refused only where no response could be judged by it: ValueError with the value, the rule and the remedy.
+A gold is refused only where no response could be judged by it: ValueError with value, rule and remedy.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from dataclasses import replace
 from functools import lru_cache
 
 from mstar.answers import expressions, lists
-from mstar.answers.agreement import MAX_PRECISION
 from mstar.answers.booleans import read_boolean
 from mstar.answers.choices import Named, named_choice, read_contents, read_letters
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clean, normalize_text
 from mstar.answers.expected import ANSWER_TYPES, Expected
-from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.quantities import MAX_PRECISION, Quantity, parse_quantity
 from mstar.answers.units import read_unit
 
 Gold = Named | bool | str | Quantity | lists.Items | expressions.Expression
@@ -24,7 +23,7 @@ Gold = Named | bool | str | Quantity | lists.Items | expressions.Expression
 
 @lru_cache(maxsize=8192)
 def read_golds(expected: Expected) -> tuple[Gold, ...]:
-    """The accepted golds in the form that comparisons use. ValueError names the value, the rule and the remedy."""
+    """The accepted golds in the form that comparisons use. ValueError names value, rule and remedy."""
     if expected.answer_type not in ANSWER_TYPES:
         raise ValueError(
             f"answer_type is {expected.answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}"
@@ -103,10 +102,9 @@ def _gold_number(expected: Expected, written: str, answer: str) -> Quantity | No
 
 
 def unit_of(expected: Expected) -> str:
-    """The unit field in its canonical spelling; one that the grammar does not know is kept as it is written."""
-    cleaned = clean(expected.unit or "")
-    known = read_unit(cleaned)
-    return cleaned.casefold() if known is None else known
+    """The unit field in its canonical spelling; one that the grammar does not know stays as it is written."""
+    known = read_unit(clean(expected.unit or ""))
+    return clean(expected.unit or "").casefold() if known is None else known
 
 
 def _gold_expression(expected: Expected, answer: str) -> expressions.Expression | None:
@@ -129,7 +127,7 @@ def oddities(expected: Expected) -> Iterator[str]:
             if contents[earlier] == content:
                 yield f"{pair} are both {expected.choices[place]!r}"
             elif contents[earlier].casefold() == content.casefold():
-                yield f"{pair} differ in case only ({expected.choices[earlier]!r}, {expected.choices[place]!r})"
+                yield f"{pair} differ in case only: {expected.choices[earlier]!r}"
         if content.upper() in letters and content.upper() != letters[place]:
             yield f"choice {letters[place]} is the letter {content!r}, which names choice {content.upper()}"
     golds = read_golds(expected)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text
 from mstar.answers.doubt import is_taken_back
-from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
 _OPENING, _CLOSING = "([{", ")]}"
@@ -73,7 +72,7 @@ def _item_agrees(gold: Item, answer: Item, precision: int | None) -> bool:
 _LEAD = re.compile(
     r"\([a-z](?:, ?[a-z])+\)\s*=\s*(?=\()|[A-Z](?=\()|[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])"
     r"|(?:the )?(?:years?|values?|numbers?|points?|letters?|options?|roots|solutions?)\s+(?:are )?(?=[\d-])"
-    r"|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: (?:is|are))?\s*(?=[\[({])"
+    r"|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: is| are)?\s*(?=[\[({])"
 )
 
 

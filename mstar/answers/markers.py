@@ -1,8 +1,8 @@
 r"""The markers of a final answer in a response, and where the statement behind the last of them lies.
 
-A marker is a box, a tag, `####` on the last line, or one of the WORDS with the words that make it a statement: "the
-answer is", "option B is correct", 答案. Searches go backwards from the end, word by word, so that a long response
-costs what its tail costs. Offsets hold for the response and for its lower-cased copy alike.
+A marker is a box, a tag, `####` on the last line, or one of the WORDS with those that make it a statement:
+"the answer is", "option B is correct", 答案. Searches go backwards from the end, word by word, so that a long
+response costs what its tail costs. Offsets hold for the response and for its lower-cased copy alike.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ _AFTER_CHINESE = re.compile(
     r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
 _DESCRIBES = re.compile(
-    r"(?:\w{2,}(?:ed|nd|en|wn) (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])"
+    r"(?:\w{2,}(?:ed|nd|en|wn) (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$"
+    r"|[.,;!\n])"
     r"|as follows|(?:below|above|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory))\b)"
 )
 _ABOUT_THE_ANSWER = re.compile(
@@ -67,10 +68,13 @@ _IS_THE_ANSWER = re.compile(
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
 _OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
-_CHINESE_IS = re.compile(rf"(?:选项|选择?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:(?:是|为)?|(?:是|为)正确的?)$")
+_CHINESE_IS = re.compile(
+    rf"(?:选项|选择?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:(?:是|为)?|(?:是|为)正确的?)$"
+)
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
-_CHINESE_WORDS = tuple("答案 答： 答: 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 正确".split())
+_CHINESE = "答案 答： 答: 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 正确"
+_CHINESE_WORDS = tuple(_CHINESE.split())
 WORDS = ("answer", "option", "choice", "correct", "ans")
 
 
@@ -136,7 +140,9 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
     """A statement that ends where its marker begins."""
     offset = max(position - 60, 0)
     match = pattern.search(text[offset:position])
-    return Statement(position, offset + match.start("payload"), offset + match.end("payload")) if match else None
+    return (
+        Statement(position, offset + match.start("payload"), offset + match.end("payload")) if match else None
+    )
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
@@ -157,19 +163,20 @@ def _hashes(text: str) -> Statement | None:
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _JOINT = re.compile(
-    r"(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}", re.IGNORECASE
+    r"(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}",
+    re.IGNORECASE,
 )
 _BOX_SIGN = re.compile(r"[-−\d]$")
 _BOXED_NUMBER = re.compile(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
 _BOX_UNIT = re.compile(
-    r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}(?!\w))"
-    r"[\w^{}²³\\]{0,12}(?=\s*(?:$|[$.,;\n]|\\[)\]]))"
+    r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}"
+    r"(?!\w))[\w^{}²³\\]{0,12}(?=\s*(?:$|[$.,;\n]|\\[)\]]))"
 )
 
 
 def _boxed(text: str) -> Statement | None:
-    r"""The last box, with the boxes that are joined to it (`\boxed{2}, \boxed{3}` is one statement), and with the sign
-    before and the unit, power or factor behind a boxed number.
+    r"""The last box, with the boxes that are joined to it (`\boxed{2}, \boxed{3}` is one statement), and with
+    the sign before and the unit, power or factor behind a boxed number.
     """
     marker = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     opening = text.find("{", marker, marker + 9) if marker >= 0 else -1

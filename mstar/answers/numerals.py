@@ -6,13 +6,15 @@ import re
 from fractions import Fraction
 
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+)
 _VALUES = {word: value for value, word in enumerate(f"{_SMALL} seventeen eighteen nineteen".split())}
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _VALUES |= {word: 10 * ten for ten, word in enumerate(_TENS.split(), start=2)}
+_ORDINALS = "third fourth fifth sixth seventh eighth ninth tenth"
 _PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4}
-for _part, _word in enumerate("third fourth fifth sixth seventh eighth ninth tenth".split(), start=3):
-    _PARTS |= {_word: _part, f"{_word}s": _part}
+_PARTS |= {word + end: part for part, word in enumerate(_ORDINALS.split(), 3) for end in ("", "s")}
 
 
 def numeral_before(text: str) -> tuple[Fraction, int | None, int, int] | None:
@@ -48,7 +50,7 @@ def _whole(words: list[str]) -> tuple[int, int]:
             group, last = group * 100, 100
         elif word in SCALES and word != "hundred" and group:
             total, group, last = total + group * SCALES[word], 0, 100
-        elif not (word == "and" and last == 100 and words[position + 1 : position + 2] and words[position + 1] in _VALUES):
+        elif not (word == "and" and last == 100 and _VALUES.keys() & words[position + 1 : position + 2]):
             break
         used = position + 1
     return total + group, used

@@ -1,20 +1,22 @@
-r"""One spelling of a formula, so that equal ones are equal as texts: `\frac{\sqrt{5}}{5}`, √5/5 and sqrt(5)/5."""
+r"""One spelling of a formula, so that equal ones are equal texts: `\frac{\sqrt{5}}{5}`, √5/5, sqrt(5)/5."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-SYMBOLS = {"π": r"\pi", "×": r"\times", "·": r"\cdot", "÷": r"\div", "≤": r"\le", "≥": r"\ge", "≠": r"\ne",
-           "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta", "α": r"\alpha", "β": r"\beta", "±": r"\pm",
-           "∈": r"\in"}  # fmt: skip
+SYMBOLS = {
+    "π": r"\pi", "×": r"\times", "·": r"\cdot", "÷": r"\div", "≤": r"\le", "≥": r"\ge",
+    "≠": r"\ne", "∈": r"\in", "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta",
+    "α": r"\alpha", "β": r"\beta", "±": r"\pm",
+}  # fmt: skip
 _SYMBOL_OF = {command: symbol for symbol, command in SYMBOLS.items()} | {
     r"\leq": "≤",
     r"\geq": "≥",
     r"\neq": "≠",
 }
 _PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
-_COMMAND = re.compile(r"\\[A-Za-z]+ ?")
+_COMMAND = re.compile(r"(\\[A-Za-z]+) ?")
 _ATOM = re.compile(r"√?[\d.]+|√?[^\W\d_]|\([^()]*\)")
 _FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))")
 _ROOT = re.compile(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(?<=\\sqrt) ?(\d))")
@@ -32,23 +34,18 @@ def spelled(statement: str) -> str:
     while statement != previous and re.search(r"[\\{√]|sqrt", statement) and len(statement) < 2000:
         previous = statement
         statement = _SCRIPT.sub(lambda match: match[1] + _grouped(match[2]), statement)
-        statement = _ROOT.sub(lambda match: f"√{_grouped(match[1] or match[2] or match[3] or '')}", statement)
+        statement = _ROOT.sub(lambda match: f"√{_grouped(next(filter(None, match.groups()), ''))}", statement)
         statement = _FRACTION.sub(_fraction, statement)
-    statement = _COMMAND.sub(
-        lambda match: _SYMBOL_OF.get(match[0].rstrip(), match[0][1:].rstrip() + " "), statement
-    )
+    statement = _COMMAND.sub(lambda match: _SYMBOL_OF.get(match[1], match[1][1:] + " "), statement)
     statement = _NO_SIGN.sub("", _PI.sub("π", statement.replace("**", "^").replace("\\", "")))
     return re.sub(r"\s+", "", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
 
 
 def _fraction(match: re.Match[str]) -> str:
-    """a/b, in parentheses where something stands right before or behind it: \\frac12 x is not 1/2x, nor 3\\frac12 31/2."""
+    r"""a/b, in parentheses where something stands right before or behind it: 3\frac12 is not 31/2."""
     plain = f"{_grouped(match[1] or match[2] or '')}/{_grouped(match[3] or match[4] or '')}"
-    around = (
-        match.string[max(match.start() - 2, 0) : match.start()].strip()
-        + match.string[match.end() :][:2].strip()
-    )
-    return f"({plain})" if re.search(r"[\w)(\\π√^]", around) else plain
+    before, behind = match.string[: match.start()].rstrip()[-1:], match.string[match.end() :].lstrip()[:1]
+    return f"({plain})" if re.search(r"[\w)(\\π√^]", before + behind) else plain
 
 
 def _grouped(part: str) -> str:

@@ -1,9 +1,9 @@
 """Worker processes for comparisons that need algebra, each killed at its deadline and replaced.
 
 `SymbolicWorkers` starts none before the first question. A worker is a fresh Python process that talks over
-pipes (`algebra.serve`): it imports math-verify and sympy, never torch and never the caller's main module, which
-is why this is no pool of `multiprocessing`. Questions may come from several threads; each takes an idle worker,
-or waits for one.
+pipes (`algebra.serve`): it imports math-verify and sympy, never torch and never the caller's main module,
+which is why this is no pool of `multiprocessing`. Questions may come from several threads; each takes an idle
+worker, or waits for one.
 """
 
 from __future__ import annotations

@@ -109,8 +109,9 @@ def is_labelled(row: Row) -> bool:
 
 
 def read_answer(row: Row) -> str | None:
-    """The gold answer as a person would write it: 14, 3.5, yes; of several accepted ones the first; None for an
-    unlabelled problem.
+    """The gold answer as a person would write it: 14, 3.5, yes; of several accepted ones the first.
+
+    None for an unlabelled problem.
     """
     value, several = row.get("answer"), row.get("answers")
     if several is not None:

@@ -1,7 +1,7 @@
 r"""Generated responses to golds of every type, from a seed: noise, restated golds, corrections.
 
-Noise is LaTeX, Unicode, punctuation, markers, values and words in any order. A restated gold is the gold behind a
-marker and in a decoration, followed by a harmless remark. A correction names another value of the same type.
+Noise is LaTeX, Unicode, punctuation, markers, values and words in any order. A restated gold is the gold
+behind a marker and in a decoration, followed by a harmless remark. A correction names another value.
 """
 
 import random
@@ -55,18 +55,49 @@ SUBJECTS = (
         Expected("2\\sqrt{3}", "expression"), ("$2\\sqrt{3}$", "2√3", "\\sqrt{12}"), ("3.46", "3√2", "2")
     ),
 )
-MARKERS = ("Answer: {}", "The answer is {}", "**Answer:** {}", "\\boxed{{{}}}", "<answer>{}</answer>", "#### {}",
-           "Final answer: {}", "So the final answer is: {}", "The answer is therefore {}", "Answer: **{}**")  # fmt: skip
-REMARKS = ("", ".", "\n", "\n\nI hope this helps!", "\n\nThis completes the solution.", "<|im_end|>", "  ")
-CORRECTIONS = (". Wait, it should be {}.", ", no, {}", " or {}", ". Actually, {}.", "\nWait, that is wrong. It is {}.",
-               ", but it could also be {}", ". Hmm, let me recheck. It should be {}.", " (or {})",
-               ". Sorry, I mean {}.", "\n\nCorrection: {}", " or maybe {}", ". However, {} is also possible.")  # fmt: skip
-PIECES = (
-    "Answer: |answer is |the |\\boxed{|}|{|(|)|[|]|$|$$|**|*|_|`|14|15|B|A) |(B)|, | or | and |because |.|\n|-|1/3|%|cm"
-    "|\\frac|\\frac{1}{|^|^{|=|≈|yes|no|√|\\sqrt|π|\\pi|½|²|₂|1e9|\\text{|<answer>|</answer>|<think>|</think>|#### |;|:|!"
-    "|\ud800|\0|İ|答案|是|选项|个|。|１|，| |not |/|10^|9^|\\begin{pmatrix}|&|\\\\|\\left(|\\right)|if |wait|\\|~|°|\u202e"
-    "|\u0301|👍|x|2x+1|red cat|Paris|, 2|\t|<|>|'|\"|#|@|+|×|\\times|∞|…"
-).split("|")
+MARKERS = (
+    "Answer: {}",
+    "The answer is {}",
+    "**Answer:** {}",
+    "\\boxed{{{}}}",
+    "<answer>{}</answer>",
+    "#### {}",
+    "Final answer: {}",
+    "So the final answer is: {}",
+    "The answer is therefore {}",
+    "Answer: **{}**",
+)
+REMARKS = (
+    "",
+    ".",
+    "\n",
+    "\n\nI hope this helps!",
+    "\n\nThis completes the solution.",
+    "<|im_end|>",
+    "  ",
+)
+CORRECTIONS = (
+    ". Wait, it should be {}.",
+    ", no, {}",
+    " or {}",
+    ". Actually, {}.",
+    "\nWait, that is wrong. It is {}.",
+    ", but it could also be {}",
+    ". Hmm, let me recheck. It should be {}.",
+    " (or {})",
+    ". Sorry, I mean {}.",
+    "\n\nCorrection: {}",
+    " or maybe {}",
+    ". However, {} is also possible.",
+)
+NOISE = (
+    "Answer: |answer is |the |\\boxed{|}|{|(|)|[|]|$|$$|**|*|_|`|14|15|B|A) |(B)|, | or | and |"
+    "because |.|\n|-|1/3|%|cm|\\frac|\\frac{1}{|^|^{|=|≈|yes|no|√|\\sqrt|π|\\pi|½|²|₂|1e9|\\text{|"
+    "<answer>|</answer>|<think>|</think>|#### |;|:|!|\ud800|\0|İ|答案|是|选项|个|。|１|，| |not |/|"
+    "10^|9^|\\begin{pmatrix}|&|\\\\|\\left(|\\right)|if |wait|\\|~|°|\u202e|\u0301|👍|x|2x+1|red cat|"
+    "Paris|, 2|\t|<|>|'|\"|#|@|+|×|\\times|∞|…"
+)
+PIECES = NOISE.split("|")
 
 
 def noise(chance: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""Generated responses: none raises or passes the deadline, restated golds are right, corrected ones are wrong.
+"""Generated responses: none raises or passes the deadline, restated golds are right, corrected ones wrong.
 
 MSTAR_FUZZ says how many (`make fuzz`: 100,000), MSTAR_FUZZ_SEED which.
 """

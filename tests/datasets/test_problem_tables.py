@@ -387,3 +387,11 @@ def test_rising_rows_read_each_batch_once(tmp_path, row, opened):
     assert len(opened) == 2
     assert file.read(range(999, -1, -1))[0].id == "p999"
     assert len(opened) == 2
+
+
+def test_several_accepted_answers_in_a_table(tmp_path, row):
+    rows = [row(id="a", answer=..., answers=["grey", "gray"], answer_type="text"), row(id="b", answer="14")]
+    path = write_parquet(tmp_path / "t.parquet", [{"answer": None, "answers": None} | one for one in rows])
+    file = open_problems(path)
+    assert [problem.expected.answers for problem in file.read([0, 1])] == [("grey", "gray"), ("14",)]
+    assert file.unlabelled == ()
