@@ -46,5 +46,7 @@ def read_boolean(statement: str) -> bool | None:
     if not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
         return None
     value = (match["word"].lower() in _TRUE) != bool(match["negated"])
-    restated = None if value else _RESTATES.match(rest)
-    return None if is_taken_back(rest[restated.end() :] if restated else rest) else value
+    restated = _RESTATES.match(rest)
+    if (restated and value) or is_taken_back(rest[restated.end() :] if restated else rest):
+        return None
+    return value

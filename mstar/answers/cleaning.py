@@ -72,7 +72,7 @@ _CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _QUOTED = re.compile(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
-_EXCLAMATION = re.compile(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|!{2,}$")
+_EXCLAMATION = re.compile(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$")
 
 
 @lru_cache(maxsize=4096)

@@ -144,11 +144,14 @@ def _equals_expression(gold: expressions.Expression, answer: str) -> bool | Ques
     return False
 
 
+_ANOTHER_TEXT = re.compile(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
+
+
 def _equals_text(gold: str, answer: str) -> bool:
     for reading, rest in clauses(answer):
         for text in (reading, without_lead(reading, sentence=False)):
             if _is_same_text(text, gold):
-                return not is_taken_back(rest, reading)
+                return not _ANOTHER_TEXT.fullmatch(rest) and not is_taken_back(rest, reading)
     return False
 
 

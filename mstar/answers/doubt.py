@@ -18,7 +18,8 @@ _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]
 _IT = r"(?:it|that|this|(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count))"
 _OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
 _CORRECTION = re.compile(
-    rf"""{_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|scratch\ that|never\ mind"
+    rf"""{_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap)\ that
+        |just\ kidding|never\ mind"
     rf"|on\ second\ thought
         |hold\ on|hang\ on|strike\ that|my\ (?:bad|mistake|apologies)|apologies|i\ mean|or\ rather
         |otherwise|if\ not
@@ -56,15 +57,16 @@ _HEDGE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b", re.IGNORECASE)
-_ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise)\b[\W_]*)*"
+_ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
 _ANOTHER = re.compile(
     rf"""{_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
       |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""",
     re.IGNORECASE | re.VERBOSE,
 )
+_DIGIT = re.compile(r"\d")
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
 _HARMLESS = re.compile(
-    rf"""</?\w+>|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
+    rf"""</?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
       |\bor\ (?:equivalently|in\ other\ words)\b|\ba\ common\ (?:mistake|error)|\bno\ (?:other|more|need)\b
       |\b(?:not|rather\ than|instead\ of|nor|and\ not|unlike|over)\ (?:(?:the|a|an|option|choice)\ )?
         (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""",
@@ -84,7 +86,14 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     rest = _HARMLESS.sub(" ", rest)
     if said and said in rest:
         rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
-    line = rest.partition("\n")[0]
+    line, _, later_lines = rest.partition("\n")
+    next_line = later_lines.strip().partition("\n")[0]
+    if (
+        said
+        and _ANOTHER.search(next_line)
+        and (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)
+    ):
+        return True
     if line.strip(" .,;:!?)}$*\"'`"):
         first, *later = _SENTENCE_END.split(line)
         if _HEDGE.search(first) or any(map(_LATER_HEDGE.search, later)):
@@ -95,12 +104,13 @@ def is_taken_back(rest: str, said: str = "") -> bool:
 
 
 _DISOWNED = re.compile(
-    r"\b(?:wrong|incorrect|or|maybe|perhaps|possibly|not|isn't|unlikely|whether|thought|assumed"
+    r"\b(?:wrong|incorrect|or|nor|no|neither|maybe|perhaps|possibly|not|isn't|unlikely|whether|thought|assumed"
     r"|guessed|expected"
     r"|claims?|claimed|says?|think|previous|earlier) (?:maybe |that )?(?:(?:the|my|an?"
     r"|its) )?(?:final |correct )?\Z"
     r"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|perhaps|maybe|possibly)\b"
     r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
+    r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"
 )
 _OWNED = re.compile(r"\b(?:i (?:think|would say|believe)) (?:that )?(?:the )?(?:final |correct )?\Z")
 

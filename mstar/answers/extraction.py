@@ -58,7 +58,7 @@ def find_statement(response: str, answer_type: AnswerType | None, choices: tuple
         sentence_end = _SENTENCE_END.search(text, start, start + MAX_ANSWER_CHARACTERS)
         end = sentence_end.end() if sentence_end else start
     statement = text[start:end].strip()
-    return None if not statement or is_taken_back(text[end:]) else statement
+    return None if not statement or is_taken_back(text[end:], statement) else statement
 
 
 def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...] = ()) -> str:

@@ -52,7 +52,7 @@ _AFTER_CHINESE = re.compile(
     r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
 _DESCRIBES = re.compile(
-    r"(?:\w{2,}(?:ed|nd|en|wn) (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$"
+    r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$"
     r"|[.,;!\n])"
     r"|as follows|(?:below|above|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory))\b)"
 )
@@ -75,6 +75,7 @@ _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _CHINESE = "答案 答： 答: 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 正确"
 _CHINESE_WORDS = tuple(_CHINESE.split())
+_SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans")
 
 
@@ -100,6 +101,7 @@ def _last_with(word: str, text: str, lowered: str) -> Statement | None:
 
 def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
     before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
+    before = before[max(0, *map(before.rfind, _SENTENCE_ENDS)) :]
     match word:
         case "answer":
             return _answer_at(text, lowered, position, before)
@@ -140,9 +142,9 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
     """A statement that ends where its marker begins."""
     offset = max(position - 60, 0)
     match = pattern.search(text[offset:position])
-    return (
-        Statement(position, offset + match.start("payload"), offset + match.end("payload")) if match else None
-    )
+    if match is None or is_disowned(text[offset : offset + match.start("payload")].lower()):
+        return None
+    return Statement(position, offset + match.start("payload"), offset + match.end("payload"))
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
@@ -166,7 +168,8 @@ _JOINT = re.compile(
     r"(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}",
     re.IGNORECASE,
 )
-_BOX_SIGN = re.compile(r"[-−\d]$")
+_BOX_SIGN = re.compile(r"[-−\d]$|\d\.$")
+_BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{\s*$")
 _BOXED_NUMBER = re.compile(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
 _BOX_UNIT = re.compile(
     r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}"
@@ -191,6 +194,8 @@ def _boxed(text: str) -> Statement | None:
         first = earlier
         if marker - first > MAX_ANSWER_CHARACTERS:
             return Statement(marker, NOWHERE)
+    if _BOX_INSIDE.search(text, max(first - LEAD_CHARACTERS, 0), first):
+        return Statement(marker, NOWHERE)
     sign = _BOX_SIGN.search(text, max(first - 3, 0), first)
     unit = _BOX_UNIT.match(text, end + 1) if _BOXED_NUMBER.match(text, opening + 1) else None
     if first == marker and not sign and not unit:

@@ -75,7 +75,7 @@ _NO_NOUNS_TEXT = (
     "could may might must should will would either neither maybe perhaps possibly probably between never "
     "cannot less least most under below above fewer greater within unknown unsure unless versus vs except "
     "because since so then when where which who what no yes true false wrong right correct incorrect wait "
-    "actually hmm sorry rather instead also st nd rd th"
+    "guess mod actually hmm sorry rather instead also st nd rd th"
 )
 _NO_NOUNS = frozenset(_NO_NOUNS_TEXT.split())
 _POINT = re.compile(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")
