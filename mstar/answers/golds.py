@@ -1,11 +1,10 @@
-"""Gold answers as comparisons use them; which are refused, and which are odd but usable.
+"""Gold answers as comparisons use them, and which are refused.
 
 A gold is refused only where no response could be judged by it: ValueError with value, rule and remedy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -19,6 +18,15 @@ from mstar.answers.units import read_unit
 
 Gold = Named | bool | str | Quantity | lists.Items | expressions.Expression
 """A choice is the set of places that hold its content; a text, or a choice of several letters, is a str."""
+
+_RULES = {
+    "choice": ("is no letter, and no choices are listed", "write a letter, or list the choices"),
+    "number": ("is not one number", "write digits such as 12, 3.14 or 3/4, or use answer_type expression"),
+    "boolean": ("is neither yes nor no", "write yes, no, true or false, or use answer_type text"),
+    "text": ("has no letter, digit or sign", "write words, or use another answer_type"),
+    "list": ("has no items, or an empty one", "write items between commas, such as [1, 2]"),
+    "expression": ("is prose, not an expression", "write a formula, or use answer_type text"),
+}
 
 
 @lru_cache(maxsize=8192)
@@ -44,27 +52,18 @@ def _read_gold(expected: Expected, written: str) -> Gold:
     match expected.answer_type:
         case "choice":
             gold: Gold | None = _gold_choice(expected, answer)
-            rule, remedy = _what_no_choice_breaks(expected)
         case "number":
             gold = _gold_number(expected, written, answer)
-            rule, remedy = (
-                "is not one number",
-                "write digits such as 12, 3.14 or 3/4, or use answer_type expression",
-            )
         case "boolean":
             gold = read_boolean(answer)
-            rule, remedy = "is neither yes nor no", "write yes, no, true or false, or use answer_type text"
         case "text":
             gold = normalize_text(answer) and answer or None
-            rule, remedy = "has no letter, digit or sign", "write words, or use another answer_type"
         case "list":
             gold = lists.read_items(answer, of_gold=True)
-            rule, remedy = "has no items, or an empty one", "write items between commas, such as [1, 2]"
         case "expression":
             gold = _gold_expression(expected, answer)
-            rule, remedy = "is prose, not an expression", "write a formula, or use answer_type text"
     if gold is None:
-        raise _bad(expected, written, rule, remedy)
+        raise _bad(expected, written, *_RULES[expected.answer_type])
     return gold
 
 
@@ -79,14 +78,12 @@ def _gold_choice(expected: Expected, answer: str) -> Named | str | None:
             raise ValueError(f"choice {position} is empty; every choice must have a content; fill or drop it")
     if len(expected.choices) > 26:
         raise ValueError(f"choices are {len(expected.choices)}; there are 26 letters; list at most 26")
-    return named_choice(answer, expected.choices) or read_letters(answer, expected.choices) or None
-
-
-def _what_no_choice_breaks(expected: Expected) -> tuple[str, str]:
-    if not expected.choices:
-        return "is no letter, and no choices are listed", "write a letter, or list the choices"
-    last = chr(64 + len(expected.choices))
-    return f"is neither a letter from A to {last} nor the content of a choice", "correct one of them"
+    gold = named_choice(answer, expected.choices) or read_letters(answer, expected.choices) or None
+    if gold is None and expected.choices:
+        last = chr(64 + len(expected.choices))
+        rule = f"is neither a letter from A to {last} nor the content of a choice"
+        raise _bad(expected, answer, rule, "correct one of them")
+    return gold
 
 
 def _gold_number(expected: Expected, written: str, answer: str) -> Quantity | None:
@@ -95,9 +92,8 @@ def _gold_number(expected: Expected, written: str, answer: str) -> Quantity | No
         return quantity
     unit = unit_of(expected)
     if unit and quantity.unit and unit != quantity.unit:
-        raise _bad(
-            expected, written, f"has another unit than the unit {expected.unit!r}", "write the unit once"
-        )
+        rule = f"has another unit than the unit {expected.unit!r}"
+        raise _bad(expected, written, rule, "write the unit once")
     return quantity._replace(unit=unit) if unit else quantity
 
 
@@ -115,25 +111,3 @@ def _gold_expression(expected: Expected, answer: str) -> expressions.Expression 
         return gold
     unit = unit_of(expected)
     return replace(gold, unit=unit, quantity=gold.quantity and gold.quantity._replace(unit=unit))
-
-
-def oddities(expected: Expected) -> Iterator[str]:
-    """What is unusual about a gold and its choices and yet harms no judgement, each in a few words."""
-    contents = [content.spelling for content in read_contents(expected.choices)]
-    letters = [chr(ord("A") + place) for place in range(len(contents))]
-    for place, content in enumerate(contents):
-        for earlier in range(place):
-            pair = f"choices {letters[earlier]} and {letters[place]}"
-            if contents[earlier] == content:
-                yield f"{pair} are both {expected.choices[place]!r}"
-            elif contents[earlier].casefold() == content.casefold():
-                yield f"{pair} differ in case only: {expected.choices[earlier]!r}"
-        if content.upper() in letters and content.upper() != letters[place]:
-            yield f"choice {letters[place]} is the letter {content!r}, which names choice {content.upper()}"
-    golds = read_golds(expected)
-    if len(set(golds)) < len(golds):
-        yield "its accepted answers hold one twice"
-    if expected.answer_type == "choice" and isinstance(golds[0], str):
-        yield f"its answer is the letters {golds[0]}, all of which a response must name"
-    if expected.unit and read_unit(clean(expected.unit)) is None:
-        yield f"its unit {expected.unit!r} is not known, so that only answers without a unit agree"

@@ -16,6 +16,7 @@ from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
 _OPENING, _CLOSING = "([{", ")]}"
+_BRACKETS = frozenset(_OPENING + _CLOSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,10 @@ _SEPARATOR = re.compile(r"[;,、]|(?<!\w)(?:and|&)(?!\w)|\n")
 
 
 def _split(inner: str) -> list[str]:
-    cuts = [match for match in _SEPARATOR.finditer(inner) if _is_outside(inner[: match.start()])]
+    has_brackets = not _BRACKETS.isdisjoint(inner)
+    cuts = [
+        cut for cut in _SEPARATOR.finditer(inner) if not has_brackets or _is_outside(inner[: cut.start()])
+    ]
     if any(cut[0] == ";" for cut in cuts):
         cuts = [cut for cut in cuts if cut[0] not in (",", "、")]
     parts: list[str] = []

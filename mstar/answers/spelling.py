@@ -10,11 +10,8 @@ SYMBOLS = {
     "≠": r"\ne", "∈": r"\in", "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta",
     "α": r"\alpha", "β": r"\beta", "±": r"\pm",
 }  # fmt: skip
-_SYMBOL_OF = {command: symbol for symbol, command in SYMBOLS.items()} | {
-    r"\leq": "≤",
-    r"\geq": "≥",
-    r"\neq": "≠",
-}
+_SYMBOL_OF = {command: symbol for symbol, command in SYMBOLS.items()}
+_SYMBOL_OF |= {r"\leq": "≤", r"\geq": "≥", r"\neq": "≠"}
 _PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
 _COMMAND = re.compile(r"(\\[A-Za-z]+) ?")
 _ATOM = re.compile(r"√?[\d.]+|√?[^\W\d_]|\([^()]*\)")

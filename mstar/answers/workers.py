@@ -70,8 +70,7 @@ class _Worker:
         if self.process is None or self.process.poll() is not None:
             self._start()
         try:
-            if not self._is_ready:
-                self._await_start()
+            self._await_start()
             os.write(self.process.stdin.fileno(), json.dumps(question).encode() + b"\n")  # type: ignore[union-attr]
             return self._reply(self._deadline_seconds)
         except DeadlineExceeded:
@@ -92,7 +91,7 @@ class _Worker:
 
     def _await_start(self) -> None:
         try:
-            self._is_ready = self._reply(START_SECONDS)
+            self._is_ready = self._is_ready or self._reply(START_SECONDS)
         except (DeadlineExceeded, WorkerDied) as error:
             raise RuntimeError(
                 "the worker for expressions did not start (its error is above); "
@@ -117,10 +116,7 @@ class _Worker:
 
     def stop(self) -> None:
         process, self.process, self._is_ready = self.process, None, False
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if process is not None:
+            process.kill()
+            with process:  # closes its pipes and waits for it
+                pass

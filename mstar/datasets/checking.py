@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstar.answers import AnswerChecker, Expected
-from mstar.answers.golds import oddities
 from mstar.datasets.images import UnreadableImage, decode_image
+from mstar.datasets.odd_golds import oddities
 from mstar.datasets.opening import open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
 from mstar.datasets.rows import BadRow, printable

@@ -109,51 +109,37 @@ def is_labelled(row: Row) -> bool:
 
 
 def read_answer(row: Row) -> str | None:
-    """The gold answer as a person would write it: 14, 3.5, yes; of several accepted ones the first.
-
-    None for an unlabelled problem.
-    """
-    value, several = row.get("answer"), row.get("answers")
-    if several is not None:
-        return read_answers(row)[0]
-    if value is None:
-        if "answer" not in row and (key := misspelt("answer", row)):
-            raise ValueError(
-                f'answer is missing, but there is {quote(key)}; rename it, or add "answer": null'
-            )
-        return None
-    if isinstance(value, str) and not value.strip():
-        raise ValueError("answer is empty; write the gold answer, or null where there is none")
-    return written(value, "answer")
+    """The gold answer, of several accepted ones the first; None for an unlabelled problem."""
+    return next(iter(read_answers(row)), None)
 
 
 def read_other_answers(row: Row) -> tuple[str, ...]:
-    """The accepted answers of `answers` but the first."""
+    """The accepted answers but the first."""
     try:
-        return () if row.get("answers") is None else read_answers(row)[1:]
+        return read_answers(row)[1:]
     except ValueError:
         return ()  # read_answer says what is wrong
 
 
 def read_answers(row: Row) -> tuple[str, ...]:
-    value = row["answers"]
-    if row.get("answer") is not None:
+    """The accepted golds, under answer or answers, as a person would write them: 14, 3.5, yes."""
+    value, several = row.get("answer"), row.get("answers")
+    if value is not None and several is not None:
         raise ValueError("answer and answers are both given; keep answer for one gold, answers for several")
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"answers is {quote(value)}; it must be a list of one or more accepted answers")
-    for position, answer in enumerate(value, start=1):
-        if answer is None or (isinstance(answer, str) and not answer.strip()):
-            raise ValueError(
-                f"accepted answer {position} is {'null' if answer is None else 'empty'}; write or drop it"
-            )
-    return tuple(
-        written(answer, f"accepted answer {position}") for position, answer in enumerate(value, start=1)
-    )
+    if several is not None and (not isinstance(several, list) or not several):
+        raise ValueError(f"answers is {quote(several)}; it must be a list of one or more accepted answers")
+    if value is None and several is None and "answer" not in row and (key := misspelt("answer", row)):
+        raise ValueError(f'answer is missing, but there is {quote(key)}; rename it, or add "answer": null')
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("answer is empty; write the gold answer, or null where there is none")
+    if not isinstance(several, list):
+        return () if value is None else (written(value, "answer"),)
+    return written_each(several, "accepted answer")
 
 
 def misspelt(key: str, names: Iterable[str]) -> str | None:
     """The name that is probably meant to be a key that is not there."""
-    plain = {name.lower(): name for name in names if name not in READERS and name != "answers"}
+    plain = {name.lower(): name for name in names if name not in OWN_ROWS.known}
     return next((plain[near] for near in difflib.get_close_matches(key, plain, 1, 0.75)), None)
 
 
@@ -182,10 +168,7 @@ def read_choices(row: Row) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list):
         raise ValueError(f"choices is {quote(value)}; it must be a list of texts")
-    for position, choice in enumerate(value, start=1):
-        if choice is None or (isinstance(choice, str) and not choice.strip()):
-            raise ValueError(f"choice {position} is {'null' if choice is None else 'empty'}")
-    return tuple(written(choice, f"choice {position}") for position, choice in enumerate(value, start=1))
+    return written_each(value, "choice")
 
 
 def read_precision(row: Row) -> int | None:
@@ -197,14 +180,10 @@ def read_precision(row: Row) -> int | None:
         isinstance(value, int | float)
         and not isinstance(value, bool)
         and value >= 0
-        and value == int_or_nan(value)
+        and float(value).is_integer()
     ):
         return int(value)
     raise ValueError(f"precision is {quote(value)}; it must be a whole number of decimal places, 0 or more")
-
-
-def int_or_nan(value: float) -> float:
-    return int(value) if math.isfinite(value) else math.nan
 
 
 def read_unit(row: Row) -> str | None:
@@ -265,6 +244,13 @@ def written(value: object, name: str) -> str:
             plain = digits.rstrip("0").rstrip(".") if "." in digits else digits
             return "0" if plain == "-0" else plain
     raise ValueError(f"{name} is {quote(value)}; it must be text or a finite number")
+
+
+def written_each(values: Sequence[object], name: str) -> tuple[str, ...]:
+    for position, value in enumerate(values, start=1):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise ValueError(f"{name} {position} is {'null' if value is None else 'empty'}")
+    return tuple(written(value, f"{name} {position}") for position, value in enumerate(values, start=1))
 
 
 def whole(text: str, name: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from mstar.answers import AnswerChecker, Expected
 from mstar.answers.arithmetic import value_of
-from mstar.answers.golds import oddities
+from mstar.datasets.odd_golds import oddities
 
 
 @pytest.fixture(scope="module")
