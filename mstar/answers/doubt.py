@@ -47,16 +47,18 @@ _TURNS = (
     "(?:or|but|however|although|though|maybe|perhaps|possibly|probably|alternatively|either|unless|otherwise"
     "|if)"
 )
+_OR = rf"\bor\ (?:maybe|perhaps|possibly|yes|no|true|false|{_VALUE})"
 _HEDGE = re.compile(
     rf"""^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs
         |and\ (?:also|maybe|perhaps|possibly))\b
       |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
       |[,;:(—–-]\s*["'*]*{_TURNS}\b|\b(?:if|otherwise|unless|depending\ on|alternatively|unsure)\b
       |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|maybe|possibly
-        |so))\b""",
+        |so))\b
+      |{_OR}""",
     re.IGNORECASE | re.VERBOSE,
 )
-_LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b", re.IGNORECASE)
+_LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
 _ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
 _ANOTHER = re.compile(
     rf"""{_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
@@ -84,7 +86,7 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     if len(rest) > 2 * MAX_CHARACTERS:
         rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
     rest = _HARMLESS.sub(" ", rest)
-    if said and said in rest:
+    if said and said in rest and said.casefold() != "no":
         rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
     line, _, later_lines = rest.partition("\n")
     next_line = later_lines.strip().partition("\n")[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mstar.answers.cleaning import clauses, clean, normalize_text
 from mstar.answers.doubt import is_taken_back
@@ -31,6 +32,7 @@ class Items:
     is_set: bool
 
 
+@lru_cache(maxsize=8192)
 def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
     """The items of a cleaned statement; None where there are none, too many, or an empty one."""
     statement = statement.replace("\\{", "{").replace("\\}", "}")

@@ -169,7 +169,7 @@ _JOINT = re.compile(
     re.IGNORECASE,
 )
 _BOX_SIGN = re.compile(r"[-−\d]$|\d\.$")
-_BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{\s*$")
+_BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")
 _BOXED_NUMBER = re.compile(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
 _BOX_UNIT = re.compile(
     r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}"

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from mstar.content_hashes import Stamp, entry_name, read_cached, stamp_of, write_cached
 from mstar.datasets.json_rows import JsonRows
-from mstar.datasets.rows import Row, image_path, is_labelled, read_images, read_question
+from mstar.datasets.rows import Row, image_path, read_images, read_question
 
 VERSION = 2
 FOLDER = "problems"
@@ -109,7 +109,7 @@ class IndexWriter:
         columns = self._columns
         columns["id"].append(id)
         columns["source"].append(source)
-        columns["labelled"].append(is_labelled(row))
+        columns["labelled"].append(any(row.get(key) is not None for key in ("answer", "answers")))
         columns["question"].append(question_hash(row))
         columns["images"].append(self._image_numbers(row, folder))
 

@@ -104,10 +104,6 @@ def read_question(row: Row) -> str:
     return read_text(row, "question")
 
 
-def is_labelled(row: Row) -> bool:
-    return row.get("answer") is not None or row.get("answers") is not None
-
-
 def read_answer(row: Row) -> str | None:
     """The gold answer, of several accepted ones the first; None for an unlabelled problem."""
     return next(iter(read_answers(row)), None)
