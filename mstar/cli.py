@@ -203,14 +203,15 @@ def answers(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="JSONL of answer, answer_type, choices, precision, unit, response."
+            metavar="FILE",
+            help="JSONL of answer or answers, answer_type, choices, precision, unit, response.",
         ),
     ],
 ) -> None:
     """Judge the responses of a file; prints its rows with `extracted` and `correct`. Exit code 1 if a row is
     bad.
     """
-    from mstar.answers.files import judge_file
+    from mstar.response_file import judge_file
 
     counts = judge_file(file, sys.stdout)
     for line in counts.errors:
