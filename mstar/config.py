@@ -7,46 +7,19 @@ is what their fingerprints are made of (see fingerprints.py). How a YAML file be
 said about a mistake in it, is in config_file.py.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from mstar.settings import BY_CONTENT, FREE, Section, changes
 
 Temperature = Annotated[float, Field(gt=0, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 SAMPLING = ("generate", "score", "train", "evaluate")
 """The stages in which a model reads problems."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Which stages leave other files when a setting has another value; none: it may change in a begun run."""
-
-    stages: tuple[str, ...] = ()
-    by_content: bool = False
-    """The setting is an address: what lies there is part of fingerprints, the address itself may change."""
-    before: Any = None
-    """What runs did that were begun before the setting existed, where that is not its default."""
-
-
-def changes(*stages: str, before: Any = None) -> Effect:
-    """The effect of a setting on the files of these stages."""
-    return Effect(stages, before=before)
-
-
-FREE = Effect()
-BY_CONTENT = Effect(by_content=True)
 TestName = Annotated[str, Field(pattern=r"^[a-z0-9]([-_a-z0-9]{0,51}[a-z0-9])?$")]
 PAPER_GRID = tuple(round(0.3 + 0.1 * step, 1) for step in range(14))
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no NaN, no silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
-    )
 
 
 class Model(Section):
@@ -253,6 +226,12 @@ class Stop(Section):
 class Tracking(Section):
     metrics_port: Annotated[int | None, FREE] = Field(None, ge=1, le=65_535)
     """Port on which metrics are served for Prometheus while the run lasts; null serves none."""
+    to: Annotated[tuple[Literal["mlflow", "wandb", "tensorboard"], ...], FREE] = ()
+    """Where else the figures of finished stages go; each needs the extra of its name, and see
+    docs/tracking.md.
+    """
+    project: Annotated[str, FREE] = Field("mstar", min_length=1, max_length=128)
+    """The experiment of MLflow, or the project of W&B, in which the run appears."""
 
 
 class Config(Section):
