@@ -75,12 +75,13 @@ def test_what_arrived_before_a_kill_is_not_told_again(
 
 
 def test_a_killed_run_goes_on_in_the_same_tracked_run(problems: Path, tmp_path: Path, folder: Path) -> None:
+    """Killed in a stage, not in the moment in which W&B takes one in: see docs/tracking.md."""
     if not INSTALLED:
         need(ALL[0])
     output = tmp_path / "killed"
     arguments = smoke_arguments(problems, output, f"tracking.to=[{', '.join(INSTALLED)}]")
     process = start(*arguments)
-    notes = [output / "tracking" / name / "iterations/000/generate" for name in INSTALLED]
+    notes = [output / "tracking" / name / "iterations/000/train" for name in INSTALLED]
     while not all(note.exists() for note in notes):
         assert process.is_alive()
         time.sleep(0.01)
