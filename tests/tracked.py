@@ -42,7 +42,9 @@ def offline(folder: Path) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_URI": f"file:{folder / 'mlflow'}",
         "MLFLOW_ALLOW_FILE_STORE": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "WANDB_MODE": "offline",
+        "WANDB_ERROR_REPORTING": "false",
         "WANDB_DIR": str(folder),
     }
 
