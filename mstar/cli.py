@@ -94,6 +94,10 @@ def run(
 
     port = [f"tracking.metrics_port={metrics_port}"] if metrics_port else []
     settings = load_config(config, [*(overrides or []), *port])
+    if not prepare and settings.tracking.to:
+        from mstar.trackers import check_trackers
+
+        check_trackers(settings.tracking.to)
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
     from mstar.starting import look_at, planned_iterations, write_start
@@ -108,9 +112,13 @@ def run(
         from mstar.loop import evolve
         from mstar.metrics import serve_metrics
         from mstar.report import say_headline
+        from mstar.tracking import open_tracking
 
-        with serve_metrics(started, settings.tracking.metrics_port, progress) as metrics:
-            summary = evolve(started, metrics, progress)
+        with (
+            serve_metrics(started, settings.tracking.metrics_port, progress) as metrics,
+            open_tracking(started) as tracking,
+        ):
+            summary = evolve(started, metrics, tracking, progress)
             progress.note(say_headline(summary))
             print(f"report: {settings.output}/report.html", flush=True)
 
