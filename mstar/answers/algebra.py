@@ -24,6 +24,8 @@ from typing import Any
 MEMORY_BYTES = 2 * 1024**3
 PARENT_CHECK_SECONDS = 2.0
 _DIGITS, _TOLERANCE = 50, 1e-12
+_EXTREME = re.compile(r"\^\s*\{?\s*(?:-|\d*[5-9]|\d{2})|\d{4}|!")
+"""Of formulas that may hold numbers so small that math-verify drops them: the others need no second look."""
 
 
 def serve(parent: int, limit_seconds: float) -> None:
@@ -61,7 +63,9 @@ def _equal(gold: str, answer: str) -> bool:
     from math_verify import verify
 
     golds, answers = _parsed(gold), _parsed(answer)
-    return verify(golds, answers, timeout_seconds=None) and not _surely_differ(golds[0], answers[0])
+    if not verify(golds, answers, timeout_seconds=None):
+        return False
+    return not (_EXTREME.search(gold + answer) and _surely_differ(golds[0], answers[0]))
 
 
 def _parsed(formula: str) -> list[Any]:
