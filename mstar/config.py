@@ -7,46 +7,19 @@ is what their fingerprints are made of (see fingerprints.py). How a YAML file be
 said about a mistake in it, is in config_file.py.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from mstar.settings import BY_CONTENT, FREE, Section, changes
 
 Temperature = Annotated[float, Field(gt=0, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 SAMPLING = ("generate", "score", "train", "evaluate")
 """The stages in which a model reads problems."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """Which stages leave other files when a setting has another value; none: it may change in a begun run."""
-
-    stages: tuple[str, ...] = ()
-    by_content: bool = False
-    """The setting is an address: what lies there is part of fingerprints, the address itself may change."""
-    before: Any = None
-    """What runs did that were begun before the setting existed, where that is not its default."""
-
-
-def changes(*stages: str, before: Any = None) -> Effect:
-    """The effect of a setting on the files of these stages."""
-    return Effect(stages, before=before)
-
-
-FREE = Effect()
-BY_CONTENT = Effect(by_content=True)
 TestName = Annotated[str, Field(pattern=r"^[a-z0-9]([-_a-z0-9]{0,51}[a-z0-9])?$")]
 PAPER_GRID = tuple(round(0.3 + 0.1 * step, 1) for step in range(14))
-
-
-class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, no NaN, no silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
-    )
 
 
 class Model(Section):
@@ -110,8 +83,8 @@ class Prompt(Section):
 
 
 class Generate(Section):
-    engine: Annotated[Literal["transformers"], changes("generate", "evaluate")] = "transformers"
-    """What samples the responses."""
+    engine: Annotated[Literal["transformers", "vllm"], changes("generate", "evaluate")] = "transformers"
+    """What samples the responses; `vllm` is for GPUs and needs the extra of that name (section `vllm`)."""
     samples_per_problem: Annotated[int, changes("generate")] = Field(16, ge=1, le=1024)
     """Responses per problem and iteration."""
     temperature: Annotated[Temperature, changes("generate")] = 1.0
@@ -128,6 +101,23 @@ class Generate(Section):
     """Prompt tokens, padding and images included, that go through the model at once; lower it when memory is
     short.
     """
+
+
+class Vllm(Section):
+    """The engine `vllm`; it also reads `generate.rows_in_flight` and `generate.tokens_per_prefill`."""
+
+    tensor_parallel_size: Annotated[int, FREE] = Field(1, ge=1, le=1024)
+    """GPUs over which one copy of the policy is spread; `--shard` runs several copies."""
+    gpu_memory_share: Annotated[Share, FREE] = 0.9
+    """Of each GPU's memory, for weights, keys and values; another process needs the rest."""
+    cache_gib: Annotated[float | None, FREE] = Field(None, gt=0)
+    """Memory for keys and values in GiB; null takes what `gpu_memory_share` leaves (half a CPU's memory)."""
+    eager: Annotated[bool | None, FREE] = None
+    """Start at once instead of compiling the model first, and sample slower; null does so on a CPU only."""
+    verify_weights: Annotated[bool, FREE] = True
+    """Load the policy with transformers first, and refuse to sample where vLLM answers otherwise."""
+    stalled_seconds: Annotated[float, FREE] = Field(600.0, gt=0)
+    """The stage ends with an error when no token has come for so long; started again, it goes on."""
 
 
 class Score(Section):
@@ -268,6 +258,7 @@ class Config(Section):
     images: Images = Images()
     prompt: Prompt = Prompt()
     generate: Generate = Generate()
+    vllm: Vllm = Vllm()
     score: Score = Score()
     select: Select = Select()
     train: Train = Train()

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mstar.config import Config, Effect, Section
+from mstar.config import Config
+from mstar.settings import Effect, Section
 
 Fingerprint = dict[str, Any]
 OLD_MARK = "code"

@@ -2,8 +2,9 @@
 
 The one place where metrics are named. All carry the label `run`; the other labels take few values (stages,
 outcomes, names of test sets, temperatures of the grid, powers of two), never ids or paths. Counters count
-what this process has seen since it started, finished stages of earlier starts included. A command that is
-done waits until its last values have been read: they end with it.
+what this process has seen since it started, finished stages of earlier starts included. What vLLM measures,
+where it samples, is shown beside them. A command that is done waits until its last values have been read:
+they end with it.
 """
 
 import errno
@@ -14,7 +15,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app, start_http_server
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Metric,
+    make_wsgi_app,
+    start_http_server,
+)
+from prometheus_client.registry import Collector
 
 from mstar.errors import UserError
 from mstar.progress import QUIET, Progress
@@ -24,6 +34,8 @@ from mstar.stopping import Stopped
 
 LAST_SCRAPE_SECONDS = 30.0
 """Two of Prometheus's usual intervals; whoever has not asked for so long will not."""
+VLLM = "vllm:"
+"""Beginning of the names that vLLM gives its metrics."""
 OUTCOMES = ("sampled", "truncated", "correct", "duplicate", "kept")
 
 REMEDIES = {
@@ -39,6 +51,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._scraped = threading.Event()
         self._served_from = time.monotonic()
+        self.registry.register(VllmMetrics(run_name))
         self._run = run_name
         self._reward_pass_k = str(reward_pass_k)
         self._iteration = self._gauge("mstar_iteration", "Iteration at work, from 0.")
@@ -178,6 +191,23 @@ class _Body:
 
     def close(self) -> None:
         self.sent.set()
+
+
+class VllmMetrics(Collector):
+    """The metrics that vLLM keeps of itself in this process, under its own names, with the label `run`."""
+
+    def __init__(self, run_name: str) -> None:
+        self.labels = {"run": run_name}
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in REGISTRY.collect():
+            if metric.name.startswith(VLLM):
+                metric.samples = [one._replace(labels=one.labels | self.labels) for one in metric.samples]
+                yield metric
+
+    def describe(self) -> list[Metric]:
+        """None are known before vLLM has started."""
+        return []
 
 
 @contextmanager

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from mstar.config import Config, Section
+from mstar.config import Config
 from mstar.config_file import dump_config, load_config, parse_config
 from mstar.errors import UserError
+from mstar.settings import Section
 from tests.conftest import ROOT
 
 GOOD = """

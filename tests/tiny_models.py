@@ -19,7 +19,6 @@ TEXT = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
 }
-ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
 TILE = 28
 """Pixels on a side of an InternVL tile, which is one token."""
 
@@ -53,7 +52,12 @@ def save_tiny_prm(model_type: str, folder: Path) -> Path:
 def build_intern_tokenizer() -> Any:
     """The quick start's tokenizer with InternVL's names for the tokens of an image."""
     tokenizer = build_tokenizer()
-    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<image>"}
+    names = {
+        "start_image_token": "<img>",
+        "end_image_token": "</img>",
+        "context_image_token": "<image>",
+        "video_token": "<|video_pad|>",
+    }
     tokenizer.add_tokens([transformers.AddedToken(token, special=True) for token in names.values()])
     template = tokenizer.chat_template.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>\n")
     return transformers.PreTrainedTokenizerFast(
@@ -84,11 +88,14 @@ def _config(model_type: str, tokenizer: Any, changes: dict[str, Any]) -> Any:
         "tie_word_embeddings": False,
     }
     text = {**TEXT, "vocab_size": len(tokenizer) + 3, "pad_token_id": tokenizer.pad_token_id, **changes}
+    head_size = text["hidden_size"] // text["num_attention_heads"]
+    sections = [head_size // 8, head_size // 8, head_size // 4]
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}
     match model_type:
         case "qwen2_vl":
             vision = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
-            rope = {"rope_parameters": ROPE}
-            return transformers.Qwen2VLConfig(text_config={**text, **rope}, vision_config=vision, **special)
+            text["rope_parameters"] = rope
+            return transformers.Qwen2VLConfig(text_config=text, vision_config=vision, **special)
         case "qwen2_5_vl":
             vision = {
                 "depth": 1,
@@ -97,17 +104,15 @@ def _config(model_type: str, tokenizer: Any, changes: dict[str, Any]) -> Any:
                 "intermediate_size": 48,
                 "out_hidden_size": 32,
             }
-            rope = {"rope_parameters": ROPE}
-            return transformers.Qwen2_5_VLConfig(
-                text_config={**text, **rope}, vision_config=vision, **special
-            )
+            text["rope_parameters"] = rope
+            return transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **special)
         case "qwen3_vl":
             vision = {
                 "depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "out_hidden_size": 32,
                 "patch_size": 14, "num_position_embeddings": 16, "deepstack_visual_indexes": [0],
             }  # fmt: skip
-            rope = {"head_dim": 8, "rope_parameters": {**ROPE, "mrope_interleaved": True}}
-            return transformers.Qwen3VLConfig(text_config={**text, **rope}, vision_config=vision, **special)
+            text |= {"head_dim": head_size, "rope_parameters": {**rope, "mrope_interleaved": True}}
+            return transformers.Qwen3VLConfig(text_config=text, vision_config=vision, **special)
         case "internvl":
             vision = {
                 "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,

@@ -55,7 +55,8 @@ class Engine(Protocol):
         """For each chunk, in order, its requests' samples.
 
         Chunks are taken lazily; an engine may hold several in flight. The same request and sampling give the
-        same texts whatever else is in flight, up to rounding; the same chunk gives exactly the same.
+        same texts whatever else is in flight, up to rounding; with `transformers`, the same chunk gives
+        exactly the same.
         """
 
     def __enter__(self) -> Self: ...
@@ -73,3 +74,7 @@ def build_engine(config: Config, policy: Path) -> Engine:
             from mstar.engines.transformers import TransformersEngine
 
             return TransformersEngine(policy, config)
+        case "vllm":
+            from mstar.engines.vllm import VllmEngine
+
+            return VllmEngine(policy, config)

@@ -65,6 +65,14 @@ class RequestReader:
         read = iter(whole)
         return [one.row if one.row.is_whole else next(read) for one in kept]
 
+    def row(self, request: Request) -> Encoded:
+        """The row of a request that is checked or planned; it may have no pixels."""
+        return self.kept[id(request)].row
+
+    def images(self, request: Request) -> Sequence[Image.Image]:
+        """The decoded images of a request that is planned."""
+        return self._decode(self.kept[id(request)])
+
     def _decode(self, kept: _Kept) -> Sequence[Image.Image]:
         return kept.images or self.encoder.decode_images(kept.request)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from mstar.engines.cache import build_cache, refuse_unknown_layers
 from mstar.engines.choosing import BROKEN, choose
 from mstar.engines.randomness import row_streams, uniforms
 from mstar.engines.reading import RequestReader, cut_batches
-from mstar.errors import UserError
+from mstar.engines.tokens import banned_ids, broken_logits, end_ids, text_after
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
 from mstar.prompts import Request
 
@@ -42,8 +42,10 @@ class TransformersEngine:
         self.rows_in_flight = config.generate.rows_in_flight
         self.tokens_per_prefill = config.generate.tokens_per_prefill
         self.reader = RequestReader(self.encoder)
-        self.end_ids = torch.tensor(_end_ids(self.encoder, self.model))
-        self.banned_ids = torch.tensor(_banned_ids(self.encoder, self.model), device=self.model.device)
+        ends = end_ids(self.encoder, self.model.generation_config)
+        size = self.model.get_output_embeddings().weight.shape[0]
+        self.end_ids = torch.tensor(sorted(ends))
+        self.banned_ids = torch.tensor(banned_ids(self.encoder, size, ends), device=self.model.device)
 
     def check(self, request: Request) -> None:
         self.reader.check(request)
@@ -92,7 +94,7 @@ class TransformersEngine:
             chosen = choice.tokens.cpu()
             if (chosen == BROKEN).any():
                 owner = int(rows.owners[chosen == BROKEN][0]) // len(samples)
-                raise self._broken(requests[owner])
+                raise broken_logits(self.policy, requests[owner])
             written.write(step, rows.owners, chosen, choice.logprobs)
             written.end(step, rows.owners[torch.isin(chosen, self.end_ids)])
             living = ~written.ended[rows.owners]
@@ -140,20 +142,12 @@ class TransformersEngine:
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _broken(self, request: Request) -> UserError:
-        return UserError(
-            f"model {self.policy} answers problem {request.id} with logits that are not finite: its weights "
-            "are damaged or its training diverged (or model.dtype is too narrow for it); take an earlier "
-            "checkpoint"
-        )
-
     def _finish(self, written: "_Written", row: int, prefix: str) -> Generated:
         length, ended = int(written.lengths[row]), bool(written.ended[row])
         tokens = written.tokens[row, :length].tolist()
+        text = text_after(self.encoder, prefix, tokens[: length - 1 if ended else length])
         logprobs = None if written.logprobs is None else tuple(written.logprobs[row, :length].tolist())
-        before = self.encoder.plain_text.ids(prefix) if prefix else []
-        text = self.encoder.decode([*before, *tokens[: length - 1 if ended else length]])
-        return Generated(text[len(self.encoder.decode(before)) :], tuple(tokens), not ended, logprobs)
+        return Generated(text, tuple(tokens), not ended, logprobs)
 
 
 class _Written:
@@ -192,18 +186,3 @@ class _Rows:
         self.mask = self.mask[index]
         self.next_positions = self.next_positions[index]
         self.owners = self.owners[living]
-
-
-def _end_ids(encoder: Encoder, model: Any) -> list[int]:
-    """The tokens that end a response: the one that ends a turn, and those that the checkpoint names."""
-    named = model.generation_config.eos_token_id
-    several = named if isinstance(named, list) else [named]
-    return sorted({token for token in [encoder.end_id, *several] if token is not None})
-
-
-def _banned_ids(encoder: Encoder, model: Any) -> list[int]:
-    """Tokens that a response must not hold: images and videos, padding, and numbers that no token has."""
-    size = model.get_output_embeddings().weight.shape[0]
-    nameless = set(range(size)) - set(encoder.tokenizer.get_vocab().values())
-    banned = {token for token in {*encoder.family.never_sampled, encoder.pad_id} if token < size}
-    return sorted((banned | nameless) - set(_end_ids(encoder, model)))

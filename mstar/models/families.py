@@ -31,6 +31,8 @@ class Family(Protocol):
     """Stands for an image in a rendered prompt, and for each of its places once it is expanded."""
     never_sampled: frozenset[int]
     """Tokens of images and videos, which a response must not hold."""
+    processor_settings: Mapping[str, Any]
+    """What the checkpoint's own processor is told, where another program uses it, to see what we see."""
     parts: Mapping[Part, tuple[str, ...]]
     """Beginnings of the names of the model's parameters; the longest that fits decides. See `part_of`."""
 

@@ -37,6 +37,7 @@ class InternVL:
         patch = config.vision_config.patch_size[0]
         self.tokens_per_tile = round((height // patch) * (width // patch) * config.downsample_ratio**2)
         self.tiling = {"crop_to_patches": True, **_tile_limits(image_processor, images, height * width)}
+        self.processor_settings: Mapping[str, Any] = self.tiling
 
     def image_shape(self, width: int, height: int) -> tuple[int, ...]:
         return (int(self.image_processor.get_number_of_image_patches(height, width, self.tiling)),)

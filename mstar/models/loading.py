@@ -46,6 +46,15 @@ def load_image_processor(folder: Path, revision: str | None) -> Any:
     return _load(load, folder, "image processor", revision, use_fast=False)
 
 
+def load_generation_config(folder: Path, revision: str | None, config: Any) -> Any:
+    """What the checkpoint says of generating; what its configuration says, where it has no file for that."""
+    pinned = {"revision": revision} if revision is not None and not folder.is_dir() else {}
+    try:
+        return transformers.GenerationConfig.from_pretrained(str(folder), **pinned)
+    except OSError:
+        return transformers.GenerationConfig.from_model_config(config)
+
+
 def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:
     """The policy in a checkpoint folder, on its device, in evaluation mode."""
     if model.device == "cuda" and not torch.cuda.is_available():

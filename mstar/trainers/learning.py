@@ -74,7 +74,10 @@ class Learner:
         )
 
     def accumulate(
-        self, micro_batches: Iterable[MicroBatch], learned: int, meanwhile: Callable[[], None] = lambda: None
+        self,
+        micro_batches: Iterable[MicroBatch],
+        learned: float,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> tuple[float, int, int]:
         """Add a batch's gradients; returns its mean loss, its padding and all its tokens.
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mstar.config import Prompt
 from mstar.datasets import open_problems
-from mstar.engines import Chunk, Generated, Sampling
+from mstar.engines import Chunk, Engine, Generated, Sampling
 from mstar.engines.transformers import TransformersEngine
 from mstar.models import collate
 from mstar.prompts import Request, build_request
@@ -53,14 +53,12 @@ def heldout(count: int) -> list[Request]:
     return [build_request(problem, QUESTION, seed) for seed, problem in enumerate(problems)]
 
 
-def generate(
-    engine: TransformersEngine, requests: Sequence[Request], sampling: Sampling
-) -> list[list[Generated]]:
+def generate(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[list[Generated]]:
     """The samples of one chunk."""
     return next(engine.generate([Chunk(requests, sampling)]))
 
 
-def texts(engine: TransformersEngine, requests: Sequence[Request], sampling: Sampling) -> list[list[str]]:
+def texts(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[list[str]]:
     return [[one.text for one in own] for own in generate(engine, requests, sampling)]
 
 

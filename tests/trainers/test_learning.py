@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from mstar.config import Train
+from mstar.config import Config, Train
 from mstar.models import load_model
-from mstar.trainers import Progressed
+from mstar.trainers import Lesson, Progressed
 from mstar.trainers.learning import Learner, learning_rate_at
 from mstar.trainers.losses import ModelWithLoss, response_loss
 from mstar.trainers.policy import Policy, open_policy
@@ -127,6 +128,38 @@ def _remember(seen: list[int], bucket: torch.distributed.GradBucket) -> torch.fu
     done: torch.futures.Future[Tensor] = torch.futures.Future()
     done.set_result(bucket.buffer())
     return done
+
+
+RANKS = 2
+
+
+def test_two_ranks_learn_what_one_learns(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
+) -> None:
+    config, lesson = make_config(train={"freeze": [], "max_padding": 0.9}), make_lesson(tiny)
+    alone = open_policy(tiny, config)
+    rows = LessonRows(lesson, alone.encoder).read(range(12))
+    accumulate(alone, rows, config.train)
+    torch.multiprocessing.spawn(_learn_a_share, (config, lesson, tmp_path), nprocs=RANKS)
+    expected = gradients_of(alone)
+    for rank in range(RANKS):
+        assert torch.allclose(torch.load(tmp_path / f"gradients-{rank}"), expected, rtol=1e-4, atol=1e-7)
+
+
+def _learn_a_share(rank: int, config: Config, lesson: Lesson, folder: Path) -> None:
+    """One of the ranks: its share of the rows, and the gradients that it has in the end."""
+    store = torch.distributed.FileStore(str(folder / "store"), RANKS)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
+    policy = open_policy(lesson.policy, config)
+    forward = DistributedDataParallel(ModelWithLoss(policy.model, response_loss))
+    rows = LessonRows(lesson, policy.encoder).read(range(12))
+    share = [pad_rows(rows[rank::RANKS], policy.encoder)]
+    learned = sum(row.learned for row in rows)
+    Learner(policy.model, forward, config.train).accumulate(
+        share, learned / RANKS
+    )  # DDP takes the ranks' mean
+    torch.save(gradients_of(policy), folder / f"gradients-{rank}")
+    torch.distributed.destroy_process_group()
 
 
 class ScoredModel(nn.Module):

@@ -1,0 +1,280 @@
+"""vLLM's engine and its processes: started with our settings, watched at every step, and gone at the end.
+
+vLLM runs the model in processes of its own. What they say goes to a file, so that the one line that tells why
+they failed can be found there; where they fail, the file stays. A step that does not come back, as when a GPU
+hangs, can only be waited for in another thread, hence `_Stepper`.
+"""
+
+import atexit
+import gc
+import logging
+import multiprocessing
+import os
+import queue
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mstar.config import Config
+from mstar.errors import UserError
+from mstar.models import Encoder
+from mstar.models.threads import allowed_cores
+
+if TYPE_CHECKING:
+    import psutil
+
+ENVIRONMENT = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process in which torch has threads can hang
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""Told to vLLM and its processes, unless the environment says otherwise."""
+CAUSE_LENGTH = 240
+ENDING_SECONDS = 20
+"""After this, processes that were asked to end are killed; they hold shared memory, which they clean up."""
+LOST = "has lost a process; if it was killed for its memory, lower vllm.cache_gib"
+LOOK_SECONDS = 1.0
+CAUSE = re.compile(r"(?:^|[\])] )((?:\w+\.)*\w*(?:Error|Exception): \S.*)$")
+
+
+class VllmProcess:
+    """vLLM with one policy. Its processes end with `close`, whatever state they are in."""
+
+    def __init__(self, policy: Path, config: Config, encoder: Encoder, longest: int) -> None:
+        """`longest` is a prompt and its response together, in tokens. UserError where vLLM cannot start."""
+        self.policy = policy
+        self.stalled_seconds = config.vllm.stalled_seconds
+        with tempfile.NamedTemporaryFile(prefix="mstar-vllm-", suffix=".log", delete=False) as file:
+            self.log = Path(file.name)
+        before = multiprocessing.active_children()
+        self.llm: Any = None
+        self._has_failed = False
+        self.processes: list[psutil.Process] = []
+        try:
+            with _environment(config), _output_to(self.log):
+                llm = _import_vllm(config)
+                self.llm = llm(**_arguments(policy, config, encoder, longest))
+        except UserError:
+            self.log.unlink()
+            raise
+        except Exception as error:
+            self.processes = _started_since(before)
+            self.close(failed=True)
+            raise UserError(
+                f"vLLM cannot load model {policy}: {self._cause(error)}; its log: {self.log}"
+            ) from error
+        except BaseException:
+            self.processes = _started_since(before)
+            self.close(failed=False)
+            raise
+        self.processes = _started_since(before)
+        logging.getLogger("vllm").setLevel(logging.ERROR)
+        self._stepper = _Stepper(self.engine.step)
+
+    @property
+    def engine(self) -> Any:
+        """What takes requests and gives outputs, until `close`."""
+        return self.llm.llm_engine
+
+    def add(self, name: str, prompt: dict[str, Any], params: Any) -> None:
+        """Hand over a request, whose output will have this name. ValueError says why vLLM refuses it."""
+        from vllm.exceptions import VLLMClientError
+
+        try:
+            [rendered] = self.engine.renderer.render_cmpl([prompt])
+            self.engine.add_request(name, rendered, params)
+        except VLLMClientError as error:
+            raise ValueError(str(error)) from error
+        except ValueError:
+            raise
+        except Exception as error:
+            raise self._died(error) from error
+
+    def step(self) -> list[Any]:
+        """What the engine has finished since. UserError where it has died, or nothing comes for too long."""
+        start = time.monotonic()
+        self._stepper.begin()
+        while (found := self._stepper.outcome(LOOK_SECONDS)) is None:
+            if time.monotonic() - start > self.stalled_seconds:
+                raise self._failed(
+                    f"has given no token for {self.stalled_seconds:g} s (vllm.stalled_seconds) and was ended"
+                )
+            if self._has_lost_a_process():
+                raise self._failed(LOST)
+        if isinstance(found, Exception):
+            raise self._died(found) from found
+        return found
+
+    def close(self, failed: bool = False) -> None:
+        """End the processes, and with them give back all memory; keep their log where they `failed`."""
+        patience = 0 if failed else ENDING_SECONDS
+        if self.llm is not None:
+            self.engine.engine_core.shutdown(timeout=patience)
+            self.llm = None
+        for process in self.processes:
+            _kill(process)
+        self.processes = []
+        self._has_failed |= failed
+        if not self._has_failed:
+            self.log.unlink(missing_ok=True)
+
+    def _has_lost_a_process(self) -> bool:
+        return not all(process.is_running() for process in self.processes)
+
+    def _died(self, error: Exception) -> UserError:
+        return self._failed(LOST if self._has_lost_a_process() else f"has failed: {self._cause(error)}")
+
+    def _failed(self, what: str) -> UserError:
+        self.close(failed=True)
+        return UserError(
+            f"vLLM {what}; start the same command again to go on; model {self.policy}, its log: {self.log}"
+        )
+
+    def _cause(self, error: Exception) -> str:
+        """The first error that the processes speak of: the ones after it follow from it."""
+        said = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = [found[1] for line in said if (found := CAUSE.search(line))]
+        cause = " ".join((named or [str(error) or type(error).__name__])[0].split())[:CAUSE_LENGTH]
+        hint = "; vllm.gpu_memory_share and vllm.cache_gib say how much it takes" if "memory" in cause else ""
+        return cause + hint
+
+
+class _Stepper(threading.Thread):
+    """Runs the engine's steps one by one, so that who waits for one can stop waiting."""
+
+    def __init__(self, step: Callable[[], list[Any]]) -> None:
+        super().__init__(name="vllm-steps", daemon=True)
+        self._step = step
+        self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self._asked.get()
+            try:
+                self._outcomes.put(self._step())
+            except Exception as error:
+                self._outcomes.put(error)
+
+    def begin(self) -> None:
+        self._asked.put(None)
+
+    def outcome(self, seconds: float) -> list[Any] | Exception | None:
+        """Of the step that was begun; None where it has not come back within so many seconds."""
+        try:
+            return self._outcomes.get(timeout=seconds)
+        except queue.Empty:
+            return None
+
+
+def _import_vllm(config: Config) -> Any:
+    """The class LLM. UserError where this vLLM is a build for another device."""
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    atexit.unregister(
+        gc.freeze
+    )  # the command line's: what it keeps from being freed, vLLM's libraries report
+    built_for = "cpu" if current_platform.is_cpu() else "cuda"
+    if built_for != config.model.device:
+        raise UserError(
+            f"model.device is {config.model.device}, and the vLLM that is installed runs on {built_for}; set "
+            "model.device to that, or install the other build of vLLM"
+        )
+    return LLM
+
+
+def _arguments(policy: Path, config: Config, encoder: Encoder, longest: int) -> dict[str, Any]:
+    """Everything that vLLM is told. The slow image processor is the one of training (see models.loading)."""
+    section, generate = config.vllm, config.generate
+    revision = None if policy.is_dir() else config.model.revision
+    return {
+        "model": str(policy),
+        "revision": revision,
+        "tokenizer_revision": revision,
+        "served_model_name": "policy",
+        "dtype": config.model.dtype,
+        "generation_config": "vllm",  # the checkpoint's sampling is not ours
+        "seed": 0,
+        "tensor_parallel_size": section.tensor_parallel_size,
+        "gpu_memory_utilization": section.gpu_memory_share,
+        "kv_cache_memory_bytes": None if section.cache_gib is None else int(section.cache_gib * 2**30),
+        "enforce_eager": _is_eager(config),
+        "max_model_len": longest,
+        "max_num_seqs": generate.rows_in_flight,
+        "max_num_batched_tokens": max(generate.tokens_per_prefill, generate.rows_in_flight),
+        "enable_prefix_caching": True,
+        "mm_processor_kwargs": {"use_fast": False, **encoder.family.processor_settings},
+        "limit_mm_per_prompt": {"video": 0},
+        "worker_extension_cls": "mstar.engines.vllm_worker.BanningWorker",
+        "disable_log_stats": False,
+    }
+
+
+@contextmanager
+def _environment(config: Config) -> Iterator[None]:
+    """What vLLM reads there while it starts. Where nothing is compiled, nothing at all is: a function that
+    sorts log-probabilities would take ten seconds.
+    """
+    told = ENVIRONMENT | {"OMP_NUM_THREADS": str(config.model.threads or allowed_cores())}
+    if _is_eager(config):
+        told |= {"TORCHDYNAMO_DISABLE": "1"}
+    new = {name: value for name, value in told.items() if name not in os.environ}
+    os.environ |= new
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """What this process and those that it starts meanwhile write goes to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in zip((1, 2), saved, strict=True):
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(file)
+
+
+def _is_eager(config: Config) -> bool:
+    return config.model.device == "cpu" if config.vllm.eager is None else config.vllm.eager
+
+
+def _started_since(before: list[Any]) -> "list[psutil.Process]":
+    """vLLM's processes, and those that they have started themselves."""
+    import psutil
+
+    known = {child.pid for child in before}
+    new = [child.pid for child in multiprocessing.active_children() if child.pid not in known]
+    roots = [psutil.Process(pid) for pid in new if pid is not None]
+    return [*roots, *(child for root in roots for child in root.children(recursive=True))]
+
+
+def _kill(process: "psutil.Process") -> None:
+    """End a process of ours that is still there, and wait until it is gone."""
+    import psutil
+
+    try:
+        process.kill()
+        process.wait(ENDING_SECONDS)
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        return

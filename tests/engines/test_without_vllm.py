@@ -1,0 +1,74 @@
+"""The engine `vllm` where vLLM is not installed, and its parts that do without."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mstar.config import Config
+from mstar.config_file import load_config as load_settings
+from mstar.engines import build_engine
+from mstar.engines.probe import TOLERANCE, expect
+from mstar.engines.tokens import end_ids
+from mstar.engines.transformers import TransformersEngine
+from mstar.engines.vllm_worker import without
+from mstar.errors import UserError
+from mstar.models import FAMILIES, Encoder
+from mstar.models.loading import load_generation_config
+from tests.conftest import BASE, QUICKSTART
+from tests.tiny_models import save_tiny_model
+
+MakeConfig = Callable[..., Config]
+
+
+def test_what_to_install_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    config = load_settings(QUICKSTART / "quickstart.yaml", ["generate.engine=vllm"])
+    with pytest.raises(UserError, match=r"vllm, which is not installed: pip install 'mstar\[vllm\]'"):
+        build_engine(config, BASE)
+
+
+def test_banned_tokens_have_no_probability_left() -> None:
+    logits = torch.randn((3, 10), generator=torch.Generator().manual_seed(0))
+    expected = logits.clone()
+    expected[:, [2, 5]] = -torch.inf
+    assert torch.equal(without(logits, [2, 5]), expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_row_that_is_not_finite_can_only_say_so(value: float) -> None:
+    logits = torch.zeros((3, 10))
+    logits[1, 7] = value
+    found = without(logits, [2, 5])
+    assert found[1].argmax() == 2 and found[1].isfinite().sum() == 1
+    assert found[[0, 2]].isfinite().sum(-1).tolist() == [8, 8]
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_end_tokens_are_known_without_weights(
+    model_type: str, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Also of a checkpoint that has no file for how it generates."""
+    folder = save_tiny_model(model_type, tmp_path / "model")
+    for _ in range(2):
+        engine = TransformersEngine(folder, make_config())
+        named = load_generation_config(folder, None, engine.encoder.config)
+        assert sorted(end_ids(engine.encoder, named)) == engine.end_ids.tolist()
+        (folder / "generation_config.json").unlink(missing_ok=True)
+
+
+def test_a_probe_tells_other_weights_from_rounding(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    narrow = make_config(model={"path": str(BASE), "dtype": "bfloat16"})
+    encoder = Encoder(BASE, config.images, config.prompt)
+    own, rounded = (expect(BASE, one, encoder, [4]) for one in (config, narrow))
+    for one, other in zip(own, rounded, strict=True):
+        assert 4 not in one.tokens
+        assert one.difference(one.logprobs) == 0
+        found = dict(zip(other.tokens, other.logprobs, strict=True))
+        shared = [place for place, token in enumerate(one.tokens) if token in found]
+        differences = [abs(one.logprobs[place] - found[one.tokens[place]]) for place in shared]
+        assert 0 < sum(differences) / len(differences) < TOLERANCE["bfloat16"]
+    assert own[0].request.images == () and len(own[1].request.images) == 1
