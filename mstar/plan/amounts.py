@@ -33,6 +33,11 @@ def exactly(number: float) -> Amount:
     return Amount(number, number, number)
 
 
+def expected_of(amount: Amount | None) -> float | None:
+    """What is expected, where there is anything to expect."""
+    return None if amount is None else amount.expected
+
+
 NOTHING = exactly(0)
 
 

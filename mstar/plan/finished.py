@@ -16,7 +16,8 @@ from mstar.plan.amounts import NOTHING, Amount, Need, exactly
 from mstar.plan.needs import Place, Rates
 from mstar.records import Report, Selected, Trained
 from mstar.rundir import RunDir
-from mstar.stages import EVALUATE, GENERATE, SCORE, SELECT, TRAIN, Stage
+from mstar.stagedir import read_manifest
+from mstar.stages import EVALUATE, GENERATE, SCORE, SELECT, TRAIN, Stage, stage_prefix
 from mstar.stored_names import CHECKPOINT
 from mstar.timing import read_seconds
 
@@ -99,11 +100,11 @@ def _median(pairs: Iterable[tuple[float, float]]) -> float | None:
 def _read_turn(run: RunDir, iteration: int | None) -> Iterator[Finished]:
     sampled = 0.0
     for stage, folder in TURN:
-        if not run.is_finished(folder or stage.name, iteration):
+        manifest = read_manifest(run.storage, stage_prefix(folder or stage.name, iteration))
+        if manifest is None:
             continue
         result: Any = run.result(stage, iteration, folder)
-        files = run.finished(stage, iteration, folder).manifest.files
-        sizes = {name: entry.size for name, entry in files.items()}
+        sizes = {name: entry.size for name, entry in manifest.files.items()}
         checkpoint = sum(size for name, size in sizes.items() if name.startswith(CHECKPOINT))
         seconds = read_seconds(run, folder or stage.name, iteration)
         need = _need(run, stage, result, exactly(sum(sizes.values()) - checkpoint), exactly(seconds))

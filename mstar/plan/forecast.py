@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mstar.config import Config
+from mstar.errors import UserError
 from mstar.plan.amounts import Amount, exactly
 from mstar.plan.arithmetic import PLANNED, Plan, bound_iterations, finished_iterations, make_plan
 from mstar.plan.finished import Finished, checkpoint_size, measure_rates, read_finished
@@ -32,12 +33,18 @@ def plan_config(config: Config, with_trial: bool = False) -> Plan:
     return plan_from(run, finished, checkpoint, trial)
 
 
-def forecast(run: RunDir, checkpoint: Amount | None = None, trial: Sequence[Finished] = ()) -> Plan:
-    """The plan of a run as it stands; `checkpoint` has the bytes of one where none has been written yet.
-
-    What a `trial` has measured counts as long as the run itself has not measured every stage.
+def plans_of(run: RunDir) -> tuple[Plan, Plan] | None:
+    """The plan as it was after the first iteration, and as it is now; None before that, or where files that
+    it follows from are gone.
     """
-    return plan_from(run, read_finished(run), checkpoint, trial)
+    try:
+        finished = read_finished(run)
+        first = [one for one in finished if one.place[0] in (None, 0)]
+        if not finished_iterations({one.place: one.need for one in first}):
+            return None
+        return plan_from(run, first), plan_from(run, finished)
+    except (UserError, OSError):
+        return None
 
 
 def plan_from(

@@ -1,52 +1,26 @@
 """A plan as text: an aligned table for `mstar plan`, and a line while a run goes."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import groupby
 
-from mstar.plan.amounts import Amount, Need
-from mstar.plan.arithmetic import Plan, StagePlan
-from mstar.report.wording import THIN, duration
+from mstar.plan.amounts import expected_of
+from mstar.plan.arithmetic import Plan
+from mstar.plan.forecast import plans_of
+from mstar.plan.rows import Row, Unit, rows_of
+from mstar.progress import Progress
 from mstar.resources import amount
-from mstar.stages import EVALUATE, GENERATE, SCORE, SELECT, TRAIN
-from mstar.wording import counted
+from mstar.rundir import RunDir
+from mstar.wording import THIN, counted, duration
 
+HEADER = ("", "", "at least", "expected", "at most", "done")
 UNKNOWN = "not known"
-Read = Callable[[Need], Amount | None]
-Write = Callable[[float], str]
-RESPONSES = {
-    GENERATE.name: "responses",
-    SCORE.name: "responses judged",
-    SELECT.name: "responses kept",
-    TRAIN.name: "responses learned",
-    EVALUATE.name: "responses",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    stage: str
-    what: str
-    whole: Amount | None
-    done: Amount | None
-    write: Write
-
-    def cells(self) -> tuple[str, ...]:
-        if self.whole is None:
-            return (self.stage, self.what, UNKNOWN, UNKNOWN, UNKNOWN, "")
-        bounds = (self.whole.low, self.whole.expected, self.whole.high)
-        written = [UNKNOWN if number is None else self.write(number) for number in bounds]
-        done = self.done.expected if self.done else None
-        return (self.stage, self.what, *written, "" if done is None else self.write(done))
 
 
 def say_plan(plan: Plan) -> Iterator[str]:
     """The lines of `mstar plan`."""
     yield f"run {plan.name}: {_iterations(plan)}"
     yield ""
-    header = ("", "", "at least", "expected", "at most", "done")
-    table = [header, *(row.cells() for row in _rows(plan))]
+    table = [HEADER, *_table(plan)]
     if not plan.finished_stages:
         table = [row[:-1] for row in table]
     widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
@@ -58,39 +32,52 @@ def say_plan(plan: Plan) -> Iterator[str]:
     yield from _notes(plan)
 
 
-def say_left(plan: Plan, first: Plan) -> str | None:
-    """How far a run is, beside what its `first` plan was; None where hours are not known."""
-    whole, left, planned = plan.total.whole.seconds, plan.total.left.seconds, first.total.whole.seconds
-    if not (whole and left and planned) or None in (whole.expected, left.expected, planned.expected):
+def tell_left(run: RunDir, progress: Progress) -> None:
+    """A line on how far a run is, beside what its plan was; none where nothing has been measured."""
+    if (plans := plans_of(run)) and (line := say_left(*plans)):
+        progress.note(line)
+
+
+def say_left(first: Plan, now: Plan) -> str | None:
+    """How far a run is, beside what was planned at `first`; None where hours are not known."""
+    whole, left, planned = (
+        expected_of(seconds)
+        for seconds in (now.total.whole.seconds, now.total.left.seconds, first.total.whole.seconds)
+    )
+    if whole is None or left is None or planned is None:
         return None
-    said = f"{plan.finished_iterations} of {_count(plan.iterations.high)} iterations: "
-    said += f"about {_time(left.expected)} left of {_time(whole.expected)}"
-    if first.finished_iterations < plan.finished_iterations:
-        said += (
-            f"; after iteration {first.finished_iterations - 1} it was planned as {_time(planned.expected)}"
-        )
-    return said
+    turns = f"{now.finished_iterations} of {counted(int(now.iterations.high), 'iterations')}"
+    said = f"{turns}: about {_write(left, 'seconds')} left of {_write(whole, 'seconds')}"
+    if first.finished_iterations == now.finished_iterations:
+        return said
+    return f"{said}; planned after iteration {first.finished_iterations - 1}: {_write(planned, 'seconds')}"
 
 
-def _rows(plan: Plan) -> Iterator[Row]:
-    for name, stage in plan.stages.items():
-        yield _row(name, RESPONSES[name], stage, lambda need: need.responses, _count)
-        if name in (GENERATE.name, TRAIN.name, EVALUATE.name):
-            yield _row("", "response tokens", stage, lambda need: need.response_tokens, _count)
-        if name == TRAIN.name:
-            yield _row("", "optimizer steps", stage, lambda need: need.train_steps, _count)
-        else:
-            yield _row("", "parts", stage, lambda need: need.part_bytes, _bytes)
-        if stage.whole.seconds:
-            yield _row("", "time", stage, lambda need: need.seconds, _time)
-    yield _row("all", "parts", plan.total, lambda need: need.part_bytes, _bytes)
-    yield Row("", "a checkpoint", plan.checkpoint_bytes, None, _bytes)
-    yield Row("", "checkpoints", plan.checkpoints_bytes, None, _bytes)
-    yield _row("", "time", plan.total, lambda need: need.seconds, _time)
+def _table(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Rows as text, a stage's name at its first one; without times of stages that have none."""
+    for _, own in groupby(rows_of(plan), key=lambda row: row.stage):
+        for place, row in enumerate(own):
+            if row.whole or row.stage == "all":
+                yield (row.stage if place == 0 else "", row.what, *_numbers(row))
 
 
-def _row(name: str, what: str, stage: StagePlan, read: Read, write: Write) -> Row:
-    return Row(name, what, read(stage.whole), read(stage.done), write)
+def _numbers(row: Row) -> list[str]:
+    bounds = (row.whole.low, row.whole.expected, row.whole.high) if row.whole else (None, None, None)
+    done = expected_of(row.done)
+    return [
+        *(UNKNOWN if number is None else _write(number, row.unit) for number in bounds),
+        "" if done is None else _write(done, row.unit),
+    ]
+
+
+def _write(number: float, unit: Unit) -> str:
+    match unit:
+        case "number":
+            return f"{number:,.0f}"
+        case "bytes":
+            return amount(number) if number else "0"
+        case "seconds":
+            return duration(number).replace(THIN, " ")
 
 
 def _iterations(plan: Plan) -> str:
@@ -115,15 +102,3 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield "stop.stale_sweeps may end the run early; expected is that it does not."
     if plan.checkpoints_bytes:
         yield "Checkpoints: expected at the end of the run, at most at any time."
-
-
-def _count(number: float) -> str:
-    return f"{number:,.0f}"
-
-
-def _bytes(size: float) -> str:
-    return amount(size) if size else "0"
-
-
-def _time(seconds: float | None) -> str:
-    return duration(seconds).replace(THIN, " ")

@@ -72,7 +72,9 @@ def try_out(run: RunDir) -> list[Finished]:
 
 
 def _sample(run: RunDir, policy: Path) -> Sample:
-    """The last round: of 1, 2, 4 ... problems, until one takes long enough or is as large as a part."""
+    """The last round: of 1, 2, 4 ... problems, until one takes long enough or is as large as a part. The first
+    is never the last, unless there is no more: an engine that starts late starts in it.
+    """
     config, file = run.config, run.problems(run.config.data.train)
     rows = interval_rows(len(file), config.iterations.problems_share, config.seed, 0)
     size, sample = 1, None
@@ -81,7 +83,7 @@ def _sample(run: RunDir, policy: Path) -> Sample:
             problems = file.read(rows[:size])
             sample = _ask(config, engine, problems) or sample
             is_largest = size >= min(len(rows), config.generate.problems_per_chunk)
-            if is_largest or (sample and sample.seconds >= LONG_ENOUGH):
+            if is_largest or (size > 1 and sample and sample.seconds >= LONG_ENOUGH):
                 break
             size *= 2
     if sample is None:

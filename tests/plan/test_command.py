@@ -1,5 +1,6 @@
 """`mstar plan` before, during and after the smoke run: what it says holds, and it touches nothing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ from mstar.errors import UserError
 from mstar.plan.amounts import Amount, Need
 from mstar.plan.arithmetic import Plan
 from mstar.plan.finished import read_finished
-from mstar.plan.forecast import plan_config, plan_from
+from mstar.plan.forecast import plan_config, plan_from, plans_of
+from mstar.plan.table import say_left, tell_left
+from mstar.progress import PlainProgress
 from mstar.records import from_json
+from mstar.report import write_report
+from mstar.report.expectation import PlanRow, plan_rows
 from mstar.starting import open_run
 from tests.commands import mstar
 from tests.smoke import SMOKE, fingerprints, result_of, smoke_arguments
@@ -106,6 +111,42 @@ def test_a_table_for_people(finished: Path, problems: Path, tmp_path: Path) -> N
     begun = mstar(*arguments(problems, finished)).stdout
     assert begun.startswith("run smoke: 2 iterations, 2 finished") and "Hours" not in begun
     assert fingerprints(finished) == before
+
+
+def test_a_run_says_what_is_left_and_its_report_compares(finished: Path) -> None:
+    run = open_run(str(finished))
+    places = read_finished(run)
+    plans = plans_of(run)
+    assert plans and plans[0] == plan_from(run, [one for one in places if one.place[0] in (None, 0)])
+    assert say_left(plans[0], plans[0])
+    line = say_left(*plans)
+    assert line and line.startswith("2 of 2 iterations: about 0.0 s left of ")
+    assert "; planned after iteration 0: " in line
+    rows = {(row.stage, row.what): row for row in plan_rows(*plans)}
+    assert rows["generate", "responses"] == PlanRow("generate", "responses", "320", "320", "320", "")
+    assert rows["all", "time"].planned != "" and rows["all", "time"].bounds == ""
+    report = (finished / "report.html").read_text()
+    assert '<table id="planned">' in report and "this run, up to iteration 1" in report
+
+
+def test_the_line_while_a_run_goes(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tell_left(open_run(str(finished)), PlainProgress())
+    assert capsys.readouterr().out.startswith("2 of 2 iterations: about 0.0 s left of ")
+
+
+def test_before_the_first_iteration_there_is_nothing_to_compare(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("iterations", ".*"))
+    assert plans_of(open_run(str(tmp_path / "run"))) is None
+
+
+def test_without_the_problem_files_a_report_does_without_the_plan(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoint-*", ".*"))
+    text = (tmp_path / "run/run.yaml").read_text()
+    (tmp_path / "run/run.yaml").write_text(text.replace("train.parquet", "gone.parquet"))
+    run = open_run(str(tmp_path / "run"))
+    assert plans_of(run) is None
+    write_report(run)
+    assert '<table id="planned">' not in (tmp_path / "run/report.html").read_text()
 
 
 def test_a_trial_measures_and_touches_nothing_of_the_run(problems: Path, tmp_path: Path) -> None:
