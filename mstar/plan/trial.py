@@ -72,8 +72,9 @@ def try_out(run: RunDir) -> list[Finished]:
 
 
 def _sample(run: RunDir, policy: Path) -> Sample:
-    """The last round: of 1, 2, 4 ... problems, until one takes long enough or is as large as a part. The first
-    is never the last, unless there is no more: an engine that starts late starts in it.
+    """The last round: of 1, 2, 4 ... problems, until one takes long enough or is as large as a part.
+
+    The first is the last only where there are no more: an engine that starts late starts in it.
     """
     config, file = run.config, run.problems(run.config.data.train)
     rows = interval_rows(len(file), config.iterations.problems_share, config.seed, 0)

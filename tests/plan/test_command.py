@@ -160,6 +160,13 @@ def test_a_trial_measures_and_touches_nothing_of_the_run(problems: Path, tmp_pat
     assert plan.stages["train"].whole.train_steps.expected
 
 
+def test_a_trial_of_problems_that_the_model_cannot_read_says_so(problems: Path, tmp_path: Path) -> None:
+    config = smoke_config(problems, tmp_path / "run")
+    short = config.model_copy(update={"prompt": config.prompt.model_copy(update={"max_tokens": 1})})
+    with pytest.raises(UserError, match="can read none of the first 16 problems of iteration 0"):
+        plan_config(short, with_trial=True)
+
+
 def test_a_run_that_has_measured_needs_no_trial(finished: Path, problems: Path) -> None:
     plan = plan_config(smoke_config(problems, finished), with_trial=True)
     assert plan.rates.origin == "this run, up to iteration 1"
