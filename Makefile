@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
+FUZZ ?= 100000
 
-.PHONY: help quickstart smoke test test-vllm lint kills seeds benchmarks scale clean
+.PHONY: help quickstart smoke test test-vllm lint fuzz kills seeds benchmarks scale clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -47,6 +48,9 @@ lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(VENV)/installed  ## 100,000 generated responses to the answer checker (FUZZ of them)
+	MSTAR_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -n 0 tests/answers/test_fuzz.py
 
 kills: $(VENV)/installed  ## kill -9 at random moments (KILLS of them), and compare with a run that was not
 	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" tests/test_kills.py

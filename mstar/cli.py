@@ -94,6 +94,10 @@ def run(
 
     port = [f"tracking.metrics_port={metrics_port}"] if metrics_port else []
     settings = load_config(config, [*(overrides or []), *port])
+    if not prepare and settings.tracking.to:
+        from mstar.trackers import check_trackers
+
+        check_trackers(settings.tracking.to)
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
     from mstar.starting import look_at, planned_iterations, write_start
@@ -108,9 +112,13 @@ def run(
         from mstar.loop import evolve
         from mstar.metrics import serve_metrics
         from mstar.report import say_headline
+        from mstar.tracking import open_tracking
 
-        with serve_metrics(started, settings.tracking.metrics_port, progress) as metrics:
-            summary = evolve(started, metrics, progress)
+        with (
+            serve_metrics(started, settings.tracking.metrics_port, progress) as metrics,
+            open_tracking(started) as tracking,
+        ):
+            summary = evolve(started, metrics, tracking, progress)
             progress.note(say_headline(summary))
             print(f"report: {settings.output}/report.html", flush=True)
 
@@ -149,6 +157,27 @@ def report(run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a r
 
     write_report(open_run(run))
     print(f"report: {run}/report.html")
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; new or empty.")],
+    iteration: Annotated[
+        int | None,
+        typer.Option("--iteration", min=0, help="The policy after this one, from 0; else the last finished."),
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="The policy most accurate on the first test set.")
+    ] = False,
+) -> None:
+    """Write a policy of a run as a plain Hugging Face folder, with a model card."""
+    from mstar.export import export as export_policy
+    from mstar.starting import open_run
+
+    written = export_policy(open_run(run), folder, iteration, best)
+    size = f"{written.bytes / 1e9:.3f} GB"
+    print(f"{written.folder}: the policy after iteration {written.iteration}, {size}")
 
 
 @app.command()
@@ -204,14 +233,15 @@ def answers(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="JSONL of answer, answer_type, choices, precision, unit, response."
+            metavar="FILE",
+            help="JSONL of answer or answers, answer_type, choices, precision, unit, response.",
         ),
     ],
 ) -> None:
     """Judge the responses of a file; prints its rows with `extracted` and `correct`. Exit code 1 if a row is
     bad.
     """
-    from mstar.answers.files import judge_file
+    from mstar.response_file import judge_file
 
     counts = judge_file(file, sys.stdout)
     for line in counts.errors:

@@ -243,6 +243,12 @@ class Stop(Section):
 class Tracking(Section):
     metrics_port: Annotated[int | None, FREE] = Field(None, ge=1, le=65_535)
     """Port on which metrics are served for Prometheus while the run lasts; null serves none."""
+    to: Annotated[tuple[Literal["mlflow", "wandb", "tensorboard"], ...], FREE] = ()
+    """Where else the figures of finished stages go; each needs the extra of its name, and see
+    docs/tracking.md.
+    """
+    project: Annotated[str, FREE] = Field("mstar", min_length=1, max_length=128)
+    """The experiment of MLflow, or the project of W&B, in which the run appears."""
 
 
 class Config(Section):

@@ -13,7 +13,7 @@ from typing import Any
 
 from mstar.adaptation import adapt, tell_saturation
 from mstar.checkpoints import remove_superseded, with_removed_policies
-from mstar.evaluation import evaluate, read_report
+from mstar.evaluation import REST, evaluate, read_report
 from mstar.generation import generate
 from mstar.metrics import Metrics
 from mstar.plan.table import tell_left
@@ -24,13 +24,14 @@ from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
 from mstar.stagedir import WHOLE
-from mstar.stages import ADAPT
+from mstar.stages import ADAPT, EVALUATE
 from mstar.storage import read_text, write_text
 from mstar.timing import peak_memory_bytes, read_seconds
+from mstar.tracking import Tracking
 from mstar.training import train
 
 
-def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary:
+def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress = QUIET) -> Summary:
     """Sample, judge, keep the best, fine-tune on them, measure, adapt; and again."""
     stages: dict[str, Callable[[int], Any]] = {
         "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
@@ -41,7 +42,7 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary
         "adapt": lambda iteration: adapt(run, iteration, progress),
     }
     start = time.perf_counter()
-    evaluate(run, None, WHOLE, progress)
+    tracking.observe_stage(EVALUATE.name, None, evaluate(run, None, WHOLE, progress))
     tell_accuracy(run, None, metrics, progress)
     tell_saturation(run.config, read_report(run, None), progress)
     for iteration in range(run.config.iterations.count):
@@ -51,9 +52,10 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary
         for name, stage in stages.items():
             result = with_removed_policies(run, partial(stage, iteration), stages["train"], progress)
             metrics.observe_stage(name, iteration, result, read_seconds(run, name, iteration))
+            tracking.observe_stage(name, iteration, result)
         is_last = iteration == run.config.iterations.count - 1
         if is_last or (isinstance(result, Decision) and result.stop):
-            evaluate(run, iteration, WHOLE, progress, rest=True)
+            tracking.observe_stage(REST, iteration, evaluate(run, iteration, WHOLE, progress, rest=True))
             tell_accuracy(run, iteration, metrics, progress)
             break
         tell_accuracy(run, iteration, metrics, progress)
@@ -62,7 +64,9 @@ def evolve(run: RunDir, metrics: Metrics, progress: Progress = QUIET) -> Summary
             write_report(run)
             tell_left(run, progress)
     _write_timing(run, time.perf_counter() - start)
-    return write_report(run)
+    summary = write_report(run)
+    tracking.finish()
+    return summary
 
 
 def tell_accuracy(run: RunDir, iteration: int | None, metrics: Metrics, progress: Progress) -> None:

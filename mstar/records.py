@@ -43,13 +43,17 @@ class Problem:
     precision: int | None = None
     unit: str | None = None
     source: str = ""
+    other_answers: tuple[str, ...] = ()
+    """Golds that are accepted as well as `answer`."""
 
     @property
     def expected(self) -> Expected:
         """What an answer to this problem is compared with."""
         if self.answer is None:
             raise ValueError(f"problem {self.id} has no answer to compare with")
-        return Expected(self.answer, self.answer_type, self.choices, self.precision, self.unit)
+        return Expected(
+            self.answer, self.answer_type, self.choices, self.precision, self.unit, self.other_answers
+        )
 
 
 class Response(NamedTuple):

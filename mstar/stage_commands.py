@@ -71,11 +71,17 @@ def evaluate(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Measure accuracy, and exploration at every temperature."""
+    from mstar.evaluation import REST
     from mstar.evaluation import evaluate as stage
 
-    share = _shard(shard)
+    share, folder_name = _shard(shard), REST if rest else ""
     _perform(
-        "evaluate", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1], rest)
+        "evaluate",
+        run,
+        iteration,
+        metrics_port,
+        lambda *at: stage(at[0], iteration, share, at[1], rest),
+        folder_name,
     )
 
 
@@ -92,19 +98,22 @@ def _perform(
     iteration: int | None,
     metrics_port: int | None,
     stage: "Callable[[RunDir, Progress], object]",
+    folder_name: str = "",
 ) -> None:
-    """One stage of a run that was started; its metrics are those of the loop."""
+    """One stage of a run that was started; its metrics and its tracked figures are those of the loop."""
     from mstar.metrics import serve_metrics
     from mstar.progress import build_progress
     from mstar.starting import open_run
     from mstar.timing import read_seconds
+    from mstar.tracking import open_tracking
 
     opened, progress = open_run(run), build_progress()
-    with serve_metrics(opened, metrics_port, progress) as metrics:
+    with serve_metrics(opened, metrics_port, progress) as metrics, open_tracking(opened) as tracking:
         if iteration is not None:
             metrics.begin_iteration(iteration, opened.state(iteration).temperature)
         result = stage(opened, progress)
         metrics.observe_stage(name, iteration, result, read_seconds(opened, name, iteration))
+        tracking.observe_stage(folder_name or name, iteration, result)
 
 
 def _shard(text: str) -> "Shard":

@@ -11,16 +11,13 @@ list and the dispatch), `choices`, `quantities` (numbers as written), `agreement
 from mstar.answers.checker import AnswerChecker, check_gold
 from mstar.answers.expected import ANSWER_TYPES, AnswerType, Expected, Judgement
 from mstar.answers.extraction import extract
-from mstar.answers.files import FileCounts, judge_file
 
 __all__ = [
     "ANSWER_TYPES",
     "AnswerChecker",
     "AnswerType",
     "Expected",
-    "FileCounts",
     "Judgement",
     "check_gold",
     "extract",
-    "judge_file",
 ]

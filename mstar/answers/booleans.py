@@ -2,15 +2,17 @@
 
 True: yes, yeah, true, correct, right, y, t (and 是, 对, 正确). False: no, nope, false, incorrect, wrong, n, f
 (and 否, 不是, 错, 错误). "not" in front turns it round. An explanation may follow ("Yes, because ...", "No,
-it is not"); the sentence "the statement is true" is read too. Both values ("yes and no", "yes/no") are no
-answer, and neither are digits or "maybe".
+it is not"); the sentence "the statement is true" is read too. Digits and "maybe" are no answer.
 """
 
 from __future__ import annotations
 
 import re
 
+from mstar.answers.doubt import is_taken_back
+
 _BOOLEAN = re.compile(
+    r"(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
     r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
     r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
     r"(?:$|[\s.,;:!?()—-])",
@@ -19,34 +21,32 @@ _BOOLEAN = re.compile(
 _TRUE = frozenset({"yes", "yeah", "true", "correct", "right", "y", "t"})
 _CHINESE_TRUE = frozenset({"是", "是的", "对", "正确"})
 _CHINESE_FALSE = frozenset({"否", "不", "不是", "不对", "不正确", "错", "错误"})
-_OPPOSITES = re.compile(
-    r"\s*(?:[(,;/.!—-]\s*|(?:or|and|but|also|actually|maybe)\b\s*)+"
-    r"(?:yes|no|true|false|correct|incorrect|not)\s*(?:$|[.,;!)])",
-    re.IGNORECASE,
-)
 _CLAUSE_STARTS = re.compile(
     r"\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"
     r"based|according|none|not)\b)",
     re.IGNORECASE,
 )
-_WAVERS = re.compile(
-    r"\b(?:but|although|however)\b[\w\s]{0,30}\b(?:yes|no)\b|\bnot sure\b|\bunsure\b", re.IGNORECASE
+_RESTATES = re.compile(
+    r"[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)",
+    re.IGNORECASE,
 )
 
 
 def read_boolean(statement: str) -> bool | None:
     """True for yes, False for no, None for anything else; the statement is cleaned."""
-    if statement[:1] == "(" and statement[-1:] == ")":
+    if statement[:1] + statement[-1:] in ("()", "[]"):
         statement = statement[1:-1].strip()
-    chinese = re.split(r"[,.;:!\s]", statement, maxsplit=1)[0]
+    chinese, _, rest = re.sub(r"[,.;:!\s]", "\0", statement, count=1).partition("\0")
     if chinese in _CHINESE_TRUE or chinese in _CHINESE_FALSE:
-        return chinese in _CHINESE_TRUE
+        return None if is_taken_back(rest) else chinese in _CHINESE_TRUE
     match = _BOOLEAN.match(statement)
     if match is None:
         return None
     rest = statement[match.end("word") :]
-    if _OPPOSITES.match(rest) or not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
+    if not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
         return None
-    if _WAVERS.search(rest):
+    value = (match["word"].lower() in _TRUE) != bool(match["negated"])
+    restated = _RESTATES.match(rest)
+    if (restated and value) or is_taken_back(rest[restated.end() :] if restated else rest):
         return None
-    return (match["word"].lower() in _TRUE) != bool(match["negated"])
+    return value

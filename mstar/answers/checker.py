@@ -1,5 +1,7 @@
 """Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline.
 
+A question of algebra is asked once: its verdict, or that it passed the deadline, is kept with the checker.
+
 A check that raises ends no run: whatever it is, it goes through `AnswerChecker._failure`, which counts it and
 logs it once per kind, and the answer is wrong.
 """
@@ -14,13 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from types import TracebackType
 
-from mstar.answers.comparison import Question, compare, read_gold, settle
+from mstar.answers.comparison import Question, compare
 from mstar.answers.expected import Expected, Judgement
 from mstar.answers.expressions import Expression
 from mstar.answers.extraction import find_statement, tidy
-from mstar.answers.symbolic import DeadlineExceeded, SymbolicWorkers, WorkerDied
+from mstar.answers.golds import read_golds
+from mstar.answers.workers import DeadlineExceeded, SymbolicWorkers, WorkerDied
 
 logger = logging.getLogger(__name__)
+
+MAX_VERDICTS = 100_000
+Questions = tuple[Question, ...]
 
 
 class AnswerChecker:
@@ -41,6 +47,7 @@ class AnswerChecker:
         self._timed_out = 0
         self._failed = 0
         self._failures: set[str] = set()
+        self._verdicts: dict[Question, bool | DeadlineExceeded] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> AnswerChecker:
@@ -74,62 +81,79 @@ class AnswerChecker:
 
         Raises ValueError for a gold that does not parse (see `check_gold`), never for anything in a response.
         """
-        try:
-            judgement, question = _judge_directly(expected, response, truncated)
-        except Exception as error:  # fault point
-            if isinstance(error, ValueError):
-                read_gold(expected)  # raises it again if the gold is the cause
-            return self._failure(error)
-        return judgement if question is None else self._settle(expected, judgement, question)
+        read_golds(expected)
+        return self._settle(*self._judged(expected, response, truncated))
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
         """Judges (expected, response) pairs in order; algebra runs on all workers at once.
 
         Nothing raises here: where a gold does not parse, the judgements of its responses have `failed`.
         """
-        judged = [(expected, *self._judge_directly(expected, response)) for expected, response in pairs]
-        open_ = [index for index, (_, _, question) in enumerate(judged) if question is not None]
-        judgements = [judgement for _, judgement, _ in judged]
-        if open_:
+        judged = [self._judged(expected, response) for expected, response in pairs]
+        open_ = {questions for _, questions in judged if questions}
+        if len(open_) > 1 and self._worker_count > 1:
             with ThreadPoolExecutor(min(self._worker_count, len(open_))) as threads:
-                settled = threads.map(lambda index: self._settle(*judged[index]), open_)  # type: ignore[arg-type]
-                for index, judgement in zip(open_, settled, strict=True):
-                    judgements[index] = judgement
-        return judgements
+                list(threads.map(self._verdict, open_))
+        return [self._settle(judgement, questions) for judgement, questions in judged]
 
     def check_gold(self, expected: Expected) -> None:
         """`check_gold` with this checker's workers."""
-        gold = read_gold(expected)
-        if not isinstance(gold, Expression) or gold.quantity is not None:
-            return
-        try:
-            parses = self._symbolic.ask("parses", gold.formula, "")
-        except (DeadlineExceeded, WorkerDied):
-            parses = False
-        if not parses:
-            raise ValueError(
-                f"answer {expected.answer!r} of type expression cannot be parsed by math-verify; "
-                "write it in LaTeX, or use answer_type text"
-            )
+        for gold, written in zip(read_golds(expected), expected.answers, strict=True):
+            if not isinstance(gold, Expression) or gold.quantity or gold.is_name:
+                continue
+            try:
+                parses = self._symbolic.ask("parses", gold.formula)
+            except (DeadlineExceeded, WorkerDied):
+                parses = False
+            if not parses:
+                raise ValueError(
+                    f"answer {written!r} of type expression cannot be parsed by math-verify; "
+                    "write it in LaTeX, or use answer_type text"
+                )
 
-    def _judge_directly(self, expected: Expected, response: str) -> tuple[Judgement, Question | None]:
+    def _judged(
+        self, expected: Expected, response: str, truncated: bool = False
+    ) -> tuple[Judgement, Questions]:
+        """The judgement; with questions, `correct` is still open."""
         try:
-            return _judge_directly(expected, response, False)
+            statement = find_statement(response, expected.answer_type, expected.choices)
+            if statement is None or truncated:
+                read_golds(expected)
+                return Judgement(None, False), ()
+            return _judge_statement(expected, statement)
         except Exception as error:  # fault point: whatever is wrong with one check, the others go on
-            return self._failure(error), None
+            return self._failure(error), ()
 
-    def _settle(self, expected: Expected, judgement: Judgement, question: Question) -> Judgement:
-        """The judgement of what needs algebra."""
-        try:
-            reply = self._symbolic.ask(question.kind, question.gold, question.answer)
-            correct = settle(expected, reply) if question.kind == "value" else reply is True
-            return Judgement(judgement.extracted, correct)
-        except DeadlineExceeded:
+    def _settle(self, judgement: Judgement, questions: Questions) -> Judgement:
+        """The judgement, where it needs algebra with the answer to its questions."""
+        if not questions:
+            return judgement
+        verdict = self._verdict(questions)
+        if isinstance(verdict, DeadlineExceeded):
             with self._lock:
                 self._timed_out += 1
-            return Judgement(judgement.extracted, False, timed_out=True)
-        except Exception as error:  # fault point, as above
-            return self._failure(error, judgement.extracted)
+            return judgement._replace(timed_out=True)
+        if isinstance(verdict, Exception):
+            return self._failure(verdict, judgement.extracted)
+        return judgement._replace(correct=verdict)
+
+    def _verdict(self, questions: Questions) -> bool | Exception:
+        """Whether a question is answered with yes; else the first error among the answers, or False."""
+        verdicts = [self._ask(question) for question in questions]
+        errors = (verdict for verdict in verdicts if isinstance(verdict, Exception))
+        return True in verdicts or next(errors, False)
+
+    def _ask(self, question: Question) -> bool | Exception:
+        if question not in self._verdicts:
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.clear()
+            try:
+                self._verdicts[question] = self._symbolic.ask("equal", *question)
+            except DeadlineExceeded as error:
+                self._verdicts[question] = error
+            except Exception as error:  # fault point, as above
+                return error
+        return self._verdicts.get(question, False)
 
     def _failure(self, error: Exception, extracted: str | None = None) -> Judgement:
         """The judgement of a check that raised: it is counted, and the first of its kind is logged."""
@@ -145,23 +169,12 @@ class AnswerChecker:
         return Judgement(extracted, False, failed=True)
 
 
-def _judge_directly(expected: Expected, response: str, truncated: bool) -> tuple[Judgement, Question | None]:
-    """The judgement; with a question, `correct` is still open."""
-    statement = None if truncated else find_statement(response, expected.answer_type, expected.choices)
-    if statement is None:
-        read_gold(expected)
-        return Judgement(None, False), None
-    return _judge_statement(expected, statement)
-
-
 @lru_cache(maxsize=16_384)
-def _judge_statement(expected: Expected, statement: str) -> tuple[Judgement, Question | None]:
+def _judge_statement(expected: Expected, statement: str) -> tuple[Judgement, Questions]:
     """The samples of one problem state the same few answers again and again, hence the cache."""
     verdict = compare(expected, statement)
     extracted = tidy(statement, expected.answer_type, expected.choices)
-    if isinstance(verdict, Question):
-        return Judgement(extracted, False), verdict
-    return Judgement(extracted, verdict), None
+    return Judgement(extracted, verdict is True), () if isinstance(verdict, bool) else tuple(verdict)
 
 
 def check_gold(expected: Expected, checker: AnswerChecker | None = None) -> None:
@@ -170,8 +183,5 @@ def check_gold(expected: Expected, checker: AnswerChecker | None = None) -> None
     An expression is tried in a worker: of `checker`, or else of one started for this call alone (about a
     second).
     """
-    if checker is not None:
-        checker.check_gold(expected)
-        return
     with AnswerChecker() as own:
-        own.check_gold(expected)
+        (checker or own).check_gold(expected)

@@ -30,6 +30,7 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("º˚", "°"),
         **dict.fromkeys("“”„«»「」『』", '"'),
         **dict.fromkeys("‘’", "'"),
+        **{"【": "[", "】": "]"},
         **dict.fromkeys("⋅∙•", "·"),
         **{"⁄": "/", "∕": "/", "∶": ":", "。": ". ", "、": ", ", "，": ", ", "；": "; ", "≅": "≈", "≃": "≈"},
         **{"℃": "°C", "℉": "°F", "✓": " ", "✅": " ", "…": "..."},
@@ -39,36 +40,39 @@ _SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
 _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
 
 _WRAPPER = re.compile(
-    r"\\(?:text|mathrm|mathbf|mathit|mathsf|mathtt|mathbb|textbf|textit|textrm|mbox|operatorname|boldsymbol|bm"
-    r"|emph|underline|boxed|fbox|ensuremath|mathcal|textsf|texttt)\s*\{([^{}]*)\}"
+    r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
+    r"|(?:text)?color\{\w+\})\s*\{([^{}]*)\}"
 )
-_BARE_WRAPPER = re.compile(
-    r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)(?![A-Za-z])"
+_LATEX = tuple(
+    (re.compile(pattern + r"(?![A-Za-z])" if pattern[-1].isalpha() or pattern[-1] == ")" else pattern), plain)
+    for pattern, plain in (
+        (r"(?<!\\)\\!\s*", ""), (r"(?<!\\)\\[()\[\]]|\$\$", " "),
+        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:text)?degrees?\b|\^\{?°\}?", "°"),
+        (r"(?<!\\)\\[,;: ]|\\\\\s*$|\\(?=\.)|\\(?:hspace|phantom)\{[^{}]*\}", " "),
+        (r"\\(?:quad|qquad|newline)", " "), (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
+        (r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)", " "),
+        (r"\\(?:times|ast)", "×"), (r"\\cdot", "·"), (r"\\div", "÷"),
+        (r"\\(?:approx|simeq|thickapprox)", "≈"),
+        (r"\\(?:rightarrow|to|implies|Rightarrow)", "→"), (r"\\(?:angle|measuredangle)", "∠"),
+        (r"\\triangle", "△"), (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."), (r"\{,\}", ","),
+        (r"\{([<>=])\}", r"\1"), (r"\\([%#&_])", r"\1"),
+    )
+)  # fmt: skip
+_MARKUP = tuple(
+    (re.compile(pattern), plain)
+    for pattern, plain in (
+        (r"</?(?:b|i|u|em|strong|span|p|sup|sub)>", ""),
+        (r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])", r"\2"),
+        (r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])", r"\2"),
+        (r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])", r"\2"),
+        (r"\*\*(?=[\s,.;:!?)]|$)|(?:(?<=\s)|^)\*\*(?=\w)", ""),
+    )
 )
-_SPACING = re.compile(r"\\(?:[,;:! ]|quad|qquad|hspace\{[^{}]*\}|phantom\{[^{}]*\}|newline)|\\\\\s*$")
-_DELIMITERS = re.compile(r"\\[()\[\]]|\$\$")
-_SIZING = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg|bigl|bigr|Bigl|Bigr)(?![A-Za-z])\.?")
-_DEGREES = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:degree|textdegree)s?(?![A-Za-z])|\^\{?°\}?")
-_SYMBOLS = (
-    (re.compile(r"\\(?:times|ast)(?![A-Za-z])"), "×"),
-    (re.compile(r"\\cdot(?![A-Za-z])"), "·"),
-    (re.compile(r"\\div(?![A-Za-z])"), "÷"),
-    (re.compile(r"\\(?:approx|simeq|thickapprox)(?![A-Za-z])"), "≈"),
-    (re.compile(r"\\(?:rightarrow|to|implies|Rightarrow)(?![A-Za-z])"), "→"),
-    (re.compile(r"\\(?:angle|measuredangle)(?![A-Za-z])"), "∠"),
-    (re.compile(r"\\triangle(?![A-Za-z])"), "△"),
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\(?:l|c)?dots(?![A-Za-z])"), "..."),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\{([<>=])\}"), r"\1"),
-)
-_BOLD = re.compile(r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])")
-_EMPHASIS = re.compile(r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])")
 _CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
-_WHITESPACE = re.compile(r"\s+")
+_QUOTED = re.compile(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
 _PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
-_TRAILING = " \t\r\n;!?,。*_`"
-_LEADING = " \t\r\n:;*`"
+_TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
+_EXCLAMATION = re.compile(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$")
 
 
 @lru_cache(maxsize=4096)
@@ -77,8 +81,8 @@ def clean(statement: str) -> str:
     if statement.isascii() and statement.isalnum():
         return statement
     if not _PLAIN.fullmatch(statement):
-        statement = _plain_latex(_plain_unicode(statement))
-    return _trim(_WHITESPACE.sub(" ", statement))
+        statement = _without_latex(_plain_unicode(statement))
+    return _trim(_QUOTED.sub(r"\2", " ".join(statement.split())))
 
 
 def _plain_unicode(statement: str) -> str:
@@ -86,54 +90,36 @@ def _plain_unicode(statement: str) -> str:
         return statement
     spelled = _SUPERSCRIPT_RUN.sub(lambda run: "^{" + run[0].translate(_SUPERSCRIPT_VALUES) + "}", statement)
     # Twice: compatibility forms such as the full-width minus turn into characters of the table.
-    folded = unicodedata.normalize("NFKC", spelled.translate(_CHARACTERS))
-    return folded.translate(_CHARACTERS)
+    return unicodedata.normalize("NFKC", spelled.translate(_CHARACTERS)).translate(_CHARACTERS)
 
 
-def _plain_latex(statement: str) -> str:
-    statement = _bold_removed(statement)
+def _without_latex(statement: str) -> str:
+    """Without Markdown and LaTeX; dollars in pairs are delimiters, an escaped or single one is a currency."""
+    for pattern, plain in _MARKUP:
+        statement = pattern.sub(plain, statement)
+    statement = statement.replace("\\$", "\0")
     if "\\" in statement:
-        statement = _SPACING.sub(" ", _DEGREES.sub("°", _DELIMITERS.sub(" ", statement)))
-        statement = _SIZING.sub("", statement)
         for _ in range(4):
-            statement, count = _WRAPPER.subn(r"\1", statement)
-            if not count:
-                break
-        statement = _BARE_WRAPPER.sub(" ", statement)
-        for pattern, symbol in _SYMBOLS:
-            statement = pattern.sub(symbol, statement)
-        statement = statement.replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")
+            statement = _WRAPPER.sub(r"\1", statement)
+        for pattern, plain in _LATEX:
+            statement = pattern.sub(plain, statement)
     statement = statement.replace("$$", " ").replace("^°", "°").replace("~", " ").replace("{,}", ",")
-    return _dollars_resolved(statement)
-
-
-def _bold_removed(statement: str) -> str:
-    if "*" in statement or "_" in statement or "`" in statement:
-        statement = _BOLD.sub(r"\2", _BOLD.sub(r"\2", statement))
-        statement = _EMPHASIS.sub(r"\2", statement)
-    return statement
-
-
-def _dollars_resolved(statement: str) -> str:
-    """Dollars in pairs are math delimiters; an escaped or single one is the currency."""
-    if "$" not in statement:
-        return statement
-    unescaped = statement.replace("\\$", "\0")
-    if unescaped.count("$") != 1 or not _CURRENCY.search(unescaped):
-        unescaped = unescaped.replace("$", "")
-    return unescaped.replace("\0", "$")
+    if statement.count("$") != 1 or not _CURRENCY.search(statement):
+        statement = statement.replace("$", "")
+    return statement.replace("\0", "$")
 
 
 def _trim(statement: str) -> str:
     previous = None
     while statement != previous:
         previous = statement
-        statement = statement.rstrip(_TRAILING).lstrip(_LEADING)
-        if statement.endswith(".") and not statement.endswith(".."):
+        statement = _EXCLAMATION.sub("", statement.rstrip(_TRAILING).lstrip(_LEADING))
+        first, last = statement[:1], statement[-1:]
+        if last == "." and not statement.endswith("..") or last == ")" and not re.search(r"[(\[]", statement):
             statement = statement[:-1]
-        if statement.endswith(")") and "(" not in statement and "[" not in statement:
-            statement = statement[:-1]
-        if statement[:1] + statement[-1:] in ("''", '""', "<>") and len(statement) > 2:
+        elif first in ("'", '"') and statement.count(first) == 1:
+            statement = statement[1:]
+        elif first + last in ("''", '""', "<>") and len(statement) > 2:
             statement = statement[1:-1]
     return statement
 
@@ -142,31 +128,42 @@ _REASON = re.compile(
     r"\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which|"
     r"where|so that|given that|due to|based on|obtained|"
     r"by (?:using|the|adding|subtracting|multiplying|counting))\b"
-    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|in|i\.e|is|he|she|they|we|there|"
-    r"for|when|if|after|according|from)\b)|\s+—\s+|;\s*(?=[a-z]{3})"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e"
+    r"|is|he|she"
+    r"|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
+    r"|;\s*(?=[a-z]{3})"
     r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
     re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=\s)")
+_SENTENCE_END = re.compile(
+    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+)
+_REMARK = re.compile(
+    r"\s*\((?=[^()]*\d[^()]*\)$|not\b|i\.e|approx|rounded|in (?:this|that|any) order)", re.IGNORECASE
+)
 
 
-def clauses(statement: str) -> Iterator[str]:
-    """The readings of a cleaned statement: all of it, its first sentence, what precedes a reason."""
-    yield statement
+def clauses(statement: str) -> Iterator[tuple[str, str]]:
+    """The readings of a cleaned statement, each with what follows it: all of it, its first sentence, what
+    precedes a reason, and what precedes a remark in parentheses.
+    """
+    yield statement, ""
     sentence_end = _SENTENCE_END.search(statement)
-    first = statement[: sentence_end.start()].strip() if sentence_end else statement
-    if sentence_end and first:
-        yield _trim(first)
-    reason = _REASON.search(first)
-    if reason and first[: reason.start()].strip():
-        yield _trim(first[: reason.start()])
+    first = statement[: sentence_end.start()] if sentence_end else statement
+    if sentence_end and first.strip():
+        yield _trim(first), statement[sentence_end.start() :]
+    for mark in (_REASON, _REMARK):
+        cut = mark.search(first)
+        if cut and first[: cut.start()].strip():
+            yield _trim(first[: cut.start()]), statement[cut.start() :]
 
 
 _MARK = re.compile(r"[^\w\s]|_")
 _SIGNS = frozenset("%#@/*\\")
-_ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A)\s+(?!(?:and|or|is)\b)(?=\S)")
+_ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_]))\s+(?!(?:and|or|is)\b)(?=\w)")
 
 
+@lru_cache(maxsize=8192)
 def normalize_text(text: str) -> str:
     """Equality of texts: NFKC, case, articles before a word, punctuation and whitespace do not matter.
 
@@ -182,7 +179,8 @@ def _mark_or_space(match: re.Match[str]) -> str:
     mark, text = match[0], match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if mark == ".":
-        return "." if after.isdigit() and before.isdigit() else " "
+        is_initial = before.isalpha() and not text[max(match.start() - 2, 0) : match.start() - 1].isalnum()
+        return "." if after.isdigit() and before.isdigit() else "" if is_initial and after.isalpha() else " "
     if mark == "-":
         is_minus = (after.isdigit() or after == ".") and not before.isalnum()
         return "-" if is_minus or text.strip() == "-" else " "
@@ -194,9 +192,19 @@ def _mark_or_space(match: re.Match[str]) -> str:
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 
-_COPULA = re.compile(r"(?:it is|it's|this is|that is|they are|these are)\s+", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:(?P<copula>it is|it's|this is|that is|they are|these are)|[^\W\d][\w',\s-]{1,80}?\b(?:is|are"
+    r"|was|were)"
+    r"(?: called| named)?)\s+",
+    re.IGNORECASE,
+)
+_UNSURE_LEAD = re.compile(
+    r"\b(?:not|or|either|neither|if|maybe|perhaps|possibly|than|but|and|could|might)\b|n't\b", re.IGNORECASE
+)
 
 
-def without_copula(statement: str) -> str:
-    """ "It is a cat" without "it is"."""
-    return statement[match.end() :] if (match := _COPULA.match(statement)) else statement
+def without_lead(statement: str, *, sentence: bool = True) -> str:
+    """ "It is a cat", and with `sentence` "The animal is a cat", without what leads up to the cat."""
+    match = _LEAD.match(statement)
+    is_lead = match and (sentence or match["copula"]) and not _UNSURE_LEAD.search(match[0])
+    return statement[match.end() :] if match and is_lead else statement

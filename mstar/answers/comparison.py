@@ -1,69 +1,74 @@
 """Compares a stated answer with the gold, by answer type; what needs algebra becomes a `Question`.
 
-- choice, number, boolean: see `choices`, `quantities` and `booleans`. A number that still contains a root
-  or π is evaluated by a worker.
+- choice, number, boolean: see `choices`, `quantities`, `booleans`.
 - text: `cleaning.normalize_text` on both sides, all of it: no part of a text equals it.
-- list: items between commas, or between semicolons where there are any, and "and". Items are compared as
-  numbers if both are, else as texts, in order; a gold in braces {} is a set: neither order nor repetition
-  matters. In a list a comma always separates: 1,234 is two items, "1,234; 5" two others.
-- expression: see `expressions`.
+- list: see `lists`. expression: see `expressions`.
 
-Answers that give several different values are wrong in every type but list.
+A statement is read as a whole, or up to its first sentence's end, a reason or a remark (`cleaning.clauses`);
+what follows the reading must not take it back (`doubt`). Answers that give several different values are wrong
+in every type but list.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
-from typing import Literal
+from typing import NamedTuple
 
 from mstar.answers import expressions, lists
-from mstar.answers.agreement import MAX_PRECISION, plain_numbers_agree, quantities_agree
 from mstar.answers.booleans import read_boolean
-from mstar.answers.choices import Content, named_choice, read_contents
-from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_copula
-from mstar.answers.expected import ANSWER_TYPES, AnswerType, Expected
-from mstar.answers.quantities import Quantity, parse_quantity
-from mstar.answers.units import canonical_unit
+from mstar.answers.choices import named_choice, read_letters
+from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_lead
+from mstar.answers.doubt import is_taken_back
+from mstar.answers.expected import AnswerType, Expected
+from mstar.answers.golds import Gold, read_golds
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+from mstar.answers.spelling import spelled
+from mstar.answers.units import conversion
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """For a worker: are two expressions `equal`, or what is the `value` of the answer (to be settled)."""
+class Question(NamedTuple):
+    """For a worker: are two formulas equal?"""
 
-    kind: Literal["equal", "value"]
     gold: str
     answer: str
 
 
-Gold = int | bool | str | Quantity | lists.Items | expressions.Expression
+def compare(expected: Expected, statement: str) -> bool | list[Question]:
+    """Whether a stated answer is an accepted one, or the questions of which one must be answered with yes.
 
-
-def compare(expected: Expected, statement: str) -> bool | Question:
-    """Whether a stated answer is the expected one, or the question that decides. ValueError: bad gold."""
-    if expected.answer_type == "number" and not expected.unit:
-        agree = plain_numbers_agree(expected.answer, statement, expected.precision)
-        if agree is not None:
-            return agree
-    gold = read_gold(expected)
+    ValueError: bad gold.
+    """
+    golds = read_golds(expected)
     answer = clean(statement)
     if not answer or len(answer) > 2 * MAX_ANSWER_CHARACTERS:
         return False
-    match expected.answer_type:
-        case "choice":
-            return named_choice(answer, expected.choices) == gold
-        case "number":
-            return _compare_number(expected, gold, answer)  # type: ignore[arg-type]
-        case "boolean":
+    verdicts = [_compare(expected, gold, answer) for gold in golds]
+    if True in verdicts:
+        return True
+    return [verdict for verdict in verdicts if isinstance(verdict, Question)] or False
+
+
+def _compare(expected: Expected, gold: Gold, answer: str) -> bool | Question:
+    match gold:
+        case frozenset():
+            named = named_choice(answer, expected.choices)
+            return named is not None and not gold.isdisjoint(named)
+        case bool():
             return read_boolean(answer) == gold
-        case "text":
-            return _equals_text(str(gold), answer)
-        case "list":
-            return lists.items_agree(gold, answer, expected.precision)  # type: ignore[arg-type]
-        case "expression":
-            return _compare_expression(gold, answer)  # type: ignore[arg-type]
+        case Quantity():
+            return _equals_number(gold, answer, expected.precision)
+        case str() if expected.answer_type == "choice":
+            return any(
+                read_letters(reading, expected.choices) == gold and not is_taken_back(rest, reading)
+                for reading, rest in clauses(answer)
+            )
+        case str():
+            return _equals_text(gold, answer)
+        case lists.Items():
+            return lists.items_agree(gold, answer, expected.precision)
+        case expressions.Expression():
+            return _equals_expression(gold, answer)
 
 
 _VARIABLE = re.compile(r"^[^\W\d_]{1,3}\s*=\s*")
@@ -74,219 +79,93 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
     answer = clean(line)
     match answer_type:
         case "choice":
-            return named_choice(answer, choices) is not None and "=" not in answer
+            is_named = named_choice(answer, choices) is not None or read_letters(answer, choices) != ""
+            return is_named and "=" not in answer
         case "number":
-            value = _VARIABLE.sub("", answer, count=1)
-            return parse_quantity(value, sentence=False) is not None or expressions.is_surd(value)
+            return parse_quantity(_VARIABLE.sub("", answer, count=1), sentence=False) is not None
         case "boolean":
             return read_boolean(answer) is not None
         case "text":
             return bool(normalize_text(answer)) and not re.search(r"[;=]", answer)
         case "list":
-            return (
-                not re.search(r"=|\b(?:is|are|was|were)\b", answer) and lists.read_items(answer) is not None
-            )
+            is_sentence = re.search(r"=|\b(?:is|are|was|were)\b", answer)
+            return not is_sentence and lists.read_items(answer) is not None
         case "expression":
             return bool(answer) and expressions.is_formula(answer)
 
 
-@lru_cache(maxsize=8192)
-def read_gold(expected: Expected) -> Gold:
-    """The gold in the form that comparisons use. ValueError names the value, the rule and the remedy."""
-    answer = clean(expected.answer[: MAX_ANSWER_CHARACTERS + 1])
-    if expected.answer_type not in ANSWER_TYPES:
-        raise ValueError(
-            f"answer_type is {expected.answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}"
-        )
-    if not answer:
-        raise _bad(expected, "is empty", "write the answer, or leave the problem unlabelled")
-    if len(expected.answer) > MAX_ANSWER_CHARACTERS:
-        raise _bad(expected, f"is longer than {MAX_ANSWER_CHARACTERS} characters", "shorten it")
-    if expected.precision is not None and not 0 <= expected.precision <= MAX_PRECISION:
-        raise ValueError(
-            f"precision is {expected.precision}; it must be in 0..{MAX_PRECISION} decimals, or none"
-        )
-    match expected.answer_type:
-        case "choice":
-            return _gold_choice(expected, answer)
-        case "number":
-            return _gold_number(expected, answer)
-        case "boolean":
-            return _gold_boolean(expected, answer)
-        case "text":
-            text = normalize_text(answer)
-            if not text:
-                raise _bad(
-                    expected, "has no letter, digit or sign", "write words, or use another answer_type"
-                )
-            return text
-        case "list":
-            items = lists.read_items(answer, of_gold=True)
-            if items is None:
-                raise _bad(
-                    expected, "has no items, or an empty one", "write items between commas, such as [1, 2]"
-                )
-            return items
-        case "expression":
-            return _gold_expression(expected, answer)
-
-
-def _bad(expected: Expected, rule: str, remedy: str) -> ValueError:
-    shown = expected.answer if len(expected.answer) <= 80 else expected.answer[:77] + "..."
-    return ValueError(f"answer {shown!r} of type {expected.answer_type} {rule}; {remedy}")
-
-
-def _gold_choice(expected: Expected, answer: str) -> int:
-    contents = read_contents(expected.choices)
-    for position, content in enumerate(contents):
-        if not content.text:
-            raise ValueError(
-                f"choice {position + 1} is empty; every choice must have a content; fill or drop it"
-            )
-        if any(_is_same_choice(content, other) for other in contents[:position]):
-            raise ValueError(
-                f"choices hold {expected.choices[position]!r} twice; contents must differ; drop one"
-            )
-    if len(contents) > 26:
-        raise ValueError(f"choices are {len(contents)}; there are 26 letters; list at most 26")
-    index = named_choice(answer, expected.choices)
-    if index is None and expected.choices:
-        last = chr(64 + len(expected.choices))
-        raise _bad(
-            expected,
-            f"is neither a letter from A to {last} nor the content of a choice",
-            "correct one of them",
-        )
-    if index is None:
-        raise _bad(expected, "is no letter, and no choices are listed", "write a letter, or list the choices")
-    return index
-
-
-def _is_same_choice(content: Content, other: Content) -> bool:
-    number, value = content.number, other.number
-    if number is None or value is None or number.value != value.value:
-        return content.text == other.text
-    return content.text == other.text or (number.unit, number.scale) == (value.unit, value.scale)
-
-
-def _gold_number(expected: Expected, answer: str) -> Quantity:
-    quantity = parse_quantity(answer, sentence=False)
-    if quantity is None:
-        raise _bad(
-            expected,
-            "is not one number",
-            "write digits such as 12, 3.14 or 3/4, or use answer_type expression",
-        )
-    unit = canonical_unit(clean(expected.unit)) if expected.unit else ""
-    if unit and quantity.unit and unit != quantity.unit:
-        raise _bad(expected, f"has another unit than the unit {expected.unit!r}", "write the unit once")
-    return quantity._replace(unit=unit) if unit else quantity
-
-
-def _gold_boolean(expected: Expected, answer: str) -> bool:
-    value = read_boolean(answer)
-    if value is None:
-        raise _bad(expected, "is neither yes nor no", "write yes, no, true or false, or use answer_type text")
-    return value
-
-
-def _gold_expression(expected: Expected, answer: str) -> expressions.Expression:
-    if not expressions.is_formula(answer):
-        raise _bad(expected, "is prose, not an expression", "write a formula, or use answer_type text")
-    gold = expressions.read_expression(answer)
-    return (
-        replace(gold, unit=canonical_unit(clean(expected.unit))) if expected.unit and not gold.unit else gold
-    )
+def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
+    for reading, rest in clauses(answer):
+        quantity = parse_quantity(reading)
+        stated = [quantity] if quantity is not None else _same_values(reading, gold.unit)
+        if stated:
+            is_other = rest.lstrip()[:1] == "(" and parse_quantity(rest.strip(_LOOSE_ENDS)) is not None
+            agrees = any(quantities_agree(gold, value, precision) for value in stated)
+            return agrees and not is_other and not is_taken_back(rest, reading)
+    return False
 
 
 _ALTERNATIVES = re.compile(
-    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s*≈\s*|\s*;\s*|,?\s+and\s+|\s+\((?=\w)",
+    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+"
+    r"|\s*[≈=;]\s*|,?\s+and\s+|\s+\((?=[\w-])",
     re.IGNORECASE,
 )
 _LOOSE_ENDS = " ().=,"
-
-
-def _compare_number(expected: Expected, gold: Quantity, answer: str) -> bool | Question:
-    quantity = parse_quantity(answer)
-    if quantity is not None:
-        return quantities_agree(gold, quantity, expected.precision)
-    for reading in clauses(answer):
-        quantity = parse_quantity(reading)
-        if quantity is not None:
-            return not contradicts(answer, reading) and quantities_agree(gold, quantity, expected.precision)
-        same = _same_values(reading)
-        if same:
-            return any(quantities_agree(gold, value, expected.precision) for value in same)
-        formula = reading.partition("≈")[0].rpartition("=")[2].strip()
-        if expressions.is_surd(formula):
-            return Question("value", "", expressions.read_expression(formula).formula)
-    return False
-
-
 _RELATIVE_DIFFERENCE = Fraction(1, 100)
 
 
-def _same_values(statement: str) -> list[Quantity]:
-    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33": roundings of one value, within one per cent; else none."""
-    parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(statement)]
-    if not 2 <= len(parts) <= 3:
-        return []
+def _same_values(statement: str, unit: str) -> list[Quantity]:
+    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)" if they are one value, within a rounding
+    and one per cent; values without a unit are meant in `unit`, the gold's.
+    """
+    parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(_VARIABLE.sub("", statement, count=1))]
     values = [parse_quantity(part) for part in parts]
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    if not 2 <= len(known) == len(values) <= 3:
         return []
-    plain = [value.value / 100 if value.unit == "%" else value.value for value in known]
+    base = unit or next((value.unit for value in known if value.unit), "")
+    factors = [Fraction(1, 100) if value.unit == "%" else conversion(base, value.unit) for value in known]
+    plain = [value.value * value.scale * (factor or 0) for value, factor in zip(known, factors, strict=True)]
     places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
-    rounding = Fraction(1, 2 * 10 ** min(places)) if places else Fraction(0)
+    is_plain = all(factor in (1, Fraction(1, 100)) for factor in factors)
+    rounding = Fraction(1, 2 * 10 ** min(places)) if places and is_plain else Fraction(0)
     allowed = min(rounding, abs(plain[0]) * _RELATIVE_DIFFERENCE)
-    return known if all(abs(value - plain[0]) <= allowed for value in plain) else []
+    is_one = None not in factors and all(abs(value - plain[0]) <= allowed for value in plain)
+    return known if is_one else []
 
 
-_SECOND_THOUGHTS = re.compile(
-    r"^\W*(?:or|but|maybe|perhaps|possibly|alternatively|however|although|though|either|and)\b"
-    r"|\b(?:(?:could|might|may) (?:also )?be|or (?:maybe|perhaps|possibly)|alternatively|or it)\b",
-    re.IGNORECASE,
-)
-
-
-def contradicts(answer: str, reading: str) -> bool:
-    """Whether what follows the reading of an answer takes it back or offers another one."""
-    return len(answer) > len(reading) and _SECOND_THOUGHTS.search(answer[len(reading) :]) is not None
-
-
-def settle(expected: Expected, value: str | None) -> bool:
-    """The judgement of a number answer whose root or π a worker has evaluated to a decimal or fraction."""
-    gold = read_gold(expected)
-    quantity = parse_quantity(value, sentence=False) if value else None
-    return (
-        isinstance(gold, Quantity)
-        and quantity is not None
-        and quantities_agree(gold, quantity, expected.precision)
-    )
-
-
-def _compare_expression(gold: expressions.Expression, answer: str) -> bool | Question:
-    for reading in clauses(answer):
+def _equals_expression(gold: expressions.Expression, answer: str) -> bool | Question:
+    for reading, rest in clauses(answer):
         verdict = expressions.compare_directly(gold, reading)
-        if verdict:
-            return not contradicts(answer, reading)
-        if verdict is None:
-            return Question("equal", gold.formula, expressions.read_expression(reading).formula)
+        if verdict is not False:
+            if is_taken_back(rest, reading):
+                return False
+            return True if verdict else Question(gold.formula, expressions.read_expression(reading).formula)
     return False
+
+
+_ANOTHER_TEXT = re.compile(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
 
 
 def _equals_text(gold: str, answer: str) -> bool:
-    for reading in clauses(answer):
-        if contradicts(answer, reading):
-            return False
-        for text in (reading, without_copula(reading)):
-            if normalize_text(text) == gold or _same_number(text, gold):
-                return True
+    for reading, rest in clauses(answer):
+        for text in (reading, without_lead(reading, sentence=False)):
+            if _is_same_text(text, gold):
+                return not _ANOTHER_TEXT.fullmatch(rest) and not is_taken_back(rest, reading)
     return False
 
 
-def _same_number(text: str, gold: str) -> bool:
-    if not any(character.isdigit() for character in gold):
+def _is_same_text(text: str, gold: str) -> bool:
+    if normalize_text(text) == normalize_text(gold):
+        return True
+    if not any(character.isdigit() for character in gold) and "\\" not in text + gold:
         return False
+    if spelled(text).casefold() == spelled(gold).casefold():
+        return True
     left, right = parse_quantity(text, sentence=False), parse_quantity(gold, sentence=False)
-    return bool(left and right) and left == right
+    if left is None or right is None:
+        return False
+    if right.unit not in ("", "%") and not left.unit:
+        return left == right._replace(unit="")
+    is_fraction = left.decimals is None or right.decimals is None
+    return left == right or (is_fraction and (left.value, left.unit) == (right.value, right.unit))

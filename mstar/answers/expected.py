@@ -19,7 +19,7 @@ class Expected(NamedTuple):
 
     `precision` is the number of decimals that the answer is rounded to; None means as many as the gold
     shows. `unit` may stand here or in the gold itself. `choices` are the contents of the choices A, B, C,
-    ... in order.
+    ... in order. `other_answers` are golds that are accepted as well as `answer`.
     """
 
     answer: str
@@ -27,6 +27,12 @@ class Expected(NamedTuple):
     choices: tuple[str, ...] = ()
     precision: int | None = None
     unit: str | None = None
+    other_answers: tuple[str, ...] = ()
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All accepted golds."""
+        return (self.answer, *self.other_answers)
 
 
 class Judgement(NamedTuple):

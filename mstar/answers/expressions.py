@@ -1,12 +1,12 @@
 r"""Expressions before algebra: their spelling, what it alone decides, and the form for math-verify.
 
-- Equal after normalisation is equal. Where gold and answer are both plain numbers, the rules of
-  `quantities` hold.
+- Equal as `spelled` is equal. Where both are numbers (also with roots, powers, π), their values decide: by
+  the rules of `quantities`, exactly where one has a root, power or π. A name (ABCD) is only itself.
 - Left to math-verify (in a worker): everything else that is a formula. Case matters there (R and r differ),
   and so do the brackets of a pair or interval: (1, 2), [1, 2] and {1, 2} are three answers; unbracketed "1,
   2" is a set.
-- Never sent there: prose, and alternatives ("x or y") that the gold does not have: math-verify reads words as
-  products of letters, and "or" as a set.
+- Never sent there: prose, more than MAX_CHARACTERS, and alternatives ("x or y") that the gold does not have:
+  math-verify reads words as products of letters, and "or" as a set.
 - A unit in \text{} or behind the formula counts as in `quantities`: a wrong one is wrong, none is right.
 """
 
@@ -15,85 +15,90 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mstar.answers.agreement import quantities_agree
-from mstar.answers.quantities import Quantity, parse_quantity
-from mstar.answers.units import canonical_unit, is_measure, units_agree
+from mstar.answers.arithmetic import value_of
+from mstar.answers.quantities import Quantity, is_carried_out, parse_quantity, quantities_agree, split_unit
+from mstar.answers.spelling import SYMBOLS, spelled
+from mstar.answers.units import conversion
 
-_FUNCTION_NAMES = (
-    "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp sqrt max min lim gcd det mod "
-    "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi psi omega infty cup cap in or and"
+MAX_CHARACTERS = 300
+
+_NAMED = (
+    "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp alpha beta gamma delta theta"
+    " lambda pi phi omega sigma"
 )
-_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
-_SHORT_WORDS = frozenset(
-    {"is", "the", "it", "of", "are", "was", "for", "not", "an", "to", "we", "by", "yes", "no", "but"}
+_OTHERS = "sqrt max min lim gcd det mod epsilon mu rho tau psi infty cup cap in or and"
+_FUNCTIONS = {*_NAMED.split(), *_OTHERS.split()}
+_PROSE = "is the it of are was for not an to we by yes no but"
+_SHORT_WORDS = frozenset(_PROSE.split())
+_NAMES = re.compile(rf"(?<![\\A-Za-z])({'|'.join(_NAMED.split())})(?![A-Za-z])")
+_MATRIX = re.compile(
+    r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?"
 )
-_NAMES = re.compile(
-    r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|sec|csc|cot|log|ln|exp"
-    r"|alpha|beta|gamma|delta|theta|lambda|pi|phi|omega|sigma)(?![A-Za-z])"
-)
+_ELEMENT = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*(?=[\[(])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[^\W\d_]+")
-_CHARACTERS = str.maketrans(
-    {"π": r"\pi ", "×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
-     "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ",
-     "±": r"\pm ", "∈": r"\in "}
-)  # fmt: skip
+_CHARACTERS = str.maketrans({symbol: f"{command} " for symbol, command in SYMBOLS.items()})
 _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<![\\\w])sqrt\s*\(([^()]*)\)")
 _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
 _ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
-_SURD = re.compile(r"√|\\sqrt|(?<![A-Za-z])sqrt\s*\(|π|\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
-_NUMERIC = re.compile(r"[-+*/^(){}\[\].\d\s,×·÷]*")
+_LETTERS = re.compile(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
+    """A formula in LaTeX without its unit; `quantity` where it is one number."""
+
     formula: str
+    spelling: str
     unit: str
     quantity: Quantity | None
+    is_exact: bool
+    """Whether it has a root, power or π, which a decimal is no spelling of."""
+
+    @property
+    def is_name(self) -> bool:
+        return _LETTERS.fullmatch(self.spelling) is not None
 
 
 def read_expression(statement: str) -> Expression:
-    """A cleaned statement as a formula in LaTeX, without its unit."""
-    formula, unit = _unit_split(statement)
-    return Expression(_latex(formula), unit, parse_quantity(statement, sentence=False))
+    """A cleaned statement as an expression."""
+    statement = _ELEMENT.sub("", statement, count=1)
+    formula, unit = split_unit(statement)
+    quantity = parse_quantity(statement, sentence=False)
+    if quantity is None and (value := value_of(formula)) is not None:
+        quantity = Quantity(value, None, 0, unit)
+    return Expression(_latex(formula), spelled(formula), unit, quantity, not is_carried_out(statement))
 
 
 def is_formula(statement: str) -> bool:
     """Whether a cleaned statement says something without words (functions, Greek letters and units aside)."""
-    formula, _ = _unit_split(statement)
+    formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
-    return bool(_latex(formula)) and not any(_is_prose(word) for word in words)
-
-
-def _is_prose(word: str) -> bool:
-    return word.lower() in _SHORT_WORDS or (len(word) > 3 and word.lower() not in _FUNCTIONS)
-
-
-def is_surd(statement: str) -> bool:
-    """Whether a statement is a number written with a root or π, and nothing but numbers beside it."""
-    if not _SURD.search(statement):
-        return False
-    formula, _ = _unit_split(statement)
-    return _NUMERIC.fullmatch(_SURD.sub(" ", re.sub(r"\\[dt]?frac(?![A-Za-z])", " ", formula))) is not None
+    lowered = [word.lower() for word in words if not _LETTERS.fullmatch(word)]
+    is_prose = any(word in _SHORT_WORDS or (len(word) > 3 and word not in _FUNCTIONS) for word in lowered)
+    return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not is_prose
 
 
 def compare_directly(gold: Expression, statement: str) -> bool | None:
     """True or False where no algebra is needed, None where it is."""
     answer = read_expression(_unit_set_off(statement) if gold.unit else statement)
-    if not units_agree(gold.unit, answer.unit):
+    factor = conversion(gold.unit, answer.unit)
+    if factor is None:
         return False
-    if _spelled(gold.formula) == _spelled(answer.formula):
+    if factor == 1 and gold.spelling == answer.spelling:
         return True
     if gold.quantity and answer.quantity:
-        return quantities_agree(gold.quantity, answer.quantity)
-    if not is_formula(statement) or _offers_alternatives(gold.formula, answer.formula):
+        if not (gold.is_exact or answer.is_exact):
+            return quantities_agree(gold.quantity, answer.quantity)
+        return gold.quantity.value == answer.quantity.value * answer.quantity.scale * factor
+    if factor != 1 or gold.is_name or not is_formula(statement):
         return False
-    return None if _brackets_agree(gold.formula, answer.formula) else False
-
-
-def _spelled(formula: str) -> str:
-    return _SPACES.sub("", formula.replace(r"\cdot ", "*").replace(r"\times ", "*").replace("\\{", "{"))
+    offers_alternatives = _ALTERNATIVE.search(answer.formula) and not _ALTERNATIVE.search(gold.formula)
+    if offers_alternatives and "," not in gold.formula:
+        return False
+    wanted, given = _brackets(gold.formula), _brackets(answer.formula)
+    return None if not wanted or wanted == given or (wanted == "{}" and not given) else False
 
 
 def _latex(formula: str) -> str:
@@ -105,26 +110,7 @@ def _latex(formula: str) -> str:
     return _SPACES.sub(" ", formula.replace("*", r"\cdot ")).strip()
 
 
-_PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
-_UNIT = re.compile(
-    r"^(.*[\d)}π])\s*((?:square |cubic |sq\.? )?[A-Za-zµΩ°%][A-Za-z/°. ]{0,30}(?:\^\{?\d\}?|[23])?)$"
-)
-
-
-def _unit_split(statement: str) -> tuple[str, str]:
-    statement = _PI.sub("π", statement)
-    match = _UNIT.match(statement)
-    if match and (len(match[2].strip()) > 1 or match[2] in "°%"):
-        unit = canonical_unit(match[2])
-        if (
-            unit
-            and (is_measure(unit) or unit in ("unit", "units"))
-            and match[2].lower().strip() not in _FUNCTIONS
-        ):
-            return match[1].strip(), unit
-        if not unit:
-            return match[1].strip(), ""
-    return statement, ""
+_LONG_UNITS = {"m": "meter", "g": "gram", "s": "second", "h": "hour"}
 
 
 def _unit_set_off(statement: str) -> str:
@@ -132,24 +118,7 @@ def _unit_set_off(statement: str) -> str:
     return re.sub(r"(?<=[\d)}π])\s+([mgsh])$", lambda match: f" {_LONG_UNITS[match[1]]}", statement)
 
 
-_LONG_UNITS = {"m": "meter", "g": "gram", "s": "second", "h": "hour"}
-
-
-def _offers_alternatives(gold: str, answer: str) -> bool:
-    if _ALTERNATIVE.search(answer) and not _ALTERNATIVE.search(gold):
-        return "," not in gold
-    return False
-
-
 def _brackets(formula: str) -> str:
-    plain = formula.replace("\\{", "{").replace("\\}", "}").replace("\\", "")
-    if plain[:1] in ("(", "[", "{") and plain[-1:] in (")", "]", "}") and "," in plain:
-        return plain[0] + plain[-1]
-    return ""
-
-
-def _brackets_agree(gold: str, answer: str) -> bool:
-    gold_brackets, answer_brackets = _brackets(gold), _brackets(answer)
-    if not gold_brackets:
-        return True
-    return gold_brackets == answer_brackets or (gold_brackets == "{}" and not answer_brackets)
+    plain = formula.replace("\\", "")
+    is_enclosed = plain[:1] in ("(", "[", "{") and plain[-1:] in (")", "]", "}") and "," in plain
+    return plain[0] + plain[-1] if is_enclosed else ""

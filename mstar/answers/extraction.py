@@ -7,8 +7,7 @@ once, the next line that is not empty is it. A chain such as `8+6=14;Answer:14` 
 
 None where a response states no final answer (a value within the reasoning is none), where the last
 statement is empty or longer than MAX_ANSWER_CHARACTERS, where a last \boxed{ is never closed, where the
-response takes it back afterwards ("Wait, ...") or offers it as one of several ("or the answer is 5").
-Behind a <think> block only what follows it counts.
+response disowns it or takes it back (`doubt`). Behind a <think> block only what follows it counts.
 
 **A bare response**, nothing but an answer on one line of at most MAX_BARE_CHARACTERS ("14", "(B)", "yes",
 "x = 14"), is its own statement if all of it reads as the answer type: no calculation, no sentence. Linear in
@@ -20,18 +19,18 @@ from __future__ import annotations
 import re
 
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean
-from mstar.answers.comparison import contradicts, reads_as
+from mstar.answers.comparison import reads_as
+from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType
-from mstar.answers.markers import NOWHERE, TAKEN_BACK, last_statement
-from mstar.answers.plain import plain_statement
+from mstar.answers.markers import NOWHERE, WORDS, last_statement
 
 MAX_BARE_CHARACTERS = 100
 
-_END_MARKS = re.compile(r"</|<\|")
+_END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
-_SIMPLE = re.compile(r"[\w.,%$ ()+-]{1,24}")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
-_BLANK = re.compile(r"\s*(?:(?<=\n)> )?")
+_SENTENCE_END = re.compile(r"[.!?]\s|\s(?:because|since)\s")
+_BLANK = re.compile(r"\s*(?:(?<=\n)[>*•-] )?")
 
 
 def extract(
@@ -47,24 +46,19 @@ def extract(
 
 def find_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
     """The last statement of a final answer as it stands, with what follows it on its line."""
-    plain = plain_statement(response, answer_type, choices)
-    return search_statement(response, answer_type, choices) if plain is None else plain
-
-
-def search_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
-    """`find_statement` by the search alone, for any response."""
-    text = _without_thoughts(response)
-    lowered = _lowered(text)
-    found = last_statement(text, lowered)
+    opened, closed = response.rfind("<think>"), response.rfind("</think>")
+    text = response[:opened] if opened > closed else response[closed + 8 :] if closed >= 0 else response
+    found = last_statement(text, _lowered(text, choices))
     if found is None:
         return _bare(text.strip(), answer_type, choices)
     if found.start == NOWHERE:
         return None
     start, end = (found.start, found.end) if found.end is not None else _line(text, found.start)
-    statement = _bounded(text[start:end].strip())
-    if not statement or TAKEN_BACK.search(lowered, end):
-        return None
-    return statement
+    if end - start > MAX_ANSWER_CHARACTERS:
+        sentence_end = _SENTENCE_END.search(text, start, start + MAX_ANSWER_CHARACTERS)
+        end = sentence_end.end() if sentence_end else start
+    statement = text[start:end].strip()
+    return None if not statement or is_taken_back(text[end:], statement) else statement
 
 
 def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...] = ()) -> str:
@@ -72,51 +66,39 @@ def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...
 
     A letter stands alone: "(B)." is "B".
     """
-    if statement.isalnum():
-        return statement
-    if not _SIMPLE.fullmatch(statement):
-        cleaned = clean(statement[:MAX_ANSWER_CHARACTERS])
-        for reading in clauses(cleaned):
-            if answer_type and reads_as(answer_type, reading, choices) and not contradicts(cleaned, reading):
-                return reading
-        return cleaned or statement
     letter = _LETTER.fullmatch(statement)
-    return letter[1] if letter else statement.rstrip(" .;,") or statement
+    if letter or statement.isalnum():
+        return letter[1] if letter else statement
+    cleaned = clean(statement)
+    for reading, rest in clauses(cleaned):
+        if answer_type and reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
+            return reading
+    return cleaned or statement
 
 
-def _without_thoughts(response: str) -> str:
-    opened, closed = response.rfind("<think>"), response.rfind("</think>")
-    if opened > closed:
-        return response[:opened]
-    return response[closed + len("</think>") :] if closed >= 0 else response
-
-
-def _lowered(text: str) -> str:
-    """Lower-cased, at the same length."""
+def _lowered(text: str, choices: tuple[str, ...]) -> str:
+    """Lower-cased, at the same length, and without the choices whose contents hold a marker's words."""
     lowered = text.lower()
-    return lowered if len(lowered) == len(text) else text.replace("\u0130", "I").lower()
+    if len(lowered) != len(text):
+        lowered = text.replace("\u0130", "I").lower()
+    for choice in choices:
+        content = choice.strip().lower()
+        if " " in content and any(word in content for word in WORDS):
+            lowered = lowered.replace(content, "\0" * len(content))
+    return lowered
 
 
 def _line(text: str, start: int) -> tuple[int, int]:
     """From `start` to its line's end, or the next line that says something."""
-    length = len(text)
     start = _BLANK.match(text, start).end()  # type: ignore[union-attr]
     while True:
         end = text.find("\n", start)
-        end = length if end < 0 else end
+        end = len(text) if end < 0 else end
         mark = _END_MARKS.search(text, start, end)
         line = text[start : mark.start() if mark else end].strip()
-        if mark or end == length or (line and not _OPEN_DISPLAY.fullmatch(line)):
+        if mark or end == len(text) or (line and not _OPEN_DISPLAY.fullmatch(line)):
             return start, mark.start() if mark else end
         start = end + 1
-
-
-def _bounded(statement: str) -> str:
-    """A statement too long to be an answer, cut to its first sentence if that is short enough."""
-    if len(statement) <= MAX_ANSWER_CHARACTERS:
-        return statement
-    sentence_end = re.search(r"[.!?]\s|\s(?:because|since)\s", statement[:MAX_ANSWER_CHARACTERS])
-    return statement[: sentence_end.end()].strip() if sentence_end else ""
 
 
 def _bare(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from mstar.answers.agreement import quantities_agree
 from mstar.answers.cleaning import clauses, clean, normalize_text
-from mstar.answers.quantities import Quantity, parse_quantity
+from mstar.answers.doubt import is_taken_back
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
 _OPENING, _CLOSING = "([{", ")]}"
+_BRACKETS = frozenset(_OPENING + _CLOSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,12 @@ class Items:
     is_set: bool
 
 
+@lru_cache(maxsize=8192)
 def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
     """The items of a cleaned statement; None where there are none, too many, or an empty one."""
-    inner, bracket = _unwrapped(_lead_removed(statement.replace("\\{", "{").replace("\\}", "}")))
+    statement = statement.replace("\\{", "{").replace("\\}", "}")
+    lead = _LEAD.match(statement)
+    inner, bracket = _unwrapped(statement[lead.end() if lead else 0 :])
     parts = [clean(part) for part in _split(inner)]
     if not 1 <= len(parts) <= MAX_ITEMS or not all(normalize_text(part) for part in parts):
         return None
@@ -44,10 +49,10 @@ def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
 
 def items_agree(gold: Items, statement: str, precision: int | None) -> bool:
     """Whether a cleaned statement, or what precedes its explanation, lists the gold's items."""
-    for reading in clauses(statement):
+    for reading, rest in clauses(statement):
         answer = read_items(reading)
         if answer is not None and _agree(gold, answer, precision):
-            return True
+            return not is_taken_back(rest, reading)
     return False
 
 
@@ -67,11 +72,11 @@ def _item_agrees(gold: Item, answer: Item, precision: int | None) -> bool:
     return gold.text == answer.text
 
 
-_LEAD = re.compile(r"[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])")
-
-
-def _lead_removed(statement: str) -> str:
-    return _LEAD.sub("", statement, count=1) if _LEAD.match(statement) else statement
+_LEAD = re.compile(
+    r"\([a-z](?:, ?[a-z])+\)\s*=\s*(?=\()|[A-Z](?=\()|[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])"
+    r"|(?:the )?(?:years?|values?|numbers?|points?|letters?|options?|roots|solutions?)\s+(?:are )?(?=[\d-])"
+    r"|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: is| are)?\s*(?=[\[({])"
+)
 
 
 def _unwrapped(statement: str) -> tuple[str, str]:
@@ -91,7 +96,10 @@ _SEPARATOR = re.compile(r"[;,、]|(?<!\w)(?:and|&)(?!\w)|\n")
 
 
 def _split(inner: str) -> list[str]:
-    cuts = [match for match in _SEPARATOR.finditer(inner) if _depth_is_zero(inner, match.start())]
+    has_brackets = not _BRACKETS.isdisjoint(inner)
+    cuts = [
+        cut for cut in _SEPARATOR.finditer(inner) if not has_brackets or _is_outside(inner[: cut.start()])
+    ]
     if any(cut[0] == ";" for cut in cuts):
         cuts = [cut for cut in cuts if cut[0] not in (",", "、")]
     parts: list[str] = []
@@ -105,6 +113,6 @@ def _split(inner: str) -> list[str]:
     return [*parts, inner[start:]] if inner.strip() else []
 
 
-def _depth_is_zero(text: str, position: int) -> bool:
-    before = text[:position]
-    return sum(before.count(c) for c in _OPENING) == sum(before.count(c) for c in _CLOSING)
+def _is_outside(before: str) -> bool:
+    """Whether all brackets are closed at the end of a text."""
+    return sum(map(before.count, _OPENING)) == sum(map(before.count, _CLOSING))

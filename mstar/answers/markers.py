@@ -1,67 +1,21 @@
 r"""The markers of a final answer in a response, and where the statement behind the last of them lies.
 
-Each finder returns the last statement of one kind of marker: a box, a tag, "answer:" and "the answer is",
-"the correct option is", 答案, "ans:", and `####` on the last line. Searches go backwards from the end, word
-by word, so that a long response costs what its tail costs. Offsets hold for the response and for its
-lower-cased copy alike.
+A marker is a box, a tag, `####` on the last line, or one of the WORDS with those that make it a statement:
+"the answer is", "option B is correct", 答案. Searches go backwards from the end, word by word, so that a long
+response costs what its tail costs. Offsets hold for the response and for its lower-cased copy alike.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS
+from mstar.answers.doubt import is_disowned
 
 MAX_MENTIONS = 200
+LEAD_CHARACTERS = 200
 NOWHERE = -1
-
-_GAP = r"[ \t*_`\"']{0,8}"
-_EMPHASIS = r"(?:[*_`]{1,3}(?=\s))?[ \t]*"
-_VERB = (
-    r"(?:is|are|was|would be|should be|must be|will be)\b"
-    r"(?: (?:therefore|thus|then|hence|simply|clearly|just|also)\b)?"
-)
-_AFTER_ANSWER = re.compile(
-    rf"answers?(?: (?:choice|option|letter|value))?(?: (?:to|for|of) [^\n:.：]{{1,80}}?)?"
-    rf"(?:\([^)\n]{{1,30}}\))?{_GAP}"
-    rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}(?=[\s:：*$\\(]))[ \t]*[:：]?{_EMPHASIS}",
-)
-DESCRIBES = re.compile(
-    r"(?:(?:found|obtained|given|based|derived|calculated|computed|determined|shown|verified|supported|reached)"
-    r" (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$|[.,;!\n])|as follows)"
-)
-_QUOTED = re.compile(r'answer"\s*:\s*"?(?P<payload>[^"\n}]{1,1000})', re.IGNORECASE)
-_HEADING = re.compile(r"answer[*_ \t]*\n\s*")
-_HEADING_LEAD = re.compile(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
-_AFTER_OPTION = re.compile(
-    rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|(?:is|would be|should be|must be)\b)"
-    rf"[ \t]*[:：]?{_EMPHASIS}"
-)
-_AFTER_CHINESE = re.compile(
-    r"(?:答案|故选|应选|因此选择)[*_ \t]*(?:应该是|应为|选项?|是|为)?[*_ \t]*[:：]?[*_ \t]*"
-)
-_AFTER_SHORT = re.compile(rf"ans{_GAP}[.:：=]{_GAP}(?=\S)")
-_BEFORE = re.compile(
-    r"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?[(\[]?[A-Za-z][)\]]?|[-+]?\d[\d.,/]*)[*\"]*"
-    r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
-)
-_BEFORE_CORRECT = re.compile(
-    r"(?:option|choice)[ *]+(?P<payload>[(\[]?[A-Za-z][)\]]?)[ *]+is (?:the )?$", re.IGNORECASE
-)
-DISOWNED = re.compile(
-    r"\b(?:wrong|incorrect|or|maybe|perhaps|possibly|not|isn't) "
-    r"(?:maybe )?(?:the |my |an? )?(?:final |correct )?\Z"
-)
-TAKEN_BACK = re.compile(
-    r"\bwait\s*[,.!:—-]|\bwait\b,?\s+(?:no|that|let|i)\b|\bi made (?:a|an) (?:mistake|error)\b|\bcorrection:"
-    r"|\b(?:no|actually),\s+(?:it|that|the answer|this|i)\b",
-)
-_JOINT = re.compile(r"[\s$.]{0,6}(?:,|;|or|and|&|/|,\s?or|,\s?and)[\s$]{0,6}", re.IGNORECASE)
-_LETTER_PAYLOAD = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
-_CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 class Statement(NamedTuple):
@@ -72,138 +26,187 @@ class Statement(NamedTuple):
     end: int | None = None
 
 
+_GAP = r"[ \t*_`\"']{0,8}"
+_ADVERB = (
+    r"(?:[, ]{1,2}(?:therefore|thus|then|hence|so|simply|clearly|just|also|still|definitely|certainly|indeed"
+    r"|obviously|surely|actually|really|exactly|precisely|most likely),?)"
+)
+_VERB = (
+    rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|(?:would|should|must|will|has to)(?: \w+)? be"
+    r"|(?:turns|comes|works) out to be|comes to|remains|stays|equals|is equal to|becomes)\b)(?: equal to\b)?"
+    rf"{_ADVERB}?(?=[\s:：*$\\(])"
+)
+_COLON = r"[ \t]*[:：]?(?:[*_`]{1,3}(?=\s))?[ \t]*"
+_ABOUT = (
+    r"(?: (?:to|for|of|in|from|on|about|among|based|according|given|that|which|here)"
+    r" (?:[^\n:.：\"]|\"[^\"\n]{1,150}\"){1,80}?(?=[\s:：*,]))?(?:\([^)\n]{1,30}\))?"
+)
+_AFTER_ANSWER = re.compile(
+    rf"answers?(?: (?:choice|option|letter|value))?{_ABOUT}{_GAP}"
+    rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
+)
+_AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|{_VERB}){_COLON}")
+_AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[.:：=]{_GAP}(?=\S)")
+_AFTER_CHINESE = re.compile(
+    r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题]选)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*"
+    r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
+)
+_DESCRIBES = re.compile(
+    r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$"
+    r"|[.,;!\n])"
+    r"|as follows|(?:below|above|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory))\b)"
+)
+_ABOUT_THE_ANSWER = re.compile(
+    r"\b(?:this|that|(?:hope|if|whether|why|how|what|where|since|because) (?:the|my|your|our)(?: final)?) \Z"
+)
+_QUOTED = re.compile(r"answer[\"']\s*:\s*[\"']?(?P<payload>[^\"'\n}]{1,1000})", re.IGNORECASE)
+_HEADING = re.compile(r"answer[*_ \t]*\n\s*")
+_HEADING_LEAD = re.compile(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
+_LETTER = r"[(\[（]?[A-Za-z][)\]）]?"
+_IS_THE_ANSWER = re.compile(
+    rf"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?{_LETTER}|[-+]?\d[\d.,/]*)[*\"]*"
+    r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
+)
+_OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
+_CHINESE_IS = re.compile(
+    rf"(?:选项|选择?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:(?:是|为)?|(?:是|为)正确的?)$"
+)
+_CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
+_LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
+_CHINESE = "答案 答： 答: 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 正确"
+_CHINESE_WORDS = tuple(_CHINESE.split())
+_SENTENCE_ENDS = (". ", "! ", "? ", "\n")
+WORDS = ("answer", "option", "choice", "correct", "ans")
+
+
 def last_statement(text: str, lowered: str) -> Statement | None:
-    last: Statement | None = None
-    for find in (_boxed, _tagged, _answer, _option, _chinese, _short, _hashes):
-        found = find(text, lowered)
-        if found is not None and (last is None or found.marker > last.marker):
-            last = found
-    return last
+    words = WORDS if text.isascii() else WORDS + _CHINESE_WORDS
+    found = [_boxed(text), _tagged(text, lowered), _hashes(text)]
+    found += [_last_with(word, text, lowered) for word in words]
+    return max(filter(None, found), key=lambda statement: statement.marker, default=None)
 
 
-def _boxed(text: str, lowered: str) -> Statement | None:
-    marker = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
-    if marker < 0:
+def _last_with(word: str, text: str, lowered: str) -> Statement | None:
+    """The last statement that a word makes, of its MAX_MENTIONS last ones."""
+    position = lowered.rfind(word)
+    for _ in range(MAX_MENTIONS):
+        if position < 0:
+            return None
+        found = _at(word, text, lowered, position)
+        if found is not None:
+            return found
+        position = lowered.rfind(word, 0, position)
+    return None
+
+
+def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
+    before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
+    before = before[max(0, *map(before.rfind, _SENTENCE_ENDS)) :]
+    match word:
+        case "answer":
+            return _answer_at(text, lowered, position, before)
+        case "option" | "choice":
+            after = _AFTER_OPTION.match(lowered, position)
+            if after is None or _DESCRIBES.match(lowered, after.end()) or is_disowned(before):
+                return None
+            is_chosen = _CHOSEN.search(before) or _LETTER_BEHIND.match(text, after.end())
+            return Statement(position, after.end()) if is_chosen else None
+        case "correct":
+            return _payload_before(_OPTION_IS, text, position)
+        case "正确":
+            return _payload_before(_CHINESE_IS, text, position)
+        case "答案" if found := _payload_before(_CHINESE_IS, text, position):
+            return found
+        case _:
+            pattern = _AFTER_SHORT if word == "ans" else _AFTER_CHINESE
+            after = pattern.match(lowered, position)
+            return Statement(position, after.end()) if after else None
+
+
+def _answer_at(text: str, lowered: str, position: int, before: str) -> Statement | None:
+    if _ABOUT_THE_ANSWER.search(before):
         return None
-    opening = text.find("{", marker, marker + 9)
+    quoted = _QUOTED.match(text, position)
+    if quoted:
+        return Statement(position, *quoted.span("payload"))
+    after = _AFTER_ANSWER.match(lowered, position)
+    if after and (after["mark"] or not _DESCRIBES.match(lowered, after.end())):
+        return Statement(position, NOWHERE if is_disowned(before) else after.end())
+    heading = _HEADING.match(lowered, position)
+    if heading and _HEADING_LEAD.search(before):
+        return Statement(position, heading.end())
+    return _payload_before(_IS_THE_ANSWER, text, position)
+
+
+def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> Statement | None:
+    """A statement that ends where its marker begins."""
+    offset = max(position - 60, 0)
+    match = pattern.search(text[offset:position])
+    if match is None or is_disowned(text[offset : offset + match.start("payload")].lower()):
+        return None
+    return Statement(position, offset + match.start("payload"), offset + match.end("payload"))
+
+
+def _tagged(text: str, lowered: str) -> Statement | None:
+    found = None
+    for opening, closing in (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>")):
+        marker = lowered.rfind(opening)
+        if marker >= 0 and (found is None or marker > found.marker):
+            end = lowered.find(closing, marker)
+            found = Statement(marker, marker + len(opening), len(text) if end < 0 else end)
+    return found
+
+
+def _hashes(text: str) -> Statement | None:
+    marker = text.rfind("\n####") + 1 or (0 if text.startswith("####") else -1)
+    is_last_line = marker >= 0 and "\n" not in text[marker + 4 :].rstrip()
+    return Statement(marker, marker + 4) if is_last_line else None
+
+
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_JOINT = re.compile(
+    r"(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}",
+    re.IGNORECASE,
+)
+_BOX_SIGN = re.compile(r"[-−\d]$|\d\.$")
+_BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")
+_BOXED_NUMBER = re.compile(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
+_BOX_UNIT = re.compile(
+    r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}"
+    r"(?!\w))[\w^{}²³\\]{0,12}(?=\s*(?:$|[$.,;\n]|\\[)\]]))"
+)
+
+
+def _boxed(text: str) -> Statement | None:
+    r"""The last box, with the boxes that are joined to it (`\boxed{2}, \boxed{3}` is one statement), and with
+    the sign before and the unit, power or factor behind a boxed number.
+    """
+    marker = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    opening = text.find("{", marker, marker + 9) if marker >= 0 else -1
     end = _closing_brace(text, opening) if opening >= 0 else None
     if end is None:
-        return Statement(marker, NOWHERE)
-    start, earlier = opening + 1, text.rfind("\\boxed{", 0, marker)
-    if earlier >= 0 and marker - earlier <= MAX_ANSWER_CHARACTERS:
+        return Statement(marker, NOWHERE) if marker >= 0 else None
+    first = marker
+    while (earlier := text.rfind("\\boxed{", max(first - MAX_ANSWER_CHARACTERS, 0), first)) >= 0:
         earlier_end = _closing_brace(text, earlier + 6)
-        if earlier_end is not None and _JOINT.fullmatch(text, earlier_end + 1, marker):
-            return Statement(marker, earlier, end + 1)
-    return Statement(marker, start, end)
+        if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
+            break
+        first = earlier
+        if marker - first > MAX_ANSWER_CHARACTERS:
+            return Statement(marker, NOWHERE)
+    if _BOX_INSIDE.search(text, max(first - LEAD_CHARACTERS, 0), first):
+        return Statement(marker, NOWHERE)
+    sign = _BOX_SIGN.search(text, max(first - 3, 0), first)
+    unit = _BOX_UNIT.match(text, end + 1) if _BOXED_NUMBER.match(text, opening + 1) else None
+    if first == marker and not sign and not unit:
+        return Statement(marker, opening + 1, end)
+    return Statement(marker, sign.start() if sign else first, unit.end() if unit else end + 1)
 
 
 def _closing_brace(text: str, opening: int) -> int | None:
     depth = 0
     for brace in _BRACE.finditer(text, opening):
-        if brace[0] in "{}":
-            depth += 1 if brace[0] == "{" else -1
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
             return brace.start()
     return None
-
-
-def _tagged(text: str, lowered: str) -> Statement | None:
-    marker = lowered.rfind("<answer>")
-    if marker < 0:
-        return None
-    start = marker + len("<answer>")
-    end = lowered.find("</answer>", start)
-    return Statement(marker, start, len(text) if end < 0 else end)
-
-
-def _answer(text: str, lowered: str) -> Statement | None:
-    for position in _mentions(lowered, "answer"):
-        found = _answer_at(text, lowered, position)
-        if found is not None:
-            return found
-    return None
-
-
-def _mentions(lowered: str, word: str) -> Iterator[int]:
-    """Where a word stands, from the last one backwards, MAX_MENTIONS at most."""
-    position = len(lowered)
-    for _ in range(MAX_MENTIONS):
-        position = lowered.rfind(word, 0, position)
-        if position < 0:
-            return
-        yield position
-
-
-def _answer_at(text: str, lowered: str, position: int) -> Statement | None:
-    before = lowered[max(position - 40, 0) : position]
-    after = None if lowered.startswith('answer"', position) else _AFTER_ANSWER.match(lowered, position)
-    if after and (after["mark"] or not DESCRIBES.match(lowered, after.end())):
-        disowned = DISOWNED.search(before)
-        return Statement(position, NOWHERE if disowned else after.end())
-    quoted = _QUOTED.match(text, position)
-    if quoted:
-        return Statement(position, quoted.start("payload"), quoted.end("payload"))
-    heading = _HEADING.match(lowered, position)
-    if heading and _HEADING_LEAD.search(before):
-        return Statement(position, heading.end())
-    return _payload_before(_BEFORE, text, position)
-
-
-def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> Statement | None:
-    offset = max(position - 60, 0)
-    reverse = pattern.search(text[offset:position])
-    return (
-        Statement(position, offset + reverse.start("payload"), offset + reverse.end("payload"))
-        if reverse
-        else None
-    )
-
-
-def _option(text: str, lowered: str) -> Statement | None:
-    found = []
-    for word in ("option", "choice"):
-        if word not in lowered:
-            continue
-        positions = _mentions(lowered, word)
-        found.append(
-            next(filter(None, (_option_at(text, lowered, position) for position in positions)), None)
-        )
-    position = lowered.rfind("correct")
-    found.append(_payload_before(_BEFORE_CORRECT, text, position) if position >= 0 else None)
-    return max(filter(None, found), key=lambda statement: statement.marker, default=None)
-
-
-def _option_at(text: str, lowered: str, position: int) -> Statement | None:
-    after = _AFTER_OPTION.match(lowered, position)
-    if after is None or DESCRIBES.match(lowered, after.end()):
-        return None
-    before = lowered[max(position - 40, 0) : position]
-    if DISOWNED.search(before) or not (_CHOSEN.search(before) or _LETTER_PAYLOAD.match(text, after.end())):
-        return None
-    return Statement(position, after.end())
-
-
-def _chinese(text: str, lowered: str) -> Statement | None:
-    position = max(text.rfind("答案"), text.rfind("故选"), text.rfind("应选"), text.rfind("因此选择"))
-    after = _AFTER_CHINESE.match(text, position) if position >= 0 else None
-    return Statement(position, after.end()) if after else None
-
-
-def _short(text: str, lowered: str) -> Statement | None:
-    for position in _mentions(lowered, "ans"):
-        after = _AFTER_SHORT.match(lowered, position)
-        if after and not lowered[max(position - 1, 0) : position].isalpha():
-            return Statement(position, after.end())
-    return None
-
-
-def _hashes(text: str, lowered: str) -> Statement | None:
-    marker = text.rfind("####")
-    if marker < 0 or text[marker - 1 : marker] not in ("", "\n"):
-        return None
-    start = marker + 4
-    return (
-        Statement(marker, start)
-        if "\n" not in text[start:].strip() and "\n" not in text[start:].lstrip()
-        else None
-    )

@@ -1,23 +1,28 @@
-r"""Numbers as people write them: one exact value, how precisely it is stated, and its unit.
+r"""Numbers as people write them (one exact value, how precisely it is stated, its unit), and when two agree.
 
 Read: 1,234,567 and 1 234 567 (groups of exactly three), 3/4, \frac{3}{4}, 1 1/2, 1.2e3, 1.2 × 10^3, -5, +5,
-"minus 5", "fourteen", "1.2 million", $12, 12 cm, 50%, 30°, "x = 12", "8 + 6 = 14", "about 12", "the area is
-12 cm^2". Refused: a decimal comma (1,5), infinities, exponents beyond 300, ranges, bounds ("at least 3"),
-uncertainty ("maybe 4"), ordinals, and a number with a variable behind it (12x). Values are `Fraction`s:
-nothing is a float.
+"minus 5", number words (`numerals`), "1.2 million", $12, 12 cm, 50%, 30°, "x = 12", "8 + 6 = 14", "about 12",
+"the area is 12 cm^2", and what `arithmetic` evaluates where a power, root, factorial or π is in it (2^4, 2√3,
+4π cm). Refused: a decimal comma (1,5), infinities, exponents beyond 300, ranges, bounds ("at least 3"),
+uncertainty ("maybe 4"), ordinals, sums that are not carried out (8+6), and a number with anything behind it
+that is no unit (12x). Values are `Fraction`s: nothing is a float.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from mstar.answers.units import canonical_unit
+from mstar.answers.arithmetic import value_of
+from mstar.answers.numerals import SCALES, numeral_before
+from mstar.answers.spelling import spelled
+from mstar.answers.units import conversion, is_measure, read_unit
 
-MAX_EXPONENT = 300
+MAX_EXPONENT, MAX_PRECISION = 300, 30
 
 
 class Quantity(NamedTuple):
@@ -30,190 +35,146 @@ class Quantity(NamedTuple):
     scale: int = 1
 
 
-_SMALL_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-)
-_TENS_WORDS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_UNITS_OF_WORDS, _TENS_OF_WORDS = _SMALL_WORDS.split(), _TENS_WORDS.split()
-_WORDS = {word: number for number, word in enumerate(_UNITS_OF_WORDS)}
-_WORDS |= {word: 10 * ten for ten, word in enumerate(_TENS_OF_WORDS, start=2)}
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
-_WORD_NUMBER = (
-    rf"(?:(?:{'|'.join(_TENS_OF_WORDS)})(?:[- ](?:{'|'.join(_UNITS_OF_WORDS[1:10])}))?"
-    rf"|{'|'.join(reversed(_UNITS_OF_WORDS))})(?![a-z-])"
-)
-_LATEX_FRACTION = re.compile(
-    r"\\frac\s*(?:\{\s*([-+\d.,\s]{1,60})\}\s*\{\s*([-+\d.,\s]{1,60})\}|(\d)\s?(\d)(?!\d))"
-)
 _CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
 _CORE = re.compile(
     rf"""(?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
-    (?:(?P<mixed>\d+)\s+(?P<over>\d+)\s*/\s*(?P<under>\d+)
-     | \(?(?P<numerator>{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
-     | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?
-       (?:[eE](?P<exponent>[-+]?\d+)|\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*\{{?\s*\(?(?P<power>[-+]?\s?\d+)\)?\s*\}}?)?
-     | (?P<words>{_WORD_NUMBER}))""",
+    (?:(?P<mixed>\d+)(?:\s+|\()(?P<over>\d+)\s*/\s*(?P<under>\d+)\)?
+     | \(?(?P<numerator>[-+]?{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
+     | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?(?:[eE](?P<exponent>[-+]?\d+)
+       |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*)?
+     | (?P<words>[A-Za-z][A-Za-z -]*))""",
     re.VERBOSE | re.IGNORECASE,
 )
-_POWER_OF_TEN = re.compile(r"([-+]?)10\s*\^\s*\{?\s*([-+]?\d+)\s*\}?")
-_SIMPLE = re.compile(
-    r"(?P<number>[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?P<tail>[ ]?[A-Za-z%°][A-Za-z ]{0,30})?"
-)
 _TAIL = re.compile(
-    r"\s*(?P<scale>(?:hundred|thousand|million|billion|trillion)\b)?\s*"
-    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,80})",
+    rf"\s*(?P<scale>(?:{'|'.join(SCALES)})\b)?\s*"
+    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})",
     re.IGNORECASE,
 )
-_UNIT_IN_PARENTHESES = re.compile(r"(?<=[\d%])\s*\((?![A-Z]\))([^()\d]{1,40})\)$")
+_UNIT_IN_PARENTHESES = re.compile(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
 _APPROXIMATELY = re.compile(
-    r"(?:approximately|approx\.?|about|around|roughly|nearly|≈|~|exactly|just|only)\s*", re.I
+    r"(?:approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
+    r"|(?:a )?total(?: of)?)\s*",
+    re.IGNORECASE,
 )
 _LEAD = re.compile(
-    r"(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets|left"
-    r"|makes|shows)\b|:))\s*",
+    r"(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
+    r"|left|makes|shows)\b|:|\b(?:in|year)(?=\s\d{4}$)))\s*",
     re.IGNORECASE,
 )
-_UNSURE = re.compile(
-    r"\b(?:not|or|either|maybe|perhaps|possibly|probably|between|never|cannot|could|might|may|more|less|least|most"
-    r"|than|over|under|below|above|fewer|greater|within|unknown|unsure|neither|if|unless|but|to|and|versus|vs)\b|n't\b",
+_UNSURE_LEAD = re.compile(
+    r"\b(?:not|or|either|maybe|perhaps|possibly|probably|never|cannot|could|might|may|at least"
+    r"|at most|unknown"
+    r"|unsure|neither|if|unless|but|versus|vs)\b|n't\b",
     re.IGNORECASE,
 )
-_UNIT_LETTERS = frozenset("mgshlLNJWVAKCFΩ%°$€£¥₹")
-_NO_UNITS = frozenset({"st", "nd", "rd", "th", "of", "i", "π", "x", "is", "are"})
+_UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹")
+_FORMULA = re.compile(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
+_UNKNOWN = re.compile(r"[∠△]?\s?[^\W\d_]{1,4}(?:_?\{?\w\}?)?")
+_PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
+_UNIT_BEHIND = re.compile(
+    r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$"
+)
 
 
+@lru_cache(maxsize=8192)
 def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     """The one number that a cleaned statement consists of, or None.
 
     With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
     up to the number ("the area is 12") are read too.
     """
-    simple = _SIMPLE.fullmatch(statement)
-    return _simple(*simple.groups()) if simple else _parsed(statement, sentence)
-
-
-@lru_cache(maxsize=8192)
-def _simple(number: str, tail: str | None) -> Quantity | None:
-    """The quantity of digits and perhaps a unit: what `_parsed` gives, without its patterns."""
-    scale_and_unit = _tail(tail) if tail else (1, "")
-    if scale_and_unit is None:
-        return None
-    scale, unit = scale_and_unit
-    number = number.replace(",", "")
-    whole, point, decimals = number.partition(".")
-    value = Fraction(int(whole + decimals), 10 ** len(decimals)) if point else Fraction(int(whole))
-    return Quantity(value, len(decimals), _significant(number), unit, scale)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(statement: str, sentence: bool) -> Quantity | None:
-    statement = _LATEX_FRACTION.sub(_plain_fraction, statement).strip()
-    if not statement or "∞" in statement or "\\infty" in statement:
+    if "∞" in statement or "\\infty" in statement:
         return None
     if sentence:
-        found = _after_equals(statement)
-        if found is None:
-            return None
-        statement = found
-    statement = _UNIT_IN_PARENTHESES.sub(r" \1", statement)
-    return _bare_quantity(statement) or (_after_lead(statement) if sentence else None)
+        statement = _after_equals(statement)
+    plain = spelled(statement) if "\\frac" in statement and is_carried_out(statement) else statement
+    plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
+    quantity = _bare_quantity(plain) or formula_quantity(plain)
+    lead = _LEAD.match(plain) if sentence and quantity is None else None
+    if lead is None or _UNSURE_LEAD.search(lead["lead"]):
+        return quantity
+    return _bare_quantity(plain[lead.end() :]) or formula_quantity(plain[lead.end() :])
 
 
-def _plain_fraction(match: re.Match[str]) -> str:
-    return f" {match[1] or match[3]}/{match[2] or match[4]}"
-
-
-def _significant(number: str) -> int:
-    return len(number.lstrip("+-").replace(".", "").replace(",", "").replace(" ", "").lstrip("0"))
-
-
-def _after_equals(statement: str) -> str | None:
-    """What follows the last equals sign; None where what precedes it offers alternatives."""
+def _after_equals(statement: str) -> str:
+    """What follows the last equals sign; nothing where what precedes it offers alternatives."""
     before, equals, after = statement.rpartition("=")
     if not equals:
-        return statement
-    alternatives = re.search(r"[,;<>≠≤≥!]|\b(?:or|and|not)\b", before)
-    return None if alternatives or not before.strip() else after.strip()
+        unknown, about, value = statement.rpartition("≈")
+        return value.strip() if about and _UNKNOWN.fullmatch(unknown.strip()) else statement
+    offers_alternatives = re.search(r"[,;<>≠≤≥!]|\b(?:or|and|not)\b", before)
+    return "" if offers_alternatives or not before.strip() else after.strip()
 
 
-def _after_lead(statement: str) -> Quantity | None:
-    lead = _LEAD.match(statement)
-    if lead is None or _UNSURE.search(lead["lead"]):
+def formula_quantity(statement: str) -> Quantity | None:
+    """The quantity of a formula with a power, root, factorial or π, and perhaps a unit behind it."""
+    if len(statement) > 200 or is_carried_out(statement):
         return None
-    return _bare_quantity(statement[lead.end() :].strip())
+    formula, unit = split_unit(_APPROXIMATELY.sub("", statement, count=1))
+    value = value_of(formula)
+    return None if value is None else Quantity(value, None, 0, unit)
+
+
+def is_carried_out(statement: str) -> bool:
+    """Whether there is no power, root, factorial or π in a statement."""
+    return _FORMULA.search(statement) is None
+
+
+def split_unit(statement: str) -> tuple[str, str]:
+    """A formula and the canonical unit behind it, "" for none: only known units stand behind formulas."""
+    statement = _PI.sub("π", statement)
+    match = _UNIT_BEHIND.search(statement)
+    if match and (len(match[1]) > 1 or match[1] in _UNIT_LETTERS):
+        unit = read_unit(match[1])
+        if unit is not None and (not unit or is_measure(unit)):
+            return statement[: match.start()].strip(), unit
+    return statement, ""
 
 
 def _bare_quantity(statement: str) -> Quantity | None:
     approximately = _APPROXIMATELY.match(statement)
-    if approximately:
-        statement = statement[approximately.end() :]
-    statement = _outer_brackets_removed(statement)
-    match = _POWER_OF_TEN.match(statement) or _CORE.match(statement)
-    if match is None:
+    statement = statement[approximately.end() :] if approximately else statement
+    if statement[:1] + statement[-1:] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", statement[1:-1]):
+        statement = statement[1:-1].strip()
+    match = _CORE.match(statement)
+    number = _number(match.groupdict()) if match else None
+    if match is None or number is None:
         return None
-    number = _number(match)
-    if number is None:
-        return None
-    value, decimals, digits = number
-    tail = _tail(statement[match.end() :])
+    value, decimals, digits, length = number
+    tail = _tail(statement[match.end() if length is None else match.start("words") + length :])
     if tail is None:
         return None
     scale, unit = tail
-    currency = match.groupdict().get("currency")
-    if currency:
-        if unit and canonical_unit(currency) != unit and unit in ("%", "°"):
-            return None
-        unit = "$" if "$" in currency or currency.upper() == "USD" else canonical_unit(currency)
-    return Quantity(value, decimals, digits, unit, scale)
-
-
-def _outer_brackets_removed(statement: str) -> str:
-    inner = statement[1:-1]
-    enclosed = statement[:1] + statement[-1:] in ("()", "[]", "{}")
-    return inner.strip() if enclosed and not re.search(r"[()\[\]{}]", inner) else statement
-
-
-def _number(match: re.Match[str]) -> tuple[Fraction, int | None, int] | None:
-    """Value, decimals (None for a fraction) and significant digits of a match; None for one refused."""
-    groups = match.groupdict()
-    if not groups:
-        return _scientific(match[1] + "1", match[2])
-    magnitude = _magnitude(groups)
-    if magnitude is None or (groups["sign"] and groups["inner_sign"]):
+    currency = read_unit(re.sub(r"US\s?(?=\$)", "", match["currency"] or ""))
+    if currency and unit in ("%", "°"):
         return None
-    value, decimals, digits = magnitude
-    negative = (groups["sign"] or groups["inner_sign"] or "").strip().lower() in ("-", "minus", "negative")
-    return (-value if negative else value), decimals, digits
+    is_negative = (match["sign"] or match["inner_sign"] or "").strip().lower() in ("-", "minus", "negative")
+    return Quantity(-value if is_negative else value, decimals, digits, currency or unit, scale)
 
 
-def _magnitude(groups: dict[str, str | None]) -> tuple[Fraction, int | None, int] | None:
+def _number(groups: dict[str, str | None]) -> tuple[Fraction, int | None, int, int | None] | None:
+    """Value, decimals (None for a fraction), significant digits, and of number words their length."""
+    if groups["sign"] and groups["inner_sign"]:
+        return None
     if groups["words"]:
-        return Fraction(sum(_WORDS[word] for word in re.split(r"[- ]", groups["words"].lower()))), 0, 2
-    if groups["decimal"]:
-        exponent = groups["exponent"] or groups["power"] or "0"
-        return _scientific(groups["decimal"], exponent.replace(" ", ""))
-    numerator = _exact(groups["over"] or groups["numerator"] or "")
-    denominator = _exact(groups["under"] or groups["denominator"] or "")
-    if not denominator:
+        return numeral_before(groups["words"].lower())
+    if not groups["decimal"]:
+        above = _exact(groups["over"] or groups["numerator"] or "0")
+        below = _exact(groups["under"] or groups["denominator"] or "0")
+        return (int(groups["mixed"] or 0) + above / below, None, 0, None) if below else None
+    plain = re.sub("[, ]", "", groups["decimal"]).rstrip(".")
+    shift = (groups["exponent"] or groups["power"] or "0").replace(" ", "")
+    if len(shift) > 5 or abs(int(shift)) > MAX_EXPONENT:
         return None
-    return int(groups["mixed"] or 0) + numerator / denominator, None, 0
-
-
-def _scientific(decimal: str, exponent: str) -> tuple[Fraction, int | None, int] | None:
-    if len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT:
-        return None
-    plain = decimal.replace(",", "").replace(" ", "").rstrip(".")
-    shift = int(exponent)
-    decimals = max(len(plain.partition(".")[2]) - shift, 0)
-    return _exact(plain) * Fraction(10) ** shift, decimals, _significant(plain)
+    decimals = max(len(plain.partition(".")[2]) - int(shift), 0)
+    significant = len(plain.replace(".", "").lstrip("0"))
+    return _exact(plain) * Fraction(10) ** int(shift), decimals, significant, None
 
 
 def _exact(number: str) -> Fraction:
-    return Fraction(Decimal(number.replace(",", "").replace(" ", "")))
+    return Fraction(Decimal(re.sub("[, ]", "", number)))
 
 
 @lru_cache(maxsize=4096)
@@ -222,12 +183,84 @@ def _tail(text: str) -> tuple[int, str] | None:
     if not text.strip():
         return 1, ""
     tail = _TAIL.fullmatch(text)
-    if tail is None or _UNSURE.search(tail["unit"]):
+    if tail is None or tail["unit"][:1] == "-" and tail["unit"].strip(" -."):
         return None
-    phrase = tail["unit"].strip(" -")
-    words = phrase.lower().split()
-    if len(phrase) == 1 and phrase not in _UNIT_LETTERS:
+    phrase = tail["unit"].strip(" -.")
+    if len(phrase) == 1 and phrase.isascii() and phrase not in _UNIT_LETTERS:
         return None
-    if len(words) > 6 or (words and (words[0] in _NO_UNITS or not _WORDS.keys().isdisjoint(words))):
-        return None
-    return _SCALES[tail["scale"].lower()] if tail["scale"] else 1, canonical_unit(phrase)
+    unit = read_unit(phrase)
+    return None if unit is None else (SCALES[tail["scale"].lower()] if tail["scale"] else 1, unit)
+
+
+def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = None) -> bool:
+    """Whether an answer states the gold's value, in the gold's unit, in another of its kind, or in none.
+
+    - Rounding: with `precision` (or, for a gold with a decimal point, the decimals that it shows) an answer
+      may differ by half a unit of that decimal place from the gold as rounded to it.
+    - A whole gold without precision is exact: 3.0 is 3, 3.2 is not. A fraction, root or multiple of π is
+      exact too, but a decimal of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
+    - Percent: a gold in % accepts 50%, 50 and 0.5. A gold without it accepts p% for p/100 and, as golds
+      often leave the sign out, for p where p is at least 1 (50: 50%; 0.5: 50%, not 0.5%).
+    - Scale words multiply: "1.2 million" is 1,200,000; a gold "1.2 million" also accepts "1.2".
+    """
+    if gold is answer:
+        return True
+    if gold.unit == "%" or answer.unit == "%":
+        return _percents_agree(gold, answer, precision)
+    factor = conversion(gold.unit, answer.unit)
+    if factor is None:
+        return False
+    if factor != 1:
+        answer = answer._replace(value=answer.value * factor, decimals=None)
+    return _values_agree(gold, answer, precision)
+
+
+def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
+    as_share = answer._replace(value=answer.value / 100, decimals=_shifted(answer.decimals, 2))
+    if gold.unit != "%":
+        as_stated = abs(answer.value) >= 1 and _values_agree(gold, answer, precision)
+        return (not gold.unit or not is_measure(gold.unit)) and (
+            as_stated or _values_agree(gold, as_share, precision)
+        )
+    if answer.unit not in ("%", ""):
+        return False
+    as_percent = answer._replace(value=answer.value * 100, decimals=_shifted(answer.decimals, -2))
+    return _values_agree(gold, answer, precision) or (
+        not answer.unit and _values_agree(gold, as_percent, precision)
+    )
+
+
+def _shifted(decimals: int | None, shift: int) -> int | None:
+    return None if decimals is None else max(decimals + shift, 0)
+
+
+def _values_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
+    if gold.scale == answer.scale:
+        return _rounds_to(gold, answer, precision)
+    scaled = answer._replace(value=answer.value * answer.scale)
+    if _rounds_to(gold._replace(value=gold.value * gold.scale), scaled, precision):
+        return True
+    return answer.scale == 1 and _rounds_to(gold, answer, precision)
+
+
+def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
+    if gold.value == answer.value:
+        return True
+    decimals = gold.decimals if precision is None else precision
+    if decimals is None:
+        return bool(
+            answer.decimals
+            and answer.significant_digits >= 3
+            and abs(answer.value - gold.value) <= Fraction(1, 2 * 10**answer.decimals)
+        )
+    if decimals == 0 and precision is None:
+        return False
+    return abs(answer.value - _rounded(gold, decimals)) <= Fraction(1, 2 * 10**decimals)
+
+
+def _rounded(gold: Quantity, decimals: int) -> Fraction:
+    """The gold's value at so many decimals; half a unit away from zero rounds up."""
+    if gold.decimals is not None and gold.decimals <= decimals:
+        return gold.value
+    rounded = Fraction(math.floor(abs(gold.value) * 10**decimals + Fraction(1, 2)), 10**decimals)
+    return rounded if gold.value >= 0 else -rounded

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mstar.answers import AnswerChecker, Expected
 from mstar.datasets.images import UnreadableImage, decode_image
+from mstar.datasets.odd_golds import oddities
 from mstar.datasets.opening import open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
 from mstar.datasets.rows import BadRow, printable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ModelCheck = Callable[[Problem], str | None]
 """What is wrong with a problem for a model, as the rest of a line about its row; None if nothing is."""
 
+LISTED_ODDITIES = 20
 IMAGE_COUNTS = ("0", "1", "several")
 
 
@@ -63,6 +65,8 @@ class CheckResult:
     nearest_keys: dict[str, str]
     """For unknown keys that look misspelt: the known key that was probably meant."""
     bad: tuple[Flaw, ...]
+    odd: tuple[Flaw, ...]
+    """Good rows whose gold or choices are unusual, which harms nothing."""
 
 
 def check_problems(
@@ -76,6 +80,7 @@ def check_problems(
     file = open_problems(path)
     chosen = chosen_rows(len(file), sample)
     counts, unknown_keys, flaws = Counts(), Counter(file.unknown_columns), []
+    oddities_found = []
     with AnswerChecker() as checker:
         examiner = Examiner(file, checker, check_with)
         for number, (row, outcome) in enumerate(file.scan(range(len(file))), start=1):
@@ -85,6 +90,7 @@ def check_problems(
                 flaws.append(Flaw(number, outcome.id, "; ".join(reasons)))
             else:
                 counts.add(outcome)
+                oddities_found += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
     return CheckResult(
         path=str(path),
         rows=len(file),
@@ -97,6 +103,7 @@ def check_problems(
         unknown_keys=dict(unknown_keys.most_common()),
         nearest_keys=nearest_keys(unknown_keys, file.format.known),
         bad=tuple(flaws),
+        odd=tuple(oddities_found),
     )
 
 
@@ -178,6 +185,11 @@ class Examiner:
         return wrong and f"image {name} {wrong}"
 
 
+def odd_golds(problem: Problem) -> list[str]:
+    """What is unusual about a problem's gold and choices and yet harms no judgement."""
+    return [] if problem.answer is None else list(oddities(problem.expected))
+
+
 def what_is_wrong_with_gold(expected: Expected, checker: AnswerChecker) -> str | None:
     try:
         checker.check_gold(expected)
@@ -216,6 +228,11 @@ def print_check(result: CheckResult, console: "Console") -> None:
         print_line(f"unlabelled: {counted(result.unlabelled, 'problems')}", console)
     for flaw in result.bad:
         print_line(str(flaw), console)
+    for oddity in result.odd[:LISTED_ODDITIES]:
+        print_line(f"odd but usable, {oddity}", console)
+    if result.odd:
+        shown = f", the first {LISTED_ODDITIES} above" if len(result.odd) > LISTED_ODDITIES else ""
+        print_line(f"odd but usable: {counted(len(result.odd), 'golds or choices')}{shown}", console)
     if result.with_model or result.looked_into < result.rows:
         what = "with the model" if result.with_model else "for images and formulas"
         print_line(f"checked {result.looked_into:,} of {result.rows:,} rows {what}", console)

@@ -23,7 +23,7 @@ from mstar.content_hashes import Stamp, entry_name, read_cached, stamp_of, write
 from mstar.datasets.json_rows import JsonRows
 from mstar.datasets.rows import Row, image_path, read_images, read_question
 
-VERSION = 1
+VERSION = 2
 FOLDER = "problems"
 
 ROWS = pa.schema(
@@ -109,7 +109,7 @@ class IndexWriter:
         columns = self._columns
         columns["id"].append(id)
         columns["source"].append(source)
-        columns["labelled"].append(row.get("answer") is not None)
+        columns["labelled"].append(any(row.get(key) is not None for key in ("answer", "answers")))
         columns["question"].append(question_hash(row))
         columns["images"].append(self._image_numbers(row, folder))
 

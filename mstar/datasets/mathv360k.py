@@ -8,7 +8,7 @@ answer types: they are read off the answer, and what is neither a choice, yes or
 import re
 
 from mstar.answers import AnswerType, Expected
-from mstar.answers.comparison import read_gold
+from mstar.answers.golds import read_golds
 from mstar.datasets.rows import BadRow, Format, Row, quote, read_id
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -98,7 +98,8 @@ def chosen_letter(answer: str, choices: tuple[str, ...]) -> str | None:
         named = letter[1]
     else:
         contents = zip(LETTERS, choices, strict=False)
-        named = next((name for name, content in contents if is_content(answer, name, content)), "")
+        names = [name for name, content in contents if is_content(answer, name, content)]
+        named = names[0] if len(names) == 1 else ""
     return named if named and choices and is_gold(named, "choice", choices) else None
 
 
@@ -114,7 +115,7 @@ def answer_type(answer: str) -> AnswerType:
 
 def is_gold(answer: str, answer_type: AnswerType, choices: tuple[str, ...]) -> bool:
     try:
-        read_gold(Expected(answer, answer_type, choices))
+        read_golds(Expected(answer, answer_type, choices))
     except ValueError:
         return False
     return True

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mstar.answers import ANSWER_TYPES, AnswerType
-from mstar.answers.comparison import read_gold
+from mstar.answers.golds import read_golds
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
@@ -72,7 +72,7 @@ def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
     if problem.answer is None:
         return problem
     try:
-        read_gold(problem.expected)
+        read_golds(problem.expected)
     except ValueError as error:
         raise BadRow([str(error)], id) from error
     return problem
@@ -105,22 +105,37 @@ def read_question(row: Row) -> str:
 
 
 def read_answer(row: Row) -> str | None:
-    """The gold answer as a person would write it: 14, 3.5, yes; None for an unlabelled problem."""
-    value = row.get("answer")
-    if value is None:
-        if "answer" not in row and (key := misspelt("answer", row)):
-            raise ValueError(
-                f'answer is missing, but there is {quote(key)}; rename it, or add "answer": null'
-            )
-        return None
+    """The gold answer, of several accepted ones the first; None for an unlabelled problem."""
+    return next(iter(read_answers(row)), None)
+
+
+def read_other_answers(row: Row) -> tuple[str, ...]:
+    """The accepted answers but the first."""
+    try:
+        return read_answers(row)[1:]
+    except ValueError:
+        return ()  # read_answer says what is wrong
+
+
+def read_answers(row: Row) -> tuple[str, ...]:
+    """The accepted golds, under answer or answers, as a person would write them: 14, 3.5, yes."""
+    value, several = row.get("answer"), row.get("answers")
+    if value is not None and several is not None:
+        raise ValueError("answer and answers are both given; keep answer for one gold, answers for several")
+    if several is not None and (not isinstance(several, list) or not several):
+        raise ValueError(f"answers is {quote(several)}; it must be a list of one or more accepted answers")
+    if value is None and several is None and "answer" not in row and (key := misspelt("answer", row)):
+        raise ValueError(f'answer is missing, but there is {quote(key)}; rename it, or add "answer": null')
     if isinstance(value, str) and not value.strip():
         raise ValueError("answer is empty; write the gold answer, or null where there is none")
-    return written(value, "answer")
+    if not isinstance(several, list):
+        return () if value is None else (written(value, "answer"),)
+    return written_each(several, "accepted answer")
 
 
 def misspelt(key: str, names: Iterable[str]) -> str | None:
     """The name that is probably meant to be a key that is not there."""
-    plain = {name.lower(): name for name in names if name not in READERS}
+    plain = {name.lower(): name for name in names if name not in OWN_ROWS.known}
     return next((plain[near] for near in difflib.get_close_matches(key, plain, 1, 0.75)), None)
 
 
@@ -149,10 +164,7 @@ def read_choices(row: Row) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list):
         raise ValueError(f"choices is {quote(value)}; it must be a list of texts")
-    for position, choice in enumerate(value, start=1):
-        if choice is None or (isinstance(choice, str) and not choice.strip()):
-            raise ValueError(f"choice {position} is {'null' if choice is None else 'empty'}")
-    return tuple(written(choice, f"choice {position}") for position, choice in enumerate(value, start=1))
+    return written_each(value, "choice")
 
 
 def read_precision(row: Row) -> int | None:
@@ -164,14 +176,10 @@ def read_precision(row: Row) -> int | None:
         isinstance(value, int | float)
         and not isinstance(value, bool)
         and value >= 0
-        and value == int_or_nan(value)
+        and float(value).is_integer()
     ):
         return int(value)
     raise ValueError(f"precision is {quote(value)}; it must be a whole number of decimal places, 0 or more")
-
-
-def int_or_nan(value: float) -> float:
-    return int(value) if math.isfinite(value) else math.nan
 
 
 def read_unit(row: Row) -> str | None:
@@ -234,6 +242,13 @@ def written(value: object, name: str) -> str:
     raise ValueError(f"{name} is {quote(value)}; it must be text or a finite number")
 
 
+def written_each(values: Sequence[object], name: str) -> tuple[str, ...]:
+    for position, value in enumerate(values, start=1):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise ValueError(f"{name} {position} is {'null' if value is None else 'empty'}")
+    return tuple(written(value, f"{name} {position}") for position, value in enumerate(values, start=1))
+
+
 def whole(text: str, name: str) -> str:
     """The text itself; ValueError if it holds half a character (a lone surrogate), which no file can hold."""
     try:
@@ -268,11 +283,12 @@ READERS: dict[str, Callable[[Row], Any]] = {
     "precision": read_precision,
     "unit": read_unit,
     "source": read_source,
+    "other_answers": read_other_answers,
 }
 
 OWN_ROWS = Format(
     name="mstar",
-    known=frozenset(READERS) | {"image"},
+    known=frozenset(READERS) - {"other_answers"} | {"answers", "image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),

@@ -177,7 +177,11 @@ def split_columns(path: Path, names: list[str], format: Format) -> tuple[list[st
                 f"{path} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
             )
     unknown = tuple(name for name in names if name not in format.known)
-    if "answer" in format.known and "answer" not in names and (meant := misspelt("answer", unknown)):
+    if (
+        "answer" in format.known
+        and not {"answer", "answers"} & set(names)
+        and (meant := misspelt("answer", unknown))
+    ):
         raise UserError(f"{path} has no column answer, but one named {meant}; rename it, or add one of nulls")
     return [name for name in names if name in format.known], unknown
 

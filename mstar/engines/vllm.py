@@ -67,6 +67,11 @@ class VllmEngine:
         revision = config.model.revision
         self.policy, self.dtype = policy, config.model.dtype
         self.encoder = Encoder(policy, config.images, config.prompt, revision)
+        if self.encoder.family.processor_settings is None:
+            raise UserError(
+                f"model {policy} is of type {self.encoder.config.model_type}, for which vLLM has not been "
+                "compared with training; take generate.engine transformers"
+            )
         self.reader = RequestReader(self.encoder)
         text = self.encoder.config.get_text_config(decoder=True)
         self.ends = end_ids(self.encoder, load_generation_config(policy, revision, self.encoder.config))

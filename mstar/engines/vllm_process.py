@@ -211,7 +211,7 @@ def _arguments(policy: Path, config: Config, encoder: Encoder, longest: int) -> 
         "max_num_seqs": generate.rows_in_flight,
         "max_num_batched_tokens": max(generate.tokens_per_prefill, generate.rows_in_flight),
         "enable_prefix_caching": True,
-        "mm_processor_kwargs": {"use_fast": False, **encoder.family.processor_settings},
+        "mm_processor_kwargs": {"use_fast": False, **(encoder.family.processor_settings or {})},
         "limit_mm_per_prompt": {"video": 0},
         "worker_extension_cls": "mstar.engines.vllm_worker.BanningWorker",
         "disable_log_stats": False,

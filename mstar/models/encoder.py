@@ -42,9 +42,10 @@ class Encoder:
             raise UserError(f"model {folder}: {error}") from None
         self.folder = folder
         self.prompt = prompt
-        self.plain_text = PlainText(self.tokenizer)
-        self.end_id: int = self.tokenizer.eos_token_id
-        """Ends a turn."""
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.family.placeholder_id)
+        self.plain_text = PlainText(self.tokenizer, placeholder, self.family.frame)
+        self.end_id = self.plain_text.end_of_turn()
+        """Ends a response."""
         padding = self.tokenizer.pad_token_id
         self.pad_id: int = self.end_id if padding is None else padding
 
@@ -71,7 +72,8 @@ class Encoder:
     def read_pixels(self, rows: Sequence[Encoded], images: Sequence[Sequence[Image.Image]]) -> list[Encoded]:
         """Planned rows with the pixels of their images, all of them read at once."""
         together = [image for own in images for image in own]
-        pixels = iter(self.family.read_images(together) if together else ())
+        shapes = [shape for row in rows for shape in row.shapes]
+        pixels = iter(self.family.read_images(together, shapes) if together else ())
         return [replace(row, pixels=tuple(next(pixels) for _ in row.shapes)) for row in rows]
 
     def decode_images(self, request: Request) -> list[Image.Image]:
@@ -94,7 +96,7 @@ class Encoder:
         )
 
     def _plan(self, request: Request, ids: list[int], sizes: Sequence[tuple[int, int]]) -> Encoded:
-        shapes = tuple(self._shape(request, width, height) for width, height in sizes)
+        shapes = tuple(self._shape(request, size, len(sizes) == 1) for size in sizes)
         expanded = self._expand(request, ids, shapes)
         if len(expanded) > self.prompt.max_tokens:
             raise UnusableRequest(
@@ -104,15 +106,15 @@ class Encoder:
         row = Encoded(expanded, self.family.positions(expanded, shapes), shapes)
         return row.followed_by(self.plain_text.ids(request.prefix)) if request.prefix else row
 
-    def _shape(self, request: Request, width: int, height: int) -> tuple[int, ...]:
+    def _shape(self, request: Request, size: tuple[int, int], alone: bool) -> tuple[int, ...]:
         try:
-            return self.family.image_shape(width, height)
+            return self.family.image_shape(*size, alone)
         except ValueError as error:
             reason = f"has an image that the model's image processor refuses ({error})"
             raise UnusableRequest(request.id, reason) from None
 
     def _expand(self, request: Request, ids: list[int], shapes: Sequence[tuple[int, ...]]) -> list[int]:
-        image_id = self.family.image_id
+        image_id = self.family.placeholder_id
         if ids.count(image_id) != len(shapes):
             raise UnusableRequest(
                 request.id, f"has {len(shapes)} images but {ids.count(image_id)} image tokens in its prompt"

@@ -12,12 +12,16 @@ from torch import Tensor
 
 from mstar.config import Images
 from mstar.errors import UserError
+from mstar.models.gemma3 import Gemma3
+from mstar.models.idefics3 import Idefics3
 from mstar.models.internvl import InternVL
+from mstar.models.llava_onevision import LlavaOneVision
+from mstar.models.mistral3 import Mistral3
 from mstar.models.qwen_vl import QwenVL
 from mstar.models.sequences import Encoded
 
 QWEN_VL = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-FAMILIES = (*QWEN_VL, "internvl")
+FAMILIES = (*QWEN_VL, "internvl", "llava_onevision", "idefics3", "smolvlm", "gemma3", "mistral3")
 """The `model_type`s that run."""
 Part = Literal["vision", "projector", "text"]
 
@@ -27,26 +31,34 @@ class Family(Protocol):
 
     axes: int
     """Numbers that make one position."""
+    placeholder_id: int
+    """Stands for an image in a rendered prompt."""
     image_id: int
-    """Stands for an image in a rendered prompt, and for each of its places once it is expanded."""
+    """Stands for each place of an image in an expanded prompt."""
+    frame: tuple[str, str]
+    """Text that the model's own processor puts before and after a placeholder in a rendered prompt."""
     never_sampled: frozenset[int]
     """Tokens of images and videos, which a response must not hold."""
-    processor_settings: Mapping[str, Any]
-    """What the checkpoint's own processor is told, where another program uses it, to see what we see."""
+    processor_settings: Mapping[str, Any] | None
+    """What the checkpoint's own processor is told, where another program uses it, to see what we see; None
+    where that has not been compared.
+    """
     parts: Mapping[Part, tuple[str, ...]]
     """Beginnings of the names of the model's parameters; the longest that fits decides. See `part_of`."""
 
-    def image_shape(self, width: int, height: int) -> tuple[int, ...]:
-        """The shape of an image of that size in pixels. ValueError where the image processor refuses it."""
+    def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
+        """The shape of an image of that size in pixels; `alone`: its prompt has no other. ValueError where
+        the image processor refuses it.
+        """
 
     def image_ids(self, shape: tuple[int, ...]) -> list[int]:
-        """The tokens that take the place of `image_id`."""
+        """The tokens that take the place of a placeholder."""
 
     def positions(self, ids: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> Tensor:
         """(axes, tokens) of a whole prompt."""
 
-    def read_images(self, images: Sequence[Image.Image]) -> list[Tensor]:
-        """What the vision tower reads of each image."""
+    def read_images(self, images: Sequence[Image.Image], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """What the vision tower reads of each image; `images` are all those of some prompts."""
 
     def image_inputs(self, ids: Tensor, rows: Sequence[Encoded]) -> dict[str, Tensor]:
         """The inputs of `forward` that images need; `ids` (rows, length) is the padded batch."""
@@ -62,6 +74,14 @@ def build_family(config: Any, tokenizer: Any, image_processor: Any, images: Imag
             return QwenVL(config, image_processor, images)
         case "internvl":
             return InternVL(config, tokenizer, image_processor, images)
+        case "llava_onevision":
+            return LlavaOneVision(config, image_processor, images)
+        case "idefics3" | "smolvlm":
+            return Idefics3(config, tokenizer, image_processor, images)
+        case "gemma3":
+            return Gemma3(config, image_processor, images)
+        case "mistral3":
+            return Mistral3(config, tokenizer, image_processor, images)
         case other:
             raise UserError(f"this is a model of type {other}; this version runs {', '.join(FAMILIES)}")
 

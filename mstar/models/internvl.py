@@ -6,8 +6,8 @@ are cut as the model's own processor does it, whatever `crop_to_patches` in the 
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -15,49 +15,39 @@ from torch import Tensor
 
 from mstar.config import Images
 from mstar.errors import UserError
+from mstar.models.image_limits import refuse_too_few
 from mstar.models.sequences import Encoded
+from mstar.models.tower import TowerFamily
 
 
-class InternVL:
+class InternVL(TowerFamily):
     """See families.Family."""
-
-    axes = 1
-    parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
-        "vision": ("model.vision_tower.",),
-        "projector": ("model.multi_modal_projector.",),
-        "text": ("model.language_model.", "lm_head."),
-    }
 
     def __init__(self, config: Any, tokenizer: Any, image_processor: Any, images: Images) -> None:
         self.image_processor = image_processor
         self.image_id: int = config.image_token_id
+        self.placeholder_id = self.image_id
         self.start_id, self.end_id = _edge_ids(tokenizer)
         self.never_sampled = frozenset((self.image_id, self.start_id, self.end_id))
         height, width = image_processor.size["height"], image_processor.size["width"]
         patch = config.vision_config.patch_size[0]
         self.tokens_per_tile = round((height // patch) * (width // patch) * config.downsample_ratio**2)
         self.tiling = {"crop_to_patches": True, **_tile_limits(image_processor, images, height * width)}
-        self.processor_settings: Mapping[str, Any] = self.tiling
+        self.processor_settings = self.tiling
 
-    def image_shape(self, width: int, height: int) -> tuple[int, ...]:
+    def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
         return (int(self.image_processor.get_number_of_image_patches(height, width, self.tiling)),)
 
     def image_ids(self, shape: tuple[int, ...]) -> list[int]:
         return [self.start_id, *[self.image_id] * (shape[0] * self.tokens_per_tile), self.end_id]
 
-    def positions(self, ids: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> Tensor:
-        return torch.arange(len(ids))[None]
-
-    def read_images(self, images: Sequence[Image.Image]) -> list[Tensor]:
+    def read_images(self, images: Sequence[Image.Image], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Per image its tiles (tiles, channels, height, width)."""
         read = self.image_processor(images=list(images), return_tensors="pt", **self.tiling)
         return list(read["pixel_values"].split(read["num_patches"].tolist()))
 
     def image_inputs(self, ids: Tensor, rows: Sequence[Encoded]) -> dict[str, Tensor]:
         return {"pixel_values": torch.cat([pixels for row in rows for pixels in row.pixels])}
-
-    def position_ids(self, positions: Tensor) -> Tensor:
-        return positions[0]
 
 
 def _edge_ids(tokenizer: Any) -> tuple[int, int]:
@@ -75,13 +65,9 @@ def _edge_ids(tokenizer: Any) -> tuple[int, int]:
 
 def _tile_limits(image_processor: Any, images: Images, tile_pixels: int) -> dict[str, int]:
     """The image processor's own limits, where the configuration does not say otherwise."""
+    refuse_too_few(images, tile_pixels, "one tile")
     fewest, most = image_processor.min_patches, image_processor.max_patches
     if images.max_pixels is not None:
-        if images.max_pixels < tile_pixels:
-            raise UserError(
-                f"images.max_pixels is {images.max_pixels}; an image of this model has at least "
-                f"{tile_pixels} pixels, which are one tile"
-            )
         most = images.max_pixels // tile_pixels
         fewest = min(fewest, most)
     if images.min_pixels is not None:

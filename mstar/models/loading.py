@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 from transformers.modeling_utils import load_state_dict
-from transformers.utils import cached_file
+from transformers.utils import CHAT_TEMPLATE_FILE, LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE, cached_file
 
 from mstar.config import Model
 from mstar.errors import UserError
@@ -30,6 +30,9 @@ def load_config(folder: Path, revision: str | None) -> Any:
 def load_tokenizer(folder: Path, revision: str | None) -> Any:
     """The tokenizer, which must have a chat template and an end token."""
     tokenizer = _load(transformers.AutoTokenizer.from_pretrained, folder, "tokenizer", revision)
+    tokenizer.chat_template = _load(_separate_template, folder, "chat template", revision) or (
+        tokenizer.chat_template
+    )
     if tokenizer.chat_template is None:
         raise UserError(
             f"model {folder} has no chat template, so it is not known how a question is put to it; "
@@ -38,6 +41,21 @@ def load_tokenizer(folder: Path, revision: str | None) -> Any:
     if tokenizer.eos_token_id is None:
         raise UserError(f"model {folder}: its tokenizer names no end token (eos_token)")
     return tokenizer
+
+
+def _separate_template(folder: str, revision: str | None = None) -> str | None:
+    """The template with images of older checkpoints, whose tokenizer may have one that knows text alone."""
+    if _find_file(folder, CHAT_TEMPLATE_FILE, revision):
+        return None  # the tokenizer has read it
+    found = _find_file(folder, LEGACY_PROCESSOR_CHAT_TEMPLATE_FILE, revision)
+    return str(json.loads(found.read_text(encoding="utf-8"))["chat_template"]) if found else None
+
+
+def _find_file(folder: str, name: str, revision: str | None = None) -> Path | None:
+    """A file of a checkpoint, in its folder or in the hub's cache; None where the checkpoint has none."""
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(folder, name, revision=revision, **quiet)
+    return Path(found) if found else None
 
 
 def load_image_processor(folder: Path, revision: str | None) -> Any:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 PLACEHOLDER = "\ue0b5{}\ue0b6"
 """Stands for a text in a rendered template: private-use characters that no template looks for."""
 PLACEHOLDERS = re.compile(PLACEHOLDER.format(r"(\d+)"))
@@ -19,8 +21,10 @@ Messages = Sequence[dict[str, Any]]
 class PlainText:
     """Tokenises texts and prompts with one tokenizer."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, placeholder: str = "", frame: tuple[str, str] = ("", "")) -> None:
+        """In a prompt, `frame` stands before and after each special token `placeholder` of the template."""
         self.tokenizer = tokenizer
+        self.placeholder, self.framed = placeholder, placeholder.join(frame)
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         self._special = re.compile(
             "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)"
@@ -52,10 +56,26 @@ class PlainText:
             for messages, is_spelled in zip(prompts, spelled, strict=True)
         ]
 
+    def end_of_turn(self) -> int:
+        """The token that the chat template writes after a response; the tokenizer's end token where that is
+        nothing special, or the template takes no response.
+        """
+        turns = with_placeholders([_said("user"), _said("assistant")])
+        try:
+            rendered = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        except (TemplateError, TypeError):
+            rendered = ""
+        after = self._special.match(rendered.partition(PLACEHOLDER.format(1))[2])
+        end = self.tokenizer.convert_tokens_to_ids(after[0]) if after else self.tokenizer.eos_token_id
+        return int(end)
+
     def _render(self, messages: Messages) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        rendered = self.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=False
         )
+        if self.framed == self.placeholder:
+            return str(rendered)
+        return str(rendered).replace(self.placeholder, self.framed)
 
     def _ids_at_once(self, rendered: Sequence[str]) -> list[list[int]]:
         if not rendered:
@@ -74,6 +94,10 @@ class PlainText:
         for number, template in zip(pieces[1::2], templates, strict=True):
             ids += [*self.ids(written[int(number)]), *template]
         return ids
+
+
+def _said(role: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": "."}]}
 
 
 def texts(messages: Messages) -> Iterator[str]:

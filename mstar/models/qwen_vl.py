@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from mstar.config import Images
-from mstar.errors import UserError
+from mstar.models.image_limits import refuse_too_few
 from mstar.models.sequences import Encoded
 
 
@@ -24,6 +24,7 @@ class QwenVL:
     """See families.Family."""
 
     axes = 3
+    frame = ("", "")
     parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
         "vision": ("model.visual.",),
         "projector": ("model.visual.merger.", "model.visual.deepstack_merger_list."),
@@ -33,6 +34,7 @@ class QwenVL:
     def __init__(self, config: Any, image_processor: Any, images: Images) -> None:
         self.image_processor = image_processor
         self.image_id: int = config.image_token_id
+        self.placeholder_id = self.image_id
         self.never_sampled = frozenset(
             (
                 config.image_token_id,
@@ -45,9 +47,9 @@ class QwenVL:
         self.side = image_processor.patch_size * self.merge
         """Pixels on a side of what becomes one token."""
         self.limits = _pixel_limits(image_processor.size, images, self.side**2)
-        self.processor_settings: Mapping[str, Any] = {"size": self.limits}
+        self.processor_settings: Mapping[str, Any] | None = {"size": self.limits}
 
-    def image_shape(self, width: int, height: int) -> tuple[int, ...]:
+    def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
         rows, columns = smart_resize(
             height,
             width,
@@ -77,7 +79,7 @@ class QwenVL:
         places[:, index:] = np.arange(start, start + len(ids) - index)
         return torch.from_numpy(places)
 
-    def read_images(self, images: Sequence[Image.Image]) -> list[Tensor]:
+    def read_images(self, images: Sequence[Image.Image], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Per image its patches (patches, patch values)."""
         fits = all(self._fits(image) for image in images)  # resizing to the same size costs a third of this
         read = self.image_processor(
@@ -86,7 +88,7 @@ class QwenVL:
         return list(read["pixel_values"].split(read["image_grid_thw"].prod(-1).tolist()))
 
     def _fits(self, image: Image.Image) -> bool:
-        _, rows, columns = self.image_shape(*image.size)
+        _, rows, columns = self.image_shape(*image.size, alone=True)
         return image.size == (columns * self.side, rows * self.side)
 
     def image_inputs(self, ids: Tensor, rows: Sequence[Encoded]) -> dict[str, Tensor]:
@@ -103,13 +105,9 @@ class QwenVL:
 
 def _pixel_limits(size: Mapping[str, int], images: Images, token_pixels: int) -> dict[str, int]:
     """The image processor's own limits, where the configuration does not say otherwise."""
+    refuse_too_few(images, token_pixels, "one token")
     smallest, largest = size["shortest_edge"], size["longest_edge"]
     if images.max_pixels is not None:
-        if images.max_pixels < token_pixels:
-            raise UserError(
-                f"images.max_pixels is {images.max_pixels}; an image of this model has at least "
-                f"{token_pixels} pixels, which are one token"
-            )
         largest = images.max_pixels
         smallest = min(smallest, largest)
     if images.min_pixels is not None:

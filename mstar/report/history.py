@@ -132,7 +132,7 @@ def _read_turn(run: RunDir, iteration: int | None) -> Turn:
 
 def _with_rest(run: RunDir, iteration: int | None, evaluated: FinishedStage[Report]) -> FinishedStage[Report]:
     """An evaluation and that of the test sets that it left out, where a run's end has asked for them."""
-    rest = _read(run, f"{stage_prefix(REST, iteration)}/{TIMING}", Timing)
+    rest = read_timing(run, REST, iteration)
     timing = evaluated.timing
     if timing and rest:
         timing = Timing(
@@ -153,7 +153,12 @@ def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> Fin
     except UserError:
         log.warning("%s has no readable result; the report does without it", prefix)
         return None
-    return FinishedStage(stage.name, result, _read(run, f"{prefix}/{TIMING}", Timing))
+    return FinishedStage(stage.name, result, read_timing(run, stage.name, iteration))
+
+
+def read_timing(run: RunDir, folder_name: str, iteration: int | None) -> Timing | None:
+    """How long a stage took and when it was done; None where that is not known."""
+    return _read(run, f"{stage_prefix(folder_name, iteration)}/{TIMING}", Timing)
 
 
 def _temperature(run: RunDir, iteration: int | None) -> float | None:

@@ -31,15 +31,20 @@ def _line(turn: Turn, stage: FinishedStage[Any], reward_pass_k: int) -> Fields:
         "stage": stage.name,
         "seconds": stage.timing.seconds if stage.timing else None,
     }
-    match stage.result:
-        case Report() as report:
-            return line | _report_fields(report, reward_pass_k)
-        case Decision() as decision:
-            return line | _decision_fields(decision)
-        case (Sampled() | Scored()) as found:
-            return line | asdict(found) | {"unusable": len(found.unusable)}
-        case result:
-            return line | asdict(result)
+    return line | stage_fields(stage.result, reward_pass_k)
+
+
+def stage_fields(result: Any, reward_pass_k: int) -> Fields:
+    """What a finished stage found, flat."""
+    match result:
+        case Report():
+            return _report_fields(result, reward_pass_k)
+        case Decision():
+            return _decision_fields(result)
+        case Sampled() | Scored():
+            return asdict(result) | {"unusable": len(result.unusable)}
+        case _:
+            return asdict(result)
 
 
 def _report_fields(report: Report, reward_pass_k: int) -> Fields:

@@ -1,7 +1,6 @@
 """No response raises, none is right for being empty, and spelling does not change a number."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 from fractions import Fraction
 
 import pytest
@@ -9,11 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mstar.answers import AnswerChecker, Expected, Judgement, extract
-from mstar.answers.agreement import plain_numbers_agree, quantities_agree
 from mstar.answers.cleaning import clauses, clean
 from mstar.answers.comparison import compare
-from mstar.answers.extraction import search_statement, tidy
-from mstar.answers.plain import plain_statement
 from mstar.answers.quantities import parse_quantity
 
 GOLDS = [
@@ -34,19 +30,7 @@ PIECES = (
     "not |/|10^"
 )
 FRAGMENTS = st.sampled_from(PIECES.split("|"))
-LEADS = ("", "Answer: ", "The answer is ", "**Answer:** ", "x;Answer:", "Perhaps the answer is ", "\\boxed{")
-ASIDES = (
-    "(B) 15",
-    "B. red cat",
-    "12 cm",
-    "therefore ",
-    "found by ",
-    "the correct choice is ",
-    "ans: ",
-    "1,234",
-    "apples",
-)
-NUMBERS = st.integers(0, 3).flatmap(lambda places: st.decimals(-999, 999, allow_nan=False, places=places))
+
 RESPONSES = st.one_of(st.text(), st.lists(FRAGMENTS, max_size=15).map("".join))
 
 
@@ -62,58 +46,6 @@ def test_no_response_raises(checker: AnswerChecker, response: str, expected: Exp
     judgement = checker.check(expected, response)
     assert isinstance(judgement, Judgement)
     assert judgement.extracted or not judgement.correct
-
-
-@settings(deadline=None, max_examples=2000)
-@given(
-    lead=st.sampled_from(LEADS),
-    response=st.lists(st.one_of(FRAGMENTS, st.sampled_from(ASIDES)), max_size=5).map("".join),
-    expected=st.sampled_from(GOLDS),
-)
-def test_the_short_way_to_a_statement_decides_as_the_search_does(
-    lead: str, response: str, expected: Expected
-) -> None:
-    question = (lead + response, expected.answer_type, expected.choices)
-    plain = plain_statement(*question)
-    if plain is not None:
-        found = search_statement(*question)
-        assert found is not None
-        assert compare(expected, plain) == compare(expected, found)
-        assert tidy(plain, *question[1:]) == tidy(found, *question[1:])
-
-
-def test_digits_of_other_scripts_take_the_long_way() -> None:
-    """Both ways must say the same of them, and the short one would keep them as they are written."""
-    for response in ("Answer: **\uff11", "\uff11", "\\boxed{\uff11}"):
-        assert plain_statement(response, "number", ()) is None
-
-
-@pytest.mark.parametrize(
-    "response",
-    ["14", "(B)", "x;Answer:14", "**Answer:** (B) 15", "So the answer is 1,234 cm.", "\\boxed{-3.5}"],
-)
-def test_a_plain_response_takes_the_short_way(response: str) -> None:
-    assert plain_statement(response, None, ()) in response
-    assert plain_statement(f"{response}\nA remark", None, ()) is None
-
-
-@given(
-    gold=NUMBERS,
-    difference=st.decimals(-2, 2, allow_nan=False, places=4),
-    places=st.integers(0, 4),
-    precision=st.none() | st.integers(0, 5),
-)
-def test_plain_numbers_agree_as_quantities_do(
-    gold: Decimal, difference: Decimal, places: int, precision: int | None
-) -> None:
-    left, right = str(gold), f"{gold + difference:.{places}f}"
-    agree = plain_numbers_agree(left, right, precision)
-    left_quantity, right_quantity = parse_quantity(left), parse_quantity(right)
-    assert left_quantity is not None and right_quantity is not None
-    if agree is None:
-        assert precision is not None and precision < (left_quantity.decimals or 0)
-    else:
-        assert agree is quantities_agree(left_quantity, right_quantity, precision)
 
 
 @settings(deadline=None, max_examples=50)
@@ -216,4 +148,4 @@ def test_rounding_to_the_precision(checker: AnswerChecker, value: object, decima
 def test_readings_start_with_the_whole_statement(text: str) -> None:
     cleaned = clean(text)
     readings = list(clauses(cleaned))
-    assert readings[0] == cleaned and 1 <= len(readings) <= 3
+    assert readings[0] == (cleaned, "") and 1 <= len(readings) <= 4

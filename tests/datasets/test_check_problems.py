@@ -157,3 +157,24 @@ def test_hostile_names_stay_on_their_line(jsonl, row):
         assert r"row 1 (id [red]\n\x1b[2J): question is null" in text
         assert "[bold]a" in text
         assert "\x1b[2J" not in text
+
+
+def test_what_is_odd_but_usable_is_named_and_good(jsonl, row):
+    choices = ["cat", "dog", "cat"]
+    result = check_problems(
+        jsonl(
+            row(id="p1"),
+            row(id="p2", answer="A", answer_type="choice", choices=choices),
+            row(id="p3", answer="ff", answer_type="choice", choices=["Ff", "ff"]),
+            row(id="p4", answer="E", answer_type="choice", choices=choices),
+        )
+    )
+    assert [flaw.row for flaw in result.bad] == [4]
+    assert [str(flaw) for flaw in result.odd] == [
+        "row 2 (id p2): choices A and C are both 'cat'",
+        "row 3 (id p3): choices A and B differ in case only: 'Ff'",
+    ]
+    print_check(result, Console(file=(out := io.StringIO()), width=200))
+    assert "odd but usable, row 2 (id p2): choices A and C are both 'cat'" in out.getvalue()
+    assert "odd but usable: 2 golds or choices" in out.getvalue()
+    assert "4 rows, 3 good, 1 bad" in out.getvalue()

@@ -204,7 +204,7 @@ def test_missing_columns_are_named_beside_those_present(tmp_path, row, left_out,
         )
 
 
-@pytest.mark.parametrize("name", ["anwser", "Answer", "answers"])
+@pytest.mark.parametrize("name", ["anwser", "Answer", "anwsers"])
 def test_a_misspelt_column_of_answers_does_not_make_problems_unlabelled(tmp_path, row, name):
     path = write_parquet(tmp_path / "t.parquet", [row(answer=...) | {name: "14"}])
     with pytest.raises(UserError, match=f"has no column answer, but one named {name}; rename it"):
@@ -387,3 +387,11 @@ def test_rising_rows_read_each_batch_once(tmp_path, row, opened):
     assert len(opened) == 2
     assert file.read(range(999, -1, -1))[0].id == "p999"
     assert len(opened) == 2
+
+
+def test_several_accepted_answers_in_a_table(tmp_path, row):
+    rows = [row(id="a", answer=..., answers=["grey", "gray"], answer_type="text"), row(id="b", answer="14")]
+    path = write_parquet(tmp_path / "t.parquet", [{"answer": None, "answers": None} | one for one in rows])
+    file = open_problems(path)
+    assert [problem.expected.answers for problem in file.read([0, 1])] == [("grey", "gray"), ("14",)]
+    assert file.unlabelled == ()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mstar.answers.symbolic import SymbolicWorkers
+from mstar.answers.workers import SymbolicWorkers
 from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem
@@ -188,7 +188,7 @@ def test_formulas_are_parsed_by_the_check_and_not_by_every_read(jsonl, row, work
     assert workers == []
     (flaw,) = check_problems(path).bad
     assert str(flaw).startswith("row 2 (id 1): answer '(' of type expression cannot be parsed")
-    assert [formula for _, formula, _ in workers] == ["x^2 + 1", "("]
+    assert [formula for _, formula in workers] == ["x^2 + 1", "("]
 
 
 def test_prose_is_no_formula_to_any_reader(jsonl, row, workers):
@@ -306,3 +306,32 @@ def test_what_is_written_is_read(tmp_path: Path, rows, ascii_only, order):
         assert [image.path for image in problem.images] == [
             os.path.join(tmp_path, name) for name in row.get("images", [])
         ]
+
+
+def test_several_accepted_answers(jsonl, row):
+    path = jsonl(
+        row(answer=..., answers=[12, "12.5"]), row(id="p2", answer=None, answers=["x"], answer_type="text")
+    )
+    file = open_problems(path)
+    first, second = file.read([0, 1])
+    assert (first.answer, first.other_answers) == ("12", ("12.5",))
+    assert first.expected.answers == ("12", "12.5")
+    assert (second.answer, second.other_answers, file.unlabelled) == ("x", (), ())
+
+
+@pytest.mark.parametrize(
+    "given, rule",
+    [
+        ({"answers": ["14", "15"]}, "answer and answers are both given; keep answer for one gold"),
+        (
+            {"answer": ..., "answers": []},
+            r"answers is \[\]; it must be a list of one or more accepted answers",
+        ),
+        ({"answer": ..., "answers": "14"}, 'answers is "14"; it must be a list'),
+        ({"answer": ..., "answers": ["14", None]}, "accepted answer 2 is null"),
+        ({"answer": ..., "answers": ["14", "many"]}, "answer 'many' of type number is not one number"),
+    ],
+)
+def test_accepted_answers_that_cannot_be_read(jsonl, row, given, rule):
+    with pytest.raises(UserError, match=rule):
+        open_problems(jsonl(row(**given))).read([0])

@@ -1,6 +1,7 @@
 """MathV360K and MathVista: small samples in their published forms, read in detail."""
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,7 +60,7 @@ def test_mathv360k_sample(mathv360k, tmp_path):
         "identity_0", "Find x.", image("Geometry3K/images/1.png"), "B", "choice", ("12", "15", "18", "21")
     )
     assert file.read(range(4)) == [
-        Problem(*[getattr(first, name) for name in first.__slots__[:-1]], "Geometry3K"),
+        replace(first, source="Geometry3K"),
         Problem(
             "identity_1", "How much is it?", image("TabMWP/images/2.png"), "$38.51", "number", source="TabMWP"
         ),

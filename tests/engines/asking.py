@@ -1,6 +1,7 @@
 """Problems with drawn images, and asking an engine about them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -37,6 +38,11 @@ def problem(number: int, *cells: int, question: str = "value?") -> Problem:
 def ask(problem: Problem, prefix: str = "") -> Request:
     """The problem's request; its number is its seed."""
     return build_request(problem, QUESTION, int(problem.id[1:]), prefix)
+
+
+def with_image(width: int, height: int) -> Request:
+    """Problem 1 with one image of that size."""
+    return ask(replace(problem(1), images=(picture(width, height),)))
 
 
 MIXED = [

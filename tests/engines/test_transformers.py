@@ -241,7 +241,7 @@ def test_the_default_prompt_asks_for_steps(make_config: MakeConfig, tmp_path: Pa
     assert texts(engine, [request], SHORT) == generate_with_transformers(engine, [request], 16)
 
 
-@pytest.mark.parametrize("model_type", ["qwen3_vl", "internvl"])
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_bfloat16_on_a_cpu(model_type: str, make_config: MakeConfig, tmp_path: Path) -> None:
     folder = save_tiny_model(model_type, tmp_path / "model")
     config = make_config(model={"path": str(folder), "dtype": "bfloat16"})

@@ -26,7 +26,8 @@ from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm import VllmEngine, by_image
 from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
-from mstar.models import FAMILIES, collate
+from mstar.models import collate
+from mstar.models.families import QWEN_VL
 from mstar.prompts import Request
 from mstar.stages import GENERATE
 from mstar.starting import open_run, start_run
@@ -219,7 +220,13 @@ def test_its_metrics_are_on_the_port_of_the_stage(vllm: VllmEngine) -> None:
     assert labels == {"run", "model_name", "engine"}
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_family_that_is_not_compared_is_refused(config: Config, tmp_path: Path) -> None:
+    policy = save_tiny_model("gemma3", tmp_path / "gemma3")
+    with pytest.raises(UserError, match="of type gemma3, for which vLLM has not been compared"):
+        build_engine(config, policy)
+
+
+@pytest.mark.parametrize("model_type", [*QWEN_VL, "internvl"])
 def test_families_read_images_as_in_training(
     model_type: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:

@@ -1,4 +1,8 @@
-"""Judges a JSONL file of responses, row by row, without holding it in memory."""
+"""Judges a JSONL file of responses, row by row, without holding it in memory.
+
+A row has the keys of a problem file that say what is expected (`answer` or `answers`, `answer_type`,
+`choices`, `precision`, `unit`), a `response` and, where it applies, `truncated`; other keys are kept.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from mstar.answers.checker import AnswerChecker
-from mstar.answers.expected import ANSWER_TYPES, Expected, Judgement
+from mstar.answers import AnswerChecker, Expected, Judgement
+from mstar.datasets.rows import (
+    quote,
+    read_answer,
+    read_answer_type,
+    read_choices,
+    read_other_answers,
+    read_precision,
+    read_unit,
+)
 
 
 @dataclass(slots=True)
@@ -30,10 +42,8 @@ class FileCounts:
 def judge_file(path: str | Path, out: TextIO, checker: AnswerChecker | None = None) -> FileCounts:
     """Writes every row of `path` to `out` with `extracted` and `correct` (and `timed_out`, `failed`) added.
 
-    A row is {"answer", "answer_type", "response"} and, where they apply, "choices", "precision", "unit" and
-    "truncated"; other keys are kept. A row that is no such object or whose gold does not parse is written
-    with "error" instead; its line in `errors` names file, row (from 1), value, rule and remedy. Blank lines
-    are skipped.
+    A row that is no object or whose gold does not parse is written with "error" instead; its line in `errors`
+    names file, row (from 1), value, rule and remedy. Blank lines are skipped.
     """
     if checker is None:
         with AnswerChecker() as own:
@@ -48,13 +58,13 @@ def judge_file(path: str | Path, out: TextIO, checker: AnswerChecker | None = No
         except ValueError as error:
             message = f"{path} row {number}: {error}"
             counts.errors.append(message)
-            _write_row(out, {**row, "error": message})
+            out.write(json.dumps({**row, "error": message}) + "\n")
             continue
         counts.judged += 1
         counts.correct += judgement.correct
         counts.timed_out += judgement.timed_out
         counts.failed += judgement.failed
-        _write_row(out, {**row, **judgement._asdict()})
+        out.write(json.dumps({**row, **judgement._asdict()}) + "\n")
     return counts
 
 
@@ -76,10 +86,9 @@ def _read_row(line: bytes) -> dict[str, Any]:
 
 
 def _judge_row(row: dict[str, Any], checker: AnswerChecker, parsed_golds: set[Expected]) -> Judgement:
-    expected = read_expected(row)
-    response = row.get("response")
+    expected, response = read_expected(row), row.get("response")
     if not isinstance(response, str):
-        raise ValueError(f"response is {response!r}; it must be a text; write the response as a string")
+        raise ValueError(f"response is {quote(response)}; it must be a text; write the response as a string")
     if expected not in parsed_golds:
         checker.check_gold(expected)
         parsed_golds.add(expected)
@@ -88,26 +97,14 @@ def _judge_row(row: dict[str, Any], checker: AnswerChecker, parsed_golds: set[Ex
 
 def read_expected(row: dict[str, Any]) -> Expected:
     """The expected answer of a row. Raises ValueError for a missing or mistyped value."""
-    answer, answer_type = row.get("answer"), row.get("answer_type")
-    if not isinstance(answer, str):
-        raise ValueError(f'answer is {answer!r}; it must be a text; write it as a string, such as "14"')
-    if answer_type not in ANSWER_TYPES:
-        raise ValueError(
-            f"answer_type is {answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}; correct it"
-        )
-    choices, precision, unit = row.get("choices") or [], row.get("precision"), row.get("unit")
-    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError(
-            f"choices is {choices!r}; it must be a list of texts; write every choice as a string"
-        )
-    if precision is not None and (not isinstance(precision, int) or isinstance(precision, bool)):
-        raise ValueError(
-            f"precision is {precision!r}; it must be a whole number of decimals; correct or drop it"
-        )
-    if unit is not None and not isinstance(unit, str):
-        raise ValueError(f"unit is {unit!r}; it must be a text; correct or drop it")
-    return Expected(answer, answer_type, tuple(choices), precision, unit or None)
-
-
-def _write_row(out: TextIO, row: dict[str, Any]) -> None:
-    out.write(json.dumps(row) + "\n")
+    answer = read_answer(row)
+    if answer is None:
+        raise ValueError("answer is null or missing; write the gold answer, or several under answers")
+    return Expected(
+        answer,
+        read_answer_type(row),
+        read_choices(row),
+        read_precision(row),
+        read_unit(row),
+        read_other_answers(row),
+    )

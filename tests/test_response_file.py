@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mstar.answers import AnswerChecker, judge_file
+from mstar.answers import AnswerChecker
+from mstar.response_file import judge_file
 
 GOOD: list[dict[str, Any]] = [
     {"answer": "14", "answer_type": "number", "response": "8+6=14;Answer:14", "id": "p1"},
@@ -18,6 +19,8 @@ GOOD: list[dict[str, Any]] = [
     {"answer": "14", "answer_type": "number", "response": "Answer: 14", "truncated": True},
     {"answer": "(x+1)^2", "answer_type": "expression", "response": "Answer: x^2+2x+1"},
     {"answer": "yes", "answer_type": "boolean", "response": "\ud800"},
+    {"answers": ["grey", "gray"], "answer_type": "text", "response": "Answer: Gray."},
+    {"answers": ["A", "C"], "answer_type": "choice", "choices": ["x", "y", "z"], "response": "Answer: C"},
 ]
 BAD = [
     ('{"answer": "14", "answer_type": "number", "response": ', "is not JSON"),
@@ -25,12 +28,17 @@ BAD = [
     ("[" * 100_000, "is not JSON"),
     ('{"answer": "abc", "answer_type": "number", "response": "Answer: abc"}', "not one number"),
     ('{"answer": "", "answer_type": "text", "response": ""}', "is empty"),
-    ('{"answer": 14, "answer_type": "number", "response": "14"}', "answer is 14; it must be a text"),
-    ('{"answer": "14", "response": "14"}', "answer_type is None"),
-    ('{"answer": "14", "answer_type": "number"}', "response is None"),
-    ('{"answer": "A", "answer_type": "choice", "choices": [1], "response": "A"}', "choices is"),
+    ('{"answer": {}, "answer_type": "number", "response": "14"}', "answer is {}; it must be text"),
+    ('{"answer_type": "number", "response": "14"}', "answer is null or missing"),
+    ('{"answer": "1", "answers": ["2"], "answer_type": "number", "response": "1"}', "are both given"),
+    ('{"answers": [], "answer_type": "number", "response": "1"}', "answers is []; it must be a list"),
+    ('{"answers": ["1", ""], "answer_type": "number", "response": "1"}', "accepted answer 2 is empty"),
+    ('{"answers": ["1", "x"], "answer_type": "number", "response": "1"}', "'x' of type number is not one"),
+    ('{"answer": "14", "response": "14"}', "answer_type is missing"),
+    ('{"answer": "14", "answer_type": "number"}', "response is null"),
+    ('{"answer": "A", "answer_type": "choice", "choices": "1", "response": "A"}', "choices is"),
     ('{"answer": "1", "answer_type": "number", "precision": 1.5, "response": "1"}', "precision is 1.5"),
-    ('{"answer": "1", "answer_type": "number", "precision": true, "response": "1"}', "precision is True"),
+    ('{"answer": "1", "answer_type": "number", "precision": true, "response": "1"}', "precision is true"),
     ('{"answer": "1", "answer_type": "number", "unit": 3, "response": "1"}', "unit is 3"),
     ('{"answer": "{{{", "answer_type": "expression", "response": "Answer: {{{"}', "cannot be parsed"),
 ]
@@ -42,11 +50,22 @@ def test_rows_are_judged_in_order_and_kept(tmp_path: Path) -> None:
     out = io.StringIO()
     counts = judge_file(path, out)
     rows = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [row["correct"] for row in rows] == [True, False, True, False, True, False, True, False]
+    assert [row["correct"] for row in rows] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
     assert [row["extracted"] for row in rows][:2] == ["14", "15"]
     assert rows[5]["extracted"] is None
     assert [{key: row[key] for key in good} for row, good in zip(rows, GOOD, strict=True)] == GOOD
-    assert (counts.judged, counts.correct, counts.timed_out, counts.bad) == (8, 4, 0, 0)
+    assert (counts.judged, counts.correct, counts.timed_out, counts.bad) == (10, 6, 0, 0)
 
 
 def test_bad_rows_are_named_and_the_others_are_judged(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Worker processes for comparisons that need algebra, each killed at its deadline and replaced.
 
 `SymbolicWorkers` starts none before the first question. A worker is a fresh Python process that talks over
-pipes (`worker.serve`): it imports math-verify and sympy, never torch and never the caller's main module.
-Questions may come from several threads; each takes an idle worker, or waits for one.
+pipes (`algebra.serve`): it imports math-verify and sympy, never torch and never the caller's main module,
+which is why this is no pool of `multiprocessing`. Questions may come from several threads; each takes an idle
+worker, or waits for one.
 """
 
 from __future__ import annotations
@@ -10,16 +11,16 @@ from __future__ import annotations
 import json
 import os
 import queue
-import select
 import subprocess
 import sys
+import threading
 import time
-from typing import Any, Literal
+from typing import Literal
 
 START_SECONDS = 120.0
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from mstar.answers.worker import serve; serve(int(sys.argv[2]), float(sys.argv[3]))"
+    "from mstar.answers.algebra import serve; serve(int(sys.argv[2]), float(sys.argv[3]))"
 )
 
 
@@ -35,14 +36,13 @@ class SymbolicWorkers:
     """Up to `workers` processes, started when first needed."""
 
     def __init__(self, deadline_seconds: float, workers: int) -> None:
-        self.deadline_seconds = deadline_seconds
         self._slots: queue.LifoQueue[_Worker] = queue.LifoQueue()
         self._workers = [_Worker(deadline_seconds) for _ in range(workers)]
         for worker in self._workers:
             self._slots.put(worker)
 
-    def ask(self, kind: Literal["equal", "value", "parses"], gold: str, answer: str) -> Any:
-        """The reply of `worker.serve`. Raises DeadlineExceeded, WorkerDied; RuntimeError if none can be
+    def ask(self, kind: Literal["equal", "parses"], gold: str, answer: str = "") -> bool:
+        """The reply of `algebra.serve`. Raises DeadlineExceeded, WorkerDied; RuntimeError if none can be
         started.
         """
         worker = self._slots.get()
@@ -63,14 +63,19 @@ class SymbolicWorkers:
 class _Worker:
     def __init__(self, deadline_seconds: float) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
         self._deadline_seconds = deadline_seconds
 
-    def ask(self, question: list[str]) -> Any:
-        process = self._running()
-        message = json.dumps(question).encode() + b"\n"
+    def ask(self, question: list[str]) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            self._start()
         try:
-            os.write(process.stdin.fileno(), message)  # type: ignore[union-attr]
-            return _read_line(process, self._deadline_seconds)["reply"]
+            self._await_start()
+            os.write(self.process.stdin.fileno(), json.dumps(question).encode() + b"\n")  # type: ignore[union-attr]
+            return self._reply(self._deadline_seconds)
+        except DeadlineExceeded:
+            self._start()  # so that the next question need not wait for it
+            raise
         except BrokenPipeError as error:
             self.stop()
             raise WorkerDied("the worker for expressions ended before it was asked") from error
@@ -78,49 +83,40 @@ class _Worker:
             self.stop()
             raise
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self.process is not None and self.process.poll() is None:
-            return self.process
+    def _start(self) -> None:
         self.stop()
         arguments = [json.dumps(sys.path), str(os.getpid()), str(self._deadline_seconds + 1)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _START, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
+        command = [sys.executable, "-c", _START, *arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+
+    def _await_start(self) -> None:
         try:
-            _read_line(self.process, START_SECONDS)
+            self._is_ready = self._is_ready or self._reply(START_SECONDS)
         except (DeadlineExceeded, WorkerDied) as error:
-            self.stop()
             raise RuntimeError(
                 "the worker for expressions did not start (its error is above); "
                 "it needs math-verify: pip install 'math-verify[antlr4_13_2]'"
             ) from error
-        return self.process
+
+    def _reply(self, seconds: float) -> bool:
+        """The next line; at the deadline the process is killed, which ends the wait."""
+        assert self.process is not None and self.process.stdout is not None
+        end = time.monotonic() + seconds
+        killer = threading.Timer(seconds, self.process.kill)
+        killer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            killer.cancel()
+        if line.endswith(b"\n"):
+            return bool(json.loads(line))
+        if time.monotonic() >= end:
+            raise DeadlineExceeded(f"no reply within {seconds} s")
+        raise WorkerDied("the worker for expressions ended while it was asked")
 
     def stop(self) -> None:
-        process, self.process = self.process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-def _read_line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
-    """The next message; DeadlineExceeded, or WorkerDied at the process's end."""
-    assert process.stdout is not None
-    deadline, received = time.monotonic() + seconds, b""
-    while not received.endswith(b"\n"):
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-            raise DeadlineExceeded(f"no reply within {seconds} s")
-        chunk = os.read(process.stdout.fileno(), 65536)
-        if not chunk:
-            raise WorkerDied("the worker for expressions ended while it was asked")
-        received += chunk
-    message: dict[str, Any] = json.loads(received)
-    return message
+        process, self.process, self._is_ready = self.process, None, False
+        if process is not None:
+            process.kill()
+            with process:  # closes its pipes and waits for it
+                pass

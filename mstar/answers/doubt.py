@@ -1,0 +1,122 @@
+"""The one check for doubt, correction and second thoughts, for every answer type.
+
+An answer stands where its reading ends; what follows it, to the end of the response, must leave it standing:
+`is_taken_back`. On the answer's own line another value, an alternative, a condition or a hedge takes it away
+("5 or 6", "B, but C is also possible", "5 if x > 0"); on every line a correction does ("Wait, ...", "it
+should be 6", "that is wrong"). What precedes the marker within its sentence must not disown the statement:
+`is_disowned` ("the wrong answer is", "perhaps the answer is", "if not, the answer is").
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_CHARACTERS = 10_000
+"""Of what follows an answer, from its beginning and from its end, that are looked at."""
+
+_VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]?\$?\d[\w.,/%]*)"
+_IT = r"(?:it|that|this|(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count))"
+_OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
+_CORRECTION = re.compile(
+    rf"""{_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap)\ that
+        |just\ kidding|never\ mind"
+    rf"|on\ second\ thought
+        |hold\ on|hang\ on|strike\ that|my\ (?:bad|mistake|apologies)|apologies|i\ mean|or\ rather
+        |otherwise|if\ not
+        |make\ (?:it|that)|let's\ re\w+
+        |let\ (?:me|us)\ (?:re\w+|check|double|verify|correct|fix|think|try|look|see|count|start))\b
+      |{_OPENS}(?:oh\ )?no(?:\ (?:it|that|wait)\b|\s*[,.!:;—–-]|\s*$)
+      |{_OPENS}(?:edit|update|revised(?:\ answer)?)\s*:|\n\s*(?:but|or)\b
+      |\b{_IT}(?:\ is|'s|\ was|\ seems|\ looks)\ (?:\w+\ )?(?:wrong|incorrect|not\ (?:right|correct|quite|it)
+        |mistaken|invalid|impossible|an?\ (?:mistake|error))\b
+      |\b(?:{_IT}|{_VALUE})\ (?:should|must|ought\ to|could|might|may)\ (?:\w+\ )?(?:be|equal|have\ been)\b
+      |\b(?:also|equally|just\ as)\ (?:a\ )?(?:possible|valid|correct|right|acceptable|plausible|true
+        |fine|good
+        |ok(?:ay)?|fits?|works?|an?\ \w+)\b
+      |\bi\ (?:was\ (?:wrong|mistaken)|mis\w+|take\ (?:it|that)\ back|changed?|overlooked|forgot
+        |made\ an?\ \w+
+        |meant|doubt)|\bi(?:\ am|'m)\ (?:not\ (?:\w+\ )?(?:sure|certain)|unsure)|\b(?:can't|cannot)\ be\ sure
+      |\b(?:there|here)(?:\ is|'s|\ was)\ an?\ (?:mistake|error)|\bcontradict
+      |\b(?:re-?check|reconsider|recalculat|recount|re-?evaluat|re-?examin)|\blooking\ (?:again|closer)
+        |\bon\ closer
+      |\b(?:correct|right|real|actual|true)\ (?:option|choice|value|result|one)\ (?:is|was|would|should)\b
+      |\binstead\b(?!\ of)|(?-i:\b(?:\d+|[A-Z])\ it\ is\b)|不对|错了|应该是|应为|更正|等等|等一下|或""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_TURNS = (
+    "(?:or|but|however|although|though|maybe|perhaps|possibly|probably|alternatively|either|unless|otherwise"
+    "|if)"
+)
+_OR = rf"\bor\ (?:maybe|perhaps|possibly|yes|no|true|false|{_VALUE})"
+_HEDGE = re.compile(
+    rf"""^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs
+        |and\ (?:also|maybe|perhaps|possibly))\b
+      |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
+      |[,;:(—–-]\s*["'*]*{_TURNS}\b|\b(?:if|otherwise|unless|depending\ on|alternatively|unsure)\b
+      |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|maybe|possibly
+        |so))\b
+      |{_OR}""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
+_ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
+_ANOTHER = re.compile(
+    rf"""{_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
+      |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_DIGIT = re.compile(r"\d")
+_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
+_HARMLESS = re.compile(
+    rf"""</?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
+      |\bor\ (?:equivalently|in\ other\ words)\b|\ba\ common\ (?:mistake|error)|\bno\ (?:other|more|need)\b
+      |\b(?:not|rather\ than|instead\ of|nor|and\ not|unlike|over)\ (?:(?:the|a|an|option|choice)\ )?
+        (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def is_taken_back(rest: str, said: str = "") -> bool:
+    """Whether what follows an answer, from its own line to the end of the response, takes it away.
+
+    `said` is the answer: that it is said again does no harm.
+    """
+    if not rest or rest.isspace():
+        return False
+    if len(rest) > 2 * MAX_CHARACTERS:
+        rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
+    rest = _HARMLESS.sub(" ", rest)
+    if said and said in rest and said.casefold() != "no":
+        rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
+    line, _, later_lines = rest.partition("\n")
+    next_line = later_lines.strip().partition("\n")[0]
+    if (
+        said
+        and _ANOTHER.search(next_line)
+        and (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)
+    ):
+        return True
+    if line.strip(" .,;:!?)}$*\"'`"):
+        first, *later = _SENTENCE_END.split(line)
+        if _HEDGE.search(first) or any(map(_LATER_HEDGE.search, later)):
+            return True
+        if any(map(_ANOTHER.search, (first, *later))):
+            return True
+    return _CORRECTION.search(rest) is not None
+
+
+_DISOWNED = re.compile(
+    r"\b(?:wrong|incorrect|or|nor|no|neither|maybe|perhaps|possibly|not|isn't|unlikely|whether|thought|assumed"
+    r"|guessed|expected"
+    r"|claims?|claimed|says?|think|previous|earlier) (?:maybe |that )?(?:(?:the|my|an?"
+    r"|its) )?(?:final |correct )?\Z"
+    r"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|perhaps|maybe|possibly)\b"
+    r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
+    r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"
+)
+_OWNED = re.compile(r"\b(?:i (?:think|would say|believe)) (?:that )?(?:the )?(?:final |correct )?\Z")
+
+
+def is_disowned(lead: str) -> bool:
+    """Whether what precedes a marker within its sentence, lower-cased, says that this is not the answer."""
+    return _DISOWNED.search(lead) is not None and _OWNED.search(lead) is None

@@ -1,0 +1,56 @@
+"""Numbers in English words: "fourteen", "one hundred twenty-five", "two thirds", "two and a half"."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+)
+_VALUES = {word: value for value, word in enumerate(f"{_SMALL} seventeen eighteen nineteen".split())}
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_VALUES |= {word: 10 * ten for ten, word in enumerate(_TENS.split(), start=2)}
+_ORDINALS = "third fourth fifth sixth seventh eighth ninth tenth"
+_PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4}
+_PARTS |= {word + end: part for part, word in enumerate(_ORDINALS.split(), 3) for end in ("", "s")}
+
+
+def numeral_before(text: str) -> tuple[Fraction, int | None, int, int] | None:
+    """The number that a lower-cased text begins with: value, decimals, significant digits, and where it ends.
+
+    None where it begins with no number word, or goes on with one that cannot follow ("two three").
+    """
+    matches = list(re.finditer(r"[a-z]+", text))
+    words = [match[0] for match in matches]
+    whole, used = _whole(words)
+    rest = words[used : used + 3]
+    part = _PARTS.get(rest[0], 0) if rest else 0
+    if used and part and whole < 100:
+        return Fraction(whole, part), None, 0, matches[used].end()
+    if used and rest[:2] in (["and", "a"], ["and", "one"]) and rest[-1] in _PARTS:
+        return whole + Fraction(1, _PARTS[rest[-1]]), None, 0, matches[used + 2].end()
+    if not used and (rest[:1] == ["half"] or (rest[:1] == ["a"] and rest[1:2] and rest[1] in _PARTS)):
+        last = 0 if rest[0] == "half" else 1
+        return Fraction(1, _PARTS[rest[last]]), None, 0, matches[last].end()
+    if not used or part or (rest and rest[0] in _VALUES):
+        return None
+    return Fraction(whole), 0, 2, matches[used - 1].end()
+
+
+def _whole(words: list[str]) -> tuple[int, int]:
+    """The whole number that the words begin with, and how many of them it takes."""
+    total, group, last, used = 0, 0, 0, 0
+    for position, word in enumerate(words):
+        value = _VALUES.get(word)
+        if value is not None and (last in (0, 100) or (last in range(20, 100, 10) and 0 < value < 10)):
+            group, last = group + value, value or 1
+        elif word == "hundred" and 0 < group < 20:
+            group, last = group * 100, 100
+        elif word in SCALES and word != "hundred" and group:
+            total, group, last = total + group * SCALES[word], 0, 100
+        elif not (word == "and" and last == 100 and _VALUES.keys() & words[position + 1 : position + 2]):
+            break
+        used = position + 1
+    return total + group, used
