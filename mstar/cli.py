@@ -123,6 +123,28 @@ def run(
             print(f"report: {settings.output}/report.html", flush=True)
 
 
+@app.command()
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    trial: Annotated[
+        bool,
+        typer.Option("--trial", help="Measure what the run has not: sample and train a little, in a minute."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
+) -> None:
+    """Say what a run will take, or what is left of it: responses, tokens, steps, bytes, hours."""
+    from mstar.config_file import load_config
+    from mstar.plan.forecast import plan_config
+    from mstar.plan.table import say_plan
+    from mstar.records import to_json
+
+    if trial:
+        print("trying out what the run has not measured, for about a minute", file=sys.stderr)
+    found = plan_config(load_config(config, overrides or []), trial)
+    print(to_json(found) if as_json else "\n".join(say_plan(found)), end="" if as_json else "\n")
+
+
 for stage_command in STAGE_COMMANDS:
     app.command()(stage_command)
 

@@ -62,12 +62,17 @@ def interval_rows(total: int, share: float, seed: int, iteration: int) -> list[i
     Each pass over the problems is a fresh random order cut into intervals, so no problem comes twice before
     the pass is over. Rising rows read fastest, and keep questions about one image together.
     """
-    size = max(1, min(total, round(total * share)))
+    size = interval_size(total, share)
     intervals_per_pass = total // size
     passed, place = divmod(iteration, intervals_per_pass)
     order = list(range(total))
     random.Random(derive_seed(seed, "interval", passed)).shuffle(order)
     return sorted(order[place * size : (place + 1) * size])
+
+
+def interval_size(total: int, share: float) -> int:
+    """How many of the training problems an iteration takes."""
+    return max(1, min(total, round(total * share)))
 
 
 def _sampled(work: Work, names: list[str]) -> Sampled:

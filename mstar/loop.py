@@ -16,6 +16,7 @@ from mstar.checkpoints import remove_superseded, with_removed_policies
 from mstar.evaluation import REST, evaluate, read_report
 from mstar.generation import generate
 from mstar.metrics import Metrics
+from mstar.plan.table import tell_left
 from mstar.progress import QUIET, Progress
 from mstar.records import Decision
 from mstar.report import Summary, write_report
@@ -61,6 +62,7 @@ def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress
         remove_superseded(run, iteration)
         if not was_finished:
             write_report(run)
+            tell_left(run, progress)
     _write_timing(run, time.perf_counter() - start)
     summary = write_report(run)
     tracking.finish()

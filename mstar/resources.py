@@ -104,8 +104,7 @@ def judge_disk(parameters: Parameters, free: int, config: Config) -> str | None:
             f"a checkpoint takes {amount(one)}, and {amount(free)} are free where output {config.output} is; "
             "free some space or choose another output"
         )
-    keep, iterations = config.train.keep_checkpoints, config.iterations.count
-    kept = iterations if keep is None else min(iterations, keep + 1)
+    keep, kept = config.train.keep_checkpoints, kept_checkpoints(config, config.iterations.count)
     if (kept + IN_HAND) * one <= free:
         return None
     remedy = "train.keep_checkpoints keeps fewer" if keep is None or keep > 1 else "choose another output"
@@ -113,6 +112,12 @@ def judge_disk(parameters: Parameters, free: int, config: Config) -> str | None:
         f"checkpoints of {amount(one)} each will take {amount((kept + IN_HAND) * one)} ({kept} are kept, and "
         f"up to {IN_HAND} more in hand); {amount(free)} are free where output {config.output} is; {remedy}"
     )
+
+
+def kept_checkpoints(config: Config, iterations: int) -> int:
+    """How many stay of so many iterations, at most: the newest, and the best one."""
+    keep = config.train.keep_checkpoints
+    return iterations if keep is None else min(iterations, keep + 1)
 
 
 def count_parameters(config: Config, encoder: "Encoder") -> Parameters:

@@ -60,7 +60,7 @@ def sample_parts(
                 found = next(results)
             requests, unusable = reader.read.pop(part.name)
             with work.folder.write(part.name, durable) as path:
-                write_responses(path, _responses(requests, found, part.sampling), unusable)
+                write_responses(path, to_responses(requests, found, part.sampling), unusable)
             advance(len(part.rows))
 
 
@@ -105,9 +105,10 @@ class Reader:
         return requests, unusable
 
 
-def _responses(
+def to_responses(
     requests: Sequence[Request], found: Sequence[Sequence[Generated]], sampling: Sampling
 ) -> Iterator[Response]:
+    """What an engine has found, as rows that are not yet judged."""
     for request, own in zip(requests, found, strict=True):
         for index, one in enumerate(own):
             tokens, temperature = len(one.tokens), sampling.temperature

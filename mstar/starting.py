@@ -34,17 +34,9 @@ def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True
 
     `trains_here` is false on a machine that only prepares the run: its memory may be small.
     """
-    storage = build_storage(config.output)
-    started = _started_tree(storage, config.output)
-    if started is not None:
-        config = _as_started(config, started)
-    check_model_paths(config)
-    config = pin_revision(config)
-    run = RunDir(storage, config)
-    if started is not None:
-        _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
+    run = take_up(config)
     present, noted = contents(run), run.noted_identities()
-    if noted and _has_begun(storage):
+    if noted and _has_begun(run.storage):
         for key in present:
             run.identity(key)
         if gone := sorted(noted.keys() - present.keys()):
@@ -58,6 +50,20 @@ def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True
             )
     if noted != present:
         check_inputs(run, progress, trains_here)
+    return run
+
+
+def take_up(config: Config) -> RunDir:
+    """The same by its settings alone: what lies at the addresses of its inputs is not looked at."""
+    storage = build_storage(config.output)
+    started = _started_tree(storage, config.output)
+    if started is not None:
+        config = _as_started(config, started)
+    check_model_paths(config)
+    config = pin_revision(config)
+    run = RunDir(storage, config)
+    if started is not None:
+        _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
     return run
 
 

@@ -24,8 +24,9 @@ from mstar.report.charts import (
 )
 from mstar.report.history import History, Turn
 from mstar.report.summary import Summary, SweepSummary, TemperatureChoice
-from mstar.report.wording import count, duration, interval, iteration_name, percent
+from mstar.report.wording import count, interval, iteration_name, percent
 from mstar.stages import STAGE_NAMES
+from mstar.wording import duration
 
 Kept = TypeVar("Kept")
 Read = Callable[[TemperatureReport], Estimate | None]

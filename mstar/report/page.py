@@ -13,10 +13,13 @@ from typing import Any
 
 from mstar.config import Config
 from mstar.config_file import dump_config
+from mstar.plan.arithmetic import Plan
+from mstar.plan.forecast import plans_of
 from mstar.records import to_json
 from mstar.report import wording
 from mstar.report.comparison import compare
 from mstar.report.examples import LONGEST_TEXT, Examples, pick_examples
+from mstar.report.expectation import plan_rows
 from mstar.report.figures import (
     STAGE_COLOURS,
     accuracy_charts,
@@ -35,6 +38,7 @@ from mstar.report.metric_lines import metric_lines
 from mstar.report.summary import Measured, Summary, condense
 from mstar.rundir import RunDir
 from mstar.storage import write_text
+from mstar.wording import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 120
@@ -58,13 +62,19 @@ def write_report(run: RunDir) -> Summary:
     summary = condense(run.config, history, comparison)
     write_text(run.storage, "summary.json", to_json(summary), durable=False)
     write_text(run.storage, "metrics.jsonl", metric_lines(history, run.config.adapt.k), durable=False)
-    html = render(run.config, history, summary, pick_examples(run, comparison))
+    html = render(run.config, history, summary, pick_examples(run, comparison), plans_of(run))
     write_text(run.storage, "report.html", html.encode("utf-8", "replace").decode("utf-8"), durable=False)
     return summary
 
 
-def render(config: Config, history: History, summary: Summary, examples: Examples) -> str:
-    """The page."""
+def render(
+    config: Config,
+    history: History,
+    summary: Summary,
+    examples: Examples,
+    plans: tuple[Plan, Plan] | None,
+) -> str:
+    """The page; `plans` are the one after the first iteration, and the present one."""
     tests = list(summary.tests)[:MOST_TESTS]
     html: str = _page().render(
         config=config,
@@ -77,6 +87,8 @@ def render(config: Config, history: History, summary: Summary, examples: Example
         tests=tests,
         examples=examples,
         totals=_totals(history),
+        planned=plan_rows(*plans) if plans else [],
+        plan=plans and plans[1],
         **_tables(history, summary, tests),
         **_charts(config, history, summary, tests),
     )
@@ -174,7 +186,7 @@ _FILTERS = (
     wording.points,
     wording.count,
     wording.decimal,
-    wording.duration,
+    duration,
     wording.memory,
     wording.iteration_name,
     wording.shorten,

@@ -2,10 +2,8 @@
 
 from mstar.records import Estimate
 from mstar.report.summary import Measured
+from mstar.wording import DASH, THIN
 
-THIN = "\u202f"
-"""A narrow space that does not break."""
-DASH = "\u2013"
 MINUS = "\u2212"
 
 
@@ -31,20 +29,6 @@ def count(number: float | None) -> str:
 
 def decimal(number: float | None) -> str:
     return DASH if number is None else f"{number:.3g}" if abs(number) < 100 else count(number)
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return DASH
-    if seconds < 99.5:
-        return f"{seconds:.1f}{THIN}s" if seconds < 9.95 else f"{seconds:.0f}{THIN}s"
-    minutes, left = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{THIN}min {left}{THIN}s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours < 48:
-        return f"{hours}{THIN}h {minutes}{THIN}min"
-    return f"{hours // 24}{THIN}d {hours % 24}{THIN}h"
 
 
 def memory(size: int | None) -> str:

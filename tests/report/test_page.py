@@ -17,9 +17,10 @@ from mstar.report.examples import Examples
 from mstar.report.history import read_history
 from mstar.report.page import render
 from mstar.report.summary import condense
-from mstar.report.wording import duration, interval, memory, percent, points
+from mstar.report.wording import interval, memory, percent, points
 from mstar.rundir import RunDir
 from mstar.storage import read_text
+from mstar.wording import duration
 
 Make = Callable[..., RunDir]
 LIMIT = 3_000_000
@@ -251,7 +252,7 @@ def test_a_long_run_is_thinned(make: Make) -> None:
     history = read_history(run)
     turns = tuple(replace(history.iterations[-1], iteration=number) for number in range(10_000))
     longer = replace(history, iterations=turns)
-    page = Page(render(run.config, longer, condense(run.config, longer, Comparison({})), Examples()))
+    page = Page(render(run.config, longer, condense(run.config, longer, Comparison({})), Examples(), None))
     assert "metrics.jsonl has every stage" in page.text and "9999" in page.texts["iterations"]
     assert len(page.html) < 600_000
 
