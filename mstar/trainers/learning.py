@@ -5,7 +5,7 @@ float32: at learning rates of 1e-6 an update is lost in bfloat16.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -47,16 +47,10 @@ class Learner:
         held = self.optimizer.state_dict()["state"]
         return {name: held[index] for index, name in enumerate(self.trained) if index in held}
 
-    def step(
-        self,
-        micro_batches: Iterable[MicroBatch],
-        learned: int,
-        before: Progressed,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> Progressed:
+    def step(self, micro_batches: Iterable[MicroBatch], learned: int, before: Progressed) -> Progressed:
         """One optimizer step on the mean loss over a batch's labels, of which there are `learned`."""
         train_step = before.train_step + 1
-        loss, padded, total = self.accumulate(micro_batches, learned, meanwhile)
+        loss, padded, total = self.accumulate(micro_batches, learned)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.config.max_grad_norm)
         self._refuse_nonfinite(train_step, loss, float(norm))
         for group in self.optimizer.param_groups:
@@ -73,23 +67,14 @@ class Learner:
             total_tokens=before.total_tokens + total,
         )
 
-    def accumulate(
-        self,
-        micro_batches: Iterable[MicroBatch],
-        learned: float,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> tuple[float, int, int]:
-        """Add a batch's gradients; returns its mean loss, its padding and all its tokens.
-
-        `meanwhile` is called before each backward pass, which leaves Python's lock to others.
-        """
+    def accumulate(self, micro_batches: Iterable[MicroBatch], learned: float) -> tuple[float, int, int]:
+        """Add a batch's gradients; returns its mean loss, its padding and all its tokens."""
         loss = torch.zeros((), dtype=torch.float64, device=self.device)  # read once: reading waits for a GPU
         padded = total = 0
         for batch in micro_batches:
             inputs = {name: tensor.to(self.device) for name, tensor in batch.inputs.items()}
             share = self.forward(inputs, batch.labels.to(self.device)) / learned
             if share.requires_grad:  # rows without an image reach no trained part where the text is frozen
-                meanwhile()
                 share.backward()
             loss += share.detach()
             padded += batch.padded_tokens

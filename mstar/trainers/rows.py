@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor
 
 from mstar.config import Train
@@ -18,33 +17,31 @@ from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate
 from mstar.models.encoder import decode_in_groups
 from mstar.prompts import Request, build_request
-from mstar.records import Problem
 from mstar.trainers import Lesson
 from mstar.trainers.batches import plan_micro_batches
 
 IGNORED = -100
 """Label of the positions where nothing is learned, as in torch's cross_entropy."""
 HELD_BYTES = 1 << 30
-"""Images, as their files hold them, that are kept in memory during a lesson."""
+"""Pixels that are kept in memory during a lesson."""
 AT_ONCE = 64
-"""Problems that are read together."""
+"""Prompts that are encoded together."""
 CPU = torch.device("cpu")
+Prompt = tuple[Request, Encoded]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sequence to learn from; its pixels, which take much memory, are made when it is padded."""
+    """One sequence to learn from."""
 
     request: Request
     """The prompt, and whose images these are."""
     encoded: Encoded
-    """Without pixels."""
+    """Without pixels where there was no room for them: they are made when the row is padded."""
     labels: Sequence[float]
     """What is learned at each token's position, or IGNORED; all whole numbers where they are tokens."""
     learned: int
     """Positions that have a label."""
-    images: Sequence[Image.Image] = ()
-    """Decoded already, as far as there was room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,8 @@ class MicroBatch:
 class LessonRows:
     """The responses of a lesson as rows.
 
-    Problems are read once, in the order in which that is fastest, as far as their images fit into
-    `HELD_BYTES`; the others when they are needed.
+    Prompts are encoded once, in the order in which their problems are read fastest, as far as their pixels
+    fit into `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time.
     """
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
@@ -70,35 +67,37 @@ class LessonRows:
         self.problems = open_problems(lesson.problems)
         self.numbers = lesson.rows
         self.texts = read_texts(lesson)
-        self.held: dict[int, Problem] = {}
-        numbers, size = sorted(set(lesson.rows)), 0
+        self.held: dict[int, Prompt] = {}
+        numbers, room = sorted(set(lesson.rows)), HELD_BYTES
         for start in range(0, len(numbers), AT_ONCE):
-            problems = self._read(numbers[start : start + AT_ONCE])
-            size += sum(len(image.data or b"") for problem in problems.values() for image in problem.images)
-            if size > HELD_BYTES:
+            own = numbers[start : start + AT_ONCE]
+            requests = self._ask(own)
+            prompts = dict(zip(own, zip(requests, encoder.encode(requests), strict=True), strict=True))
+            room -= sum(pixels.nbytes for _, prompt in prompts.values() for pixels in prompt.pixels)
+            if room < 0:
                 break
-            self.held.update(problems)
+            self.held.update(prompts)
 
     def read(self, batch: Sequence[int]) -> list[Row]:
         """The rows of some responses."""
         numbers = [self.numbers[index] for index in batch]
-        asked = sorted(set(numbers))
-        problems = {**self.held, **self._read([number for number in asked if number not in self.held])}
-        requests = [build_request(problems[number], self.encoder.prompt) for number in asked]
-        prompts: list[Encoded] = []
-        images: list[Sequence[Image.Image]] = []
-        for group, decoded in decode_in_groups(requests, self.encoder.decode_images):
-            prompts += self.encoder.plan(group, decoded)
-            images += [()] * len(group) if images else decoded
-        found = dict(zip(asked, zip(requests, prompts, images, strict=True), strict=True))
+        missing = sorted(set(numbers) - self.held.keys())
+        prompts = {**self.held, **self._plan(missing)} if missing else self.held
         responses = self.encoder.encode_responses([self.texts[index] for index in batch])
         return [
-            learn_response(*found[number], response)
+            learn_response(*prompts[number], response)
             for number, response in zip(numbers, responses, strict=True)
         ]
 
-    def _read(self, numbers: Sequence[int]) -> dict[int, Problem]:
-        return dict(zip(numbers, self.problems.read(numbers), strict=True))
+    def _ask(self, numbers: Sequence[int]) -> list[Request]:
+        return [build_request(problem, self.encoder.prompt) for problem in self.problems.read(numbers)]
+
+    def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
+        """Prompts without pixels."""
+        requests, planned = self._ask(numbers), []
+        for group, images in decode_in_groups(requests, self.encoder.decode_images):
+            planned += self.encoder.plan(group, images)
+        return dict(zip(numbers, zip(requests, planned, strict=True), strict=True))
 
 
 def read_texts(lesson: Lesson) -> list[str]:
@@ -114,14 +113,12 @@ def read_texts(lesson: Lesson) -> list[str]:
     return texts
 
 
-def learn_response(
-    request: Request, prompt: Encoded, images: Sequence[Image.Image], response: list[int]
-) -> Row:
+def learn_response(request: Request, prompt: Encoded, response: list[int]) -> Row:
     """A prompt and the response to learn: each position's label is the next token, if that is the
     response's.
     """
     labels = [IGNORED] * (len(prompt.ids) - 1) + response + [IGNORED]
-    return Row(request, prompt.followed_by(response), labels, len(response), images)
+    return Row(request, prompt.followed_by(response), labels, len(response))
 
 
 def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
@@ -132,8 +129,10 @@ def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> I
 
 def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
     """Rows as the model takes them, with their pixels."""
-    images = [row.images or encoder.decode_images(row.request) for row in rows]
-    whole = encoder.read_pixels([row.encoded for row in rows], images)
+    missing = [row for row in rows if not row.encoded.is_whole]
+    images = [encoder.decode_images(row.request) for row in missing]
+    read = iter(encoder.read_pixels([row.encoded for row in missing], images))
+    whole = [row.encoded if row.encoded.is_whole else next(read) for row in rows]
     inputs = collate(whole, encoder, "right", CPU)
     length = max(len(row.labels) for row in rows)
     labels = torch.tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])

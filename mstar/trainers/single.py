@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 
 import torch
 
@@ -13,12 +11,11 @@ from mstar.errors import UserError
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo
-from mstar.trainers.ahead import Ahead
 from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
-from mstar.trainers.rows import LessonRows, MicroBatch, cut_micro_batches
+from mstar.trainers.rows import LessonRows, cut_micro_batches
 
 
 class SingleTrainer:
@@ -53,24 +50,14 @@ class SingleTrainer:
 
     def steps(self, lesson: Lesson, policy: Policy, progressed: Progressed) -> Iterator[Progressed]:
         """Take the optimizer steps that are left, and save nothing."""
-        with Ahead(self._micro_batches(lesson, policy, progressed.steps_done)) as ahead:
-            for (number, learned), batch in groupby(ahead, key=itemgetter(0)):
-                torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
-                micro_batches = (micro_batch for _, micro_batch in batch)
-                progressed = policy.learner.step(micro_batches, learned, progressed, ahead.begin)
-                yield progressed
-
-    def _micro_batches(
-        self, lesson: Lesson, policy: Policy, steps_done: int
-    ) -> Iterator[tuple[tuple[int, int], MicroBatch]]:
-        """All micro-batches that are left, each with its step and the labels of that step's batch."""
         rows = LessonRows(lesson, policy.encoder)
         batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
-        for number in range(steps_done, len(batches)):
+        for number in range(progressed.steps_done, len(batches)):
+            torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
             batch = rows.read(batches[number])
-            learned = sum(row.learned for row in batch)
-            for micro_batch in cut_micro_batches(batch, policy.encoder, self.config.train):
-                yield (number, learned), micro_batch
+            micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
+            progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
+            yield progressed
 
     def _refuse_no_gradient(self, policy: Policy, reached: Progressed) -> None:
         """A lesson of texts alone teaches nothing where only the vision tower learns."""

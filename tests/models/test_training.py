@@ -55,9 +55,7 @@ def test_the_loss_is_that_of_a_plain_forward(
     folder = save_tiny_model(model_type, tmp_path / "model")
     encoder, model = Encoder(folder, Images(), QUESTION), load_model(folder, make_config().model)
     prompts, response = encoder.encode(MIXED), encoder.encode_responses(["1+2=3;Answer:3"])[0]
-    rows = [
-        learn_response(request, prompt, (), response) for request, prompt in zip(MIXED, prompts, strict=True)
-    ]
+    rows = [learn_response(request, prompt, response) for request, prompt in zip(MIXED, prompts, strict=True)]
     batch = pad_rows(rows, encoder)
     with torch.inference_mode():
         ours = response_loss(model, batch.inputs, batch.labels)

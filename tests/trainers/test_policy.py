@@ -56,7 +56,7 @@ def test_a_text_trains_nothing_where_only_the_vision_tower_learns(
     policy = open_policy(tiny, config)
     request = ask(problem(1))
     [prompt], [response] = policy.encoder.encode([request]), policy.encoder.encode_responses(["1"])
-    row = learn_response(request, prompt, (), response)
+    row = learn_response(request, prompt, response)
     reached = policy.learner.step([pad_rows([row], policy.encoder)], row.learned, Progressed(0))
     assert reached.steps_done == 1 and reached.loss is not None and reached.loss > 0
     assert policy.learner.moments() == {}

@@ -10,7 +10,7 @@ from mstar.errors import UserError
 from mstar.records import from_json, to_json
 from mstar.trainers import Lesson
 from mstar.trainers.policy import open_policy
-from mstar.trainers.rows import LessonRows, Row, pad_rows
+from mstar.trainers.rows import LessonRows, pad_rows
 from tests.trainers.conftest import TEXTS, MakeConfig, MakeLesson
 
 
@@ -31,20 +31,21 @@ def test_the_response_and_its_end_are_learned_and_nothing_else(
     assert batch.total_tokens == batch.inputs["input_ids"].numel()
 
 
-def same(one: Row, other: Row) -> bool:
-    return (one.encoded.ids, one.labels, one.images) == (other.encoded.ids, other.labels, other.images)
-
-
-def test_problems_that_do_not_fit_are_read_when_needed(
+def test_prompts_that_do_not_fit_are_encoded_when_needed(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Their pixels, when the rows are padded."""
     encoder = open_policy(tiny, make_config()).encoder
     held = LessonRows(make_lesson(tiny), encoder)
     monkeypatch.setattr("mstar.trainers.rows.HELD_BYTES", 0)
     needed = LessonRows(make_lesson(tiny), encoder)
     assert (len(held.held), len(needed.held)) == (12, 0)
-    for one, other in zip(held.read([3, 1, 3]), needed.read([3, 1, 3]), strict=True):
-        assert same(one, other)
+    one, other = held.read([3, 1, 3]), needed.read([3, 1, 3])
+    assert [row.encoded.is_whole for row in (*one, *other)] == [True] * 3 + [False] * 3
+    whole, late = pad_rows(one, encoder), pad_rows(other, encoder)
+    assert torch.equal(whole.labels, late.labels)
+    assert whole.inputs.keys() == late.inputs.keys() >= {"pixel_values"}
+    assert all(torch.equal(whole.inputs[name], late.inputs[name]) for name in whole.inputs)
 
 
 def test_a_response_goes_with_the_row_that_the_lesson_names(
@@ -57,7 +58,8 @@ def test_a_response_goes_with_the_row_that_the_lesson_names(
     for place, row in enumerate(turned):
         response = encoder.encode_responses([TEXTS[place % len(TEXTS)]])[0]
         assert row.encoded.ids[-len(response) :] == response
-        assert row.images and row.images == straight[7 - place].images
+        other = straight[7 - place].encoded
+        assert all(torch.equal(a, b) for a, b in zip(row.encoded.pixels, other.pixels, strict=True))
 
 
 def test_files_that_changed_are_refused(make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path) -> None:
@@ -70,17 +72,3 @@ def test_files_that_changed_are_refused(make_config: MakeConfig, make_lesson: Ma
 def test_a_lesson_is_plain_data(make_lesson: MakeLesson, tiny: Path) -> None:
     lesson = make_lesson(tiny, interrupted=tiny)
     assert from_json(Lesson, to_json(lesson)) == lesson
-
-
-def test_images_beyond_the_room_are_decoded_again(
-    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = open_policy(tiny, make_config()).encoder
-    rows = LessonRows(make_lesson(tiny), encoder)
-    whole = rows.read(range(4))
-    monkeypatch.setattr("mstar.models.encoder.DECODED_BYTES", 0)
-    sparing = rows.read(range(4))
-    assert [bool(row.images) for row in whole] == [True] * 4
-    assert [bool(row.images) for row in sparing] == [True, False, False, False]
-    pixels = [pad_rows(own, encoder).inputs["pixel_values"] for own in (whole, sparing)]
-    assert torch.equal(*pixels)
