@@ -4,6 +4,7 @@ import hashlib
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, groupby
 from pathlib import Path
@@ -19,6 +20,11 @@ from mstar.records import Problem
 
 BAD: Row = {"answer": ""}
 """Stands in the index for a row that is there and cannot be read: it is not one without an answer."""
+
+HELD_BYTES = 1 << 25
+"""Problems that are kept in memory once they were read, with the images that their rows embed."""
+PROBLEM_BYTES = 1024
+"""What a problem takes besides its question and images."""
 
 
 class Part(Protocol):
@@ -37,7 +43,8 @@ class Part(Protocol):
 
 
 class ProblemFile:
-    """Problems on disk in file order; only what is asked for is read, so images never fill the memory.
+    """Problems on disk in file order; only what is asked for is read, and little of it kept, so images never
+    fill the memory.
 
     What is asked of all rows (ids, sources, identity) comes from an index, which is made in one pass over the
     file and kept in the cache folder; `index` is one that the caller has loaded already.
@@ -53,6 +60,8 @@ class ProblemFile:
         self._source = source
         self._folders = [image_folder(part.path, format) for part in parts]
         self._loaded = index
+        self._held: dict[int, Problem] = {}
+        self._room = HELD_BYTES
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -118,14 +127,23 @@ class ProblemFile:
         """
         if any(not 0 <= row < len(self._index) for row in rows):
             raise IndexError(f"rows are 0..{len(self) - 1}, asked for {min(rows)}..{max(rows)}")
-        order = sorted(range(len(rows)), key=rows.__getitem__)
-        found = self.scan((rows[position] for position in order), images)
-        problems: dict[int, Problem] = {}
-        for position, (_, outcome) in zip(order, found, strict=True):
+        new = sorted(set(rows) - self._held.keys())
+        read: dict[int, Problem] = {}
+        for row, (_, outcome) in zip(new, self.scan(new, images), strict=True):
             if isinstance(outcome, BadRow):
-                raise self._refusal(rows[position], outcome)
-            problems[position] = outcome
-        return [problems[position] for position in range(len(rows))]
+                raise self._refusal(row, outcome)
+            read[row] = outcome
+            if images:
+                self._hold(row, outcome)
+        problems = [read[row] if row in read else self._held[row] for row in rows]
+        return problems if images else [replace(one, images=()) if one.images else one for one in problems]
+
+    def _hold(self, row: int, problem: Problem) -> None:
+        """Keep a problem while there is room: a sweep's temperatures and the judging ask for it again."""
+        images = sum(len(image.data or b"") for image in problem.images)
+        self._room -= PROBLEM_BYTES + len(problem.question) + images
+        if self._room >= 0:
+            self._held[row] = problem
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
         """What is in each of these rising rows, as found and as a problem; bad rows do not stop it."""

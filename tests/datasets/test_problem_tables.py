@@ -374,7 +374,8 @@ def test_three_rows_of_a_big_file_do_not_load_it(tmp_path, row, options):
     assert arrow_held < whole / 4
 
 
-def test_rising_rows_read_each_batch_once(tmp_path, row, opened):
+def test_rising_rows_read_each_batch_once(tmp_path, row, opened, monkeypatch):
+    monkeypatch.setattr("mstar.datasets.problem_file.HELD_BYTES", 0)
     rows = [row(id=f"p{number}", image="a.png") for number in range(1000)]
     path = write_parquet(tmp_path / "t.parquet", rows)
     file = open_problems(path)
@@ -387,6 +388,18 @@ def test_rising_rows_read_each_batch_once(tmp_path, row, opened):
     assert len(opened) == 2
     assert file.read(range(999, -1, -1))[0].id == "p999"
     assert len(opened) == 2
+
+
+def test_what_was_read_is_kept_while_there_is_room(tmp_path, row, opened, monkeypatch):
+    rows = [row(id=f"p{number}", image={"bytes": b"x" * 1000, "path": None}) for number in range(8)]
+    path = write_parquet(tmp_path / "t.parquet", rows)
+    monkeypatch.setattr("mstar.datasets.problem_file.HELD_BYTES", 4 * 2200)
+    file = open_problems(path)
+    first = file.read(range(8))
+    opened.clear()
+    assert file.read([2, 0, 2]) == [first[2], first[0], first[2]] and not opened
+    assert [problem.images for problem in file.read([1], images=False)] == [()]
+    assert file.read(range(8)) == first and opened
 
 
 def test_several_accepted_answers_in_a_table(tmp_path, row):
