@@ -19,8 +19,8 @@ _IT = r"(?:it|that|this|(?:(?:the|my|correct|right|final)\ )*(?:answer|result|va
 _OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
 _CORRECTION = re.compile(
     rf"""{_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap)\ that
-        |just\ kidding|never\ mind"
-    rf"|on\ second\ thought
+        |just\ kidding|never\ mind|then\ again
+        |on\ second\ thought
         |hold\ on|hang\ on|strike\ that|my\ (?:bad|mistake|apologies)|apologies|i\ mean|or\ rather
         |otherwise|if\ not
         |make\ (?:it|that)|let's\ re\w+
@@ -30,7 +30,7 @@ _CORRECTION = re.compile(
       |\b{_IT}(?:\ is|'s|\ was|\ seems|\ looks)\ (?:\w+\ )?(?:wrong|incorrect|not\ (?:right|correct|quite|it)
         |mistaken|invalid|impossible|an?\ (?:mistake|error))\b
       |\b(?:{_IT}|{_VALUE})\ (?:should|must|ought\ to|could|might|may)\ (?:\w+\ )?(?:be|equal|have\ been)\b
-      |\b(?:also|equally|just\ as)\ (?:a\ )?(?:possible|valid|correct|right|acceptable|plausible|true
+      |\b(?:also|equally|just\ as)\ (?:be\ )?(?:a\ )?(?:possible|valid|correct|right|acceptable|plausible|true
         |fine|good
         |ok(?:ay)?|fits?|works?|an?\ \w+)\b
       |\bi\ (?:was\ (?:wrong|mistaken)|mis\w+|take\ (?:it|that)\ back|changed?|overlooked|forgot
