@@ -28,8 +28,8 @@ class Statement(NamedTuple):
 
 _GAP = r"[ \t*_`\"']{0,8}"
 _ADVERB = (
-    r"(?:[, ]{1,2}(?:therefore|thus|then|hence|so|consequently|simply|clearly|just|also|still|definitely|certainly"
-    r"|indeed|obviously|surely|actually|really|exactly|precisely|most likely),?)"
+    r"(?:[, ]{1,2}(?:therefore|thus|then|hence|so|consequently|simply|clearly|just|also|still|definitely"
+    r"|certainly|indeed|obviously|surely|actually|really|exactly|precisely|most likely),?)"
 )
 _VERB = (
     rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|(?:would|should|must|will|has to)(?: \w+)? be"
