@@ -53,13 +53,14 @@ def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress
             result = with_removed_policies(run, partial(stage, iteration), stages["train"], progress)
             metrics.observe_stage(name, iteration, result, read_seconds(run, name, iteration))
             tracking.observe_stage(name, iteration, result)
-        is_last = iteration == run.config.iterations.count - 1
-        if is_last or (isinstance(result, Decision) and result.stop):
+        stops = isinstance(result, Decision) and result.stop
+        is_last = stops or iteration == run.config.iterations.count - 1
+        if is_last:
             tracking.observe_stage(REST, iteration, evaluate(run, iteration, WHOLE, progress, rest=True))
-            tell_accuracy(run, iteration, metrics, progress)
-            break
         tell_accuracy(run, iteration, metrics, progress)
         remove_superseded(run, iteration)
+        if is_last:
+            break
         if not was_finished:
             write_report(run)
             tell_left(run, progress)
