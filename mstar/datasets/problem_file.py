@@ -141,9 +141,10 @@ class ProblemFile:
     def _hold(self, row: int, problem: Problem) -> None:
         """Keep a problem while there is room: a sweep's temperatures and the judging ask for it again."""
         images = sum(len(image.data or b"") for image in problem.images)
-        self._room -= PROBLEM_BYTES + len(problem.question) + images
-        if self._room >= 0:
+        size = PROBLEM_BYTES + len(problem.question) + images
+        if size <= self._room:
             self._held[row] = problem
+            self._room -= size
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
         """What is in each of these rising rows, as found and as a problem; bad rows do not stop it."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,8 @@ def _remember(seen: list[int], bucket: torch.distributed.GradBucket) -> torch.fu
 
 
 RANKS = 2
+PATIENCE = 120
+"""Seconds after which a rank that waits for another has waited in vain."""
 
 
 def test_two_ranks_learn_what_one_learns(
@@ -140,16 +143,24 @@ def test_two_ranks_learn_what_one_learns(
     alone = open_policy(tiny, config)
     rows = LessonRows(lesson, alone.encoder).read(range(12))
     accumulate(alone, rows, config.train)
-    torch.multiprocessing.spawn(_learn_a_share, (config, lesson, tmp_path), nprocs=RANKS)
+    arguments = (config, lesson, tmp_path)
+    ranks = torch.multiprocessing.spawn(_learn_a_share, arguments, nprocs=RANKS, join=False, daemon=True)
+    assert any(ranks.join(timeout=PATIENCE) for _ in range(RANKS)), "the ranks wait for one another"
     expected = gradients_of(alone)
     for rank in range(RANKS):
         assert torch.allclose(torch.load(tmp_path / f"gradients-{rank}"), expected, rtol=1e-4, atol=1e-7)
 
 
 def _learn_a_share(rank: int, config: Config, lesson: Lesson, folder: Path) -> None:
-    """One of the ranks: its share of the rows, and the gradients that it has in the end."""
+    """One of the ranks: its share of the rows, and the gradients that it has in the end.
+
+    One thread, as ranks on few cores take them from one another; a rank that waits in vain fails.
+    """
+    torch.set_num_threads(1)
     store = torch.distributed.FileStore(str(folder / "store"), RANKS)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=RANKS)
+    torch.distributed.init_process_group(
+        "gloo", timeout=timedelta(seconds=PATIENCE), store=store, rank=rank, world_size=RANKS
+    )
     policy = open_policy(lesson.policy, config)
     forward = DistributedDataParallel(ModelWithLoss(policy.model, response_loss))
     rows = LessonRows(lesson, policy.encoder).read(range(12))
@@ -159,6 +170,7 @@ def _learn_a_share(rank: int, config: Config, lesson: Lesson, folder: Path) -> N
         share, learned / RANKS
     )  # DDP takes the ranks' mean
     torch.save(gradients_of(policy), folder / f"gradients-{rank}")
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
