@@ -4,18 +4,18 @@ A section is a stage, or something that several stages share; a stage sees its o
 decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
 units and ranges. Every field says which stages' files it changes (`changes(...)`, `FREE`, `BY_CONTENT`): that
 is what their fingerprints are made of (see fingerprints.py). How a YAML file becomes this tree, and what is
-said about a mistake in it, is in config_file.py.
+said about a mistake in it, is in config_file.py; the section `train` is in config_train.py.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mstar.config_train import Train
 from mstar.settings import BY_CONTENT, FREE, Section, changes
 
 Temperature = Annotated[float, Field(gt=0, le=2)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
 SAMPLING = ("generate", "score", "train", "evaluate")
 """The stages in which a model reads problems."""
 TestName = Annotated[str, Field(pattern=r"^[a-z0-9]([-_a-z0-9]{0,51}[a-z0-9])?$")]
@@ -148,50 +148,6 @@ class Select(Section):
         if self.keep_per_problem is None and self.rule in ("top_k", "random_k"):
             raise ValueError(f"keep_per_problem is null; rule {self.rule} needs a number; 2 is the paper's")
         return self
-
-
-class Train(Section):
-    trainer: Annotated[Literal["single"], changes("train")] = "single"
-    """What trains: `single` is one torch process on one device."""
-    inherit: Annotated[Literal["optimizer", "weights", "none"], changes("train")] = "optimizer"
-    """`optimizer`: weights, Adam moments and steps go on from iteration to iteration (the paper's best);
-    `weights`: the optimizer starts anew; `none`: back to the first policy, on all responses selected so far.
-    """
-    freeze: Annotated[tuple[Literal["vision", "projector", "text"], ...], changes("train", before=())] = (
-        "vision",
-        "projector",
-    )
-    """Parts of the model that stay as they are. The vision tower and its projector by default, as is usual
-    for large models; `[]` trains everything.
-    """
-    gradient_checkpointing: Annotated[bool, FREE] = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
-    learning_rate: Annotated[float, changes("train")] = Field(1e-6, gt=0, le=1)
-    """Constant after the warm-up."""
-    warmup_steps: Annotated[int, changes("train")] = Field(0, ge=0)
-    """Optimizer steps over which the learning rate rises linearly; counted over the whole run where
-    inherited.
-    """
-    batch_size: Annotated[int, changes("train")] = Field(128, ge=1)
-    """Responses per optimizer step; the loss is the mean over all their response tokens."""
-    epochs: Annotated[int, changes("train")] = Field(1, ge=1, le=1000)
-    """Passes over the selected responses per iteration."""
-    weight_decay: Annotated[float, changes("train")] = Field(0.0, ge=0, le=1)
-    """AdamW's decay of the weights."""
-    betas: Annotated[tuple[Beta, Beta], changes("train")] = (0.9, 0.999)
-    """AdamW's decay rates of the moments."""
-    max_grad_norm: Annotated[float, changes("train")] = Field(1.0, gt=0)
-    """Gradients are clipped to this global norm."""
-    max_padding: Annotated[float, changes("train")] = Field(0.1, ge=0, lt=1)
-    """Largest share of padding in a micro-batch."""
-    tokens_per_micro_batch: Annotated[int, FREE] = Field(16_384, ge=16)
-    """Tokens in one forward and backward, padding included; lower it when memory is short."""
-    checkpoint_every: Annotated[int, FREE] = Field(500, ge=1)
-    """Optimizer steps between checkpoints inside an iteration: what a killed training loses at most."""
-    checkpoint_minutes: Annotated[float, FREE] = Field(20.0, gt=0)
-    """Minutes after which there is a checkpoint all the same."""
-    keep_checkpoints: Annotated[int | None, FREE] = Field(None, ge=1)
-    """Newest iterations whose policies are kept, besides the best on the first test set; null keeps all."""
 
 
 class Evaluate(Section):

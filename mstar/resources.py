@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstar.cgroups import group_folders
-from mstar.config import Config, Train
+from mstar.config import Config
+from mstar.config_train import Train
 from mstar.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mstar.config import Train
+from mstar.config_train import Train
 from mstar.progress import QUIET, Progress
 from mstar.records import Trained
 from mstar.rundir import FIRST_POLICY, RunDir

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mstar.cgroups import group_folders
-from mstar.config import Config, Model, Train
+from mstar.config import Config, Model
+from mstar.config_train import Train
 from mstar.errors import UserError
 from mstar.models import load_model
 from mstar.preflight import load_encoder

@@ -7,7 +7,7 @@ into micro-batches. (Batches bucketed by length would favour short responses.)
 import random
 from collections.abc import Sequence
 
-from mstar.config import Train
+from mstar.config_train import Train
 
 
 def plan_batches(responses: int, config: Train, seed: int) -> list[list[int]]:

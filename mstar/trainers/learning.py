@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from mstar.config import Train
+from mstar.config_train import Train
 from mstar.errors import UserError
 from mstar.trainers import Progressed
 from mstar.trainers.rows import MicroBatch

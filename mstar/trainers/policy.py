@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mstar.config import Config, Train
+from mstar.config import Config
+from mstar.config_train import Train
 from mstar.models import Encoder, Family, load_model, part_of
 from mstar.trainers.learning import Learner
 from mstar.trainers.losses import ModelWithLoss, response_loss

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from mstar.config import Train
+from mstar.config_train import Train
 from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.models import Encoded, Encoder, collate

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstar.config import Train
+from mstar.config_train import Train
 from mstar.trainers.batches import plan_batches, plan_micro_batches
 
 

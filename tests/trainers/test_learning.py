@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from mstar.config import Config, Train
+from mstar.config import Config
+from mstar.config_train import Train
 from mstar.models import load_model
 from mstar.trainers import Lesson, Progressed
 from mstar.trainers.learning import Learner, learning_rate_at
