@@ -22,8 +22,7 @@ from mstar.records import Report, Response, read_responses, read_unusable, write
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
 from mstar.scoring import Scorer, by_problem, golds, tell_troubles
-from mstar.stagedir import WHOLE, Shard
-from mstar.stages import EVALUATE
+from mstar.stages import EVALUATE, WHOLE, Shard
 from mstar.work import Turn, Work, perform
 
 REST = "evaluate-rest"
@@ -126,7 +125,7 @@ def _examine(work: Work, policy: str, parts: Sequence[Part]) -> None:
         label = "start" if work.iteration is None else work.iteration
         unanswered = [part for part in waiting if part.name in unsampled]
         labels = (work.config.seed, label, EVALUATE.name)
-        sample_parts(work, policy, unanswered, labels, durable=False)
+        sample_parts(work, policy, unanswered, labels)
     if own:
         with Scorer(work.config, work.clock) as scorer:
             for part in own:

@@ -17,8 +17,7 @@ from mstar.records import Sampled, read_unusable
 from mstar.rundir import RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
 from mstar.seeds import derive_seed
-from mstar.stagedir import WHOLE, Shard
-from mstar.stages import GENERATE
+from mstar.stages import GENERATE, WHOLE, Shard
 from mstar.work import Turn, Work, perform
 
 

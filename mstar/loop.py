@@ -23,8 +23,7 @@ from mstar.report import Summary, write_report
 from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
-from mstar.stagedir import WHOLE
-from mstar.stages import ADAPT, EVALUATE
+from mstar.stages import ADAPT, EVALUATE, WHOLE
 from mstar.storage import read_text, write_text
 from mstar.timing import peak_memory_bytes, read_seconds
 from mstar.tracking import Tracking

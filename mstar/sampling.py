@@ -37,13 +37,10 @@ def cut_parts(
     return [Part(folder + name, problems, chunk, sampling) for name, chunk in zip(names, chunks, strict=True)]
 
 
-def sample_parts(
-    work: Work, policy: str, parts: Sequence[Part], labels: Sequence[int | str], durable: bool = True
-) -> None:
+def sample_parts(work: Work, policy: str, parts: Sequence[Part], labels: Sequence[int | str]) -> None:
     """Write the responses, not yet judged, of each part; `labels` and its row make a problem's seed.
 
-    The engine has the parts one after the other, or several in flight. Parts that are only on their way to
-    others need not be `durable`.
+    The engine has the parts one after the other, or several in flight.
     """
     total = sum(len(part.rows) for part in parts)
     with (
@@ -59,7 +56,7 @@ def sample_parts(
             with work.clock.inside():
                 found = next(results)
             requests, unusable = reader.read.pop(part.name)
-            with work.folder.write(part.name, durable) as path:
+            with work.folder.write(part.name) as path:
                 write_responses(path, to_responses(requests, found, part.sampling), unusable)
             advance(len(part.rows))
 

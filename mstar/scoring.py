@@ -24,8 +24,7 @@ from mstar.prompts import build_request
 from mstar.records import Problem, Response, Scored, read_responses, read_unusable, write_responses
 from mstar.rundir import RunDir
 from mstar.sampling import Part
-from mstar.stagedir import WHOLE, Shard
-from mstar.stages import GENERATE, SCORE
+from mstar.stages import GENERATE, SCORE, WHOLE, Shard
 from mstar.steps import aggregate_steps
 from mstar.timing import StageClock
 from mstar.wording import counted

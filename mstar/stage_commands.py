@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from mstar.progress import Progress
     from mstar.rundir import RunDir
-    from mstar.stagedir import Shard
+    from mstar.stages import Shard
 
 RunPath = Annotated[str, typer.Option("--run", metavar="RUN", help="Folder of a run that was started.")]
 Iteration = Annotated[int, typer.Option("--iteration", min=0, help="Which turn of the loop, from 0.")]
@@ -117,7 +117,7 @@ def _perform(
 
 
 def _shard(text: str) -> "Shard":
-    from mstar.stagedir import Shard
+    from mstar.stages import Shard
 
     return Shard.parse(text)
 

@@ -58,27 +58,6 @@ class Checkpoint:
     files: dict[str, FileEntry]
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The `index`-th of `count` disjoint shares of a stage's parts, counted from 1."""
-
-    index: int = 1
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UserError(f"--shard is {text}; write K/N with 1 <= K <= N, such as 2/8")
-        return cls(int(found[1]), int(found[2]))
-
-    def owns(self, part: int) -> bool:
-        return part % self.count == self.index - 1
-
-
-WHOLE = Shard()
-
-
 class StageDir:
     """One stage's folder. Refuses to go on from files that were made from something else."""
 
@@ -107,19 +86,20 @@ class StageDir:
             return
         text = to_json(self.made_from)
         if not self.manifest:
-            if write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False):
+            if write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False, durable=False):
+                self._forget_without_note()
                 return
             begun = _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
             if begun and begun.version == self.made_from.version:
                 if has_left_something(self.storage, self.prefix):
                     self._refuse_other(begun.fingerprint)
                 elif any(changed(begun.fingerprint, self.made_from.fingerprint)):
-                    write_text(self.storage, f"{self.prefix}/{BEGUN}", text)
+                    write_text(self.storage, f"{self.prefix}/{BEGUN}", text, durable=False)
                 return
         self.manifest, self._stored = None, {}
         self.storage.remove(f"{self.prefix}/{MANIFEST}")
         self._delete_others(())
-        write_text(self.storage, f"{self.prefix}/{BEGUN}", text)
+        write_text(self.storage, f"{self.prefix}/{BEGUN}", text, durable=False)
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Of these files, the ones that are not there as they were written, whoever wrote them."""
@@ -127,15 +107,19 @@ class StageDir:
         return [name for name in names if name not in self._stored]
 
     @contextmanager
-    def write(self, name: str, durable: bool = True) -> Iterator[Path]:
-        """A path for one file of the stage, which has its place when the block ends well."""
+    def write(self, name: str) -> Iterator[Path]:
+        """A path for one file of the stage, which has its place when the block ends well.
+
+        A loss of power may take what the disk has not seen yet: until the stage is committed, a file is worth
+        no wait for the disk.
+        """
         with self.storage.scratch() as path:
             yield path
             self._refuse_other_begun()
             entry = describe(path)
             stored = stored_name(name, entry.sha256)
             replace = self.manifest is not None
-            self.storage.publish(path, f"{self.prefix}/{stored}", replace, durable)
+            self.storage.publish(path, f"{self.prefix}/{stored}", replace, durable=False)
         self._stored[name], self._entries[stored] = stored, entry
 
     @contextmanager
@@ -170,6 +154,7 @@ class StageDir:
         A damaged stage that was made again replaces its manifest. What does not count is deleted.
         """
         files = {self._stored[name]: self._entries[self._stored[name]] for name in sorted(names)}
+        self.storage.settle(f"{self.prefix}/{stored}" for stored in files)
         if checkpoint:
             folder = checkpoint[0].removeprefix(f"{self.prefix}/")
             files |= {f"{folder}/{file}": entry for file, entry in checkpoint[1].files.items()}
@@ -259,6 +244,14 @@ class StageDir:
         others = {name if name.split("/")[0] in folders else name.split("/")[0] for name in found} - kept
         for name in sorted(others):
             self.storage.remove(start + name)
+
+    def _forget_without_note(self) -> None:
+        """Parts that nobody has noted as begun are of unknown origin: a loss of power took the note. (That of
+        a finished stage is gone too, but not before the manifest is there.)
+        """
+        if not self.storage.keys(f"{self.prefix}/{MANIFEST}"):
+            self._stored = {}
+            self._delete_others((BEGUN,))
 
     def _refuse_other_begun(self) -> None:
         """Nothing is added to what somebody has begun from other inputs in the meantime."""

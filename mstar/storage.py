@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -52,9 +52,12 @@ class Storage(Protocol):
         """Move a file or a folder to `key`, where it appears whole or not at all.
 
         False, and nothing is changed, where something has that key already; unless it is to be replaced.
-        What is not `durable` may be lost or cut when the machine loses its power: views and notes, and what
-        is only on its way.
+        What is not `durable` may be lost or cut when the machine loses its power: views and notes, and files
+        that are settled later.
         """
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Make published files outlive a loss of power; those that are gone meanwhile are left alone."""
 
     def reading(self, key: str) -> AbstractContextManager[Path]:
         """A local path with the contents of `key`, a file or a folder, as long as the block lasts.
@@ -145,6 +148,13 @@ class FolderStorage:
                 _flush_entry(target.parent)
             return True
 
+    def settle(self, keys: Iterable[str]) -> None:
+        """One flush for each file, and one for each folder that lists them."""
+        places = [self._place(key) for key in keys]
+        for place in [*places, *dict.fromkeys(place.parent for place in places)]:
+            with suppress(FileNotFoundError):
+                _flush_entry(place)
+
     @contextmanager
     def reading(self, key: str) -> Iterator[Path]:
         path = self._place(key)
@@ -215,9 +225,7 @@ def _move(path: Path, target: Path, replace: bool) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise
-        if (
-            target.exists()
-        ):  # a file system without hard links: two writers at one moment, and the last one stays
+        if target.exists():  # no hard links here: of two writers at one moment, the last one stays
             raise FileExistsError(errno.EEXIST, "is there already", str(target)) from None
         os.rename(path, target)
 
@@ -276,9 +284,7 @@ def _explain(error: Exception, target: Path) -> UserError | None:
         return None
     named = re.search(r"(?:os error|errno) (\d+)", str(error), re.IGNORECASE)
     number = error.errno if isinstance(error, OSError) else int(named[1]) if named else None
-    reason = REMEDIES.get(number or 0)
-    if reason is None and _is_full(target):
-        reason = REMEDIES[errno.ENOSPC]
+    reason = REMEDIES.get(number or 0) or (REMEDIES[errno.ENOSPC] if _is_full(target) else None)
     if reason is None:
         return None
     return UserError(

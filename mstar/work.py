@@ -13,8 +13,8 @@ from mstar.config import Config
 from mstar.fingerprints import Fingerprint, settings_of
 from mstar.progress import QUIET, Progress
 from mstar.rundir import RunDir
-from mstar.stagedir import WHOLE, Begun, Shard, StageDir
-from mstar.stages import Stage, stage_prefix
+from mstar.stagedir import Begun, StageDir
+from mstar.stages import WHOLE, Shard, Stage, stage_prefix
 from mstar.timing import StageClock, stage_clock
 
 Result = TypeVar("Result")

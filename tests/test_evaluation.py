@@ -11,8 +11,7 @@ from mstar.engines import Sampling
 from mstar.evaluation import due_tests, evaluate, read_report, sweep_is_due
 from mstar.measures import measure_temperature, measure_test
 from mstar.records import Response, read_responses
-from mstar.stagedir import Shard
-from mstar.stages import EVALUATE
+from mstar.stages import EVALUATE, Shard
 from mstar.starting import start_run
 from tests.conftest import PROBLEMS
 

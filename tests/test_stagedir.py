@@ -1,13 +1,15 @@
 """When a stage counts as done, on real folders: damage, several writers, and what a stage was made from."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mstar.errors import UserError
-from mstar.stagedir import Begun, Shard, StageDir, read_manifest
+from mstar.stagedir import Begun, StageDir, read_manifest
+from mstar.stages import Shard
 from mstar.storage import FolderStorage
 from mstar.stored_names import plain_name
 
@@ -176,6 +178,34 @@ def save_checkpoint(stage: StageDir, done: int, text: str) -> None:
     with stage.write_checkpoint(done) as path:
         path.mkdir()
         (path / "weights").write_text(text)
+
+
+def test_parts_whose_note_was_lost_with_the_power_are_made_again(tmp_path: Path) -> None:
+    """Nobody knows what they were made from; those of a finished stage are vouched for by its manifest."""
+    write_parts(open_stage(tmp_path), NAMES[:2])
+    (tmp_path / PREFIX / "begun.json").unlink()
+    stage = open_stage(tmp_path, generate__temperature=0.5)
+    stage.begin()
+    assert stage.missing(NAMES) == NAMES
+    assert files(tmp_path) == ["begun.json"]
+
+
+def test_files_are_on_the_disk_before_the_manifest_that_lists_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+
+    def note(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").resolve())
+
+    monkeypatch.setattr(os, "fsync", note)
+    stage = open_stage(tmp_path)
+    write_parts(stage, NAMES)
+    assert flushed == []
+    stage.commit({}, NAMES)
+    parts = [stored(tmp_path, name) for name in NAMES]
+    assert flushed[:4] == [*parts, tmp_path / PREFIX]
+    assert len(flushed) == 6  # then the manifest, where it was made, and the folder that names it
 
 
 def test_the_newest_whole_checkpoint_counts(tmp_path: Path) -> None:
