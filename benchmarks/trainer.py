@@ -2,11 +2,12 @@
 
 Two responses to each of 96 problems spread over the file, as an iteration of the quick start selects them.
 The bare loop gets its micro-batches ready-made: it opens no files, decodes no images and plans no batches.
+The problem file stays open, as in a run, whose generate and score stages have read the same problems before.
 """
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pairs import compare
@@ -32,7 +33,8 @@ def main() -> None:
     config = load_config(QUICKSTART / "quickstart.yaml", sys.argv[1:])
     set_threads(config.model)
     with tempfile.TemporaryDirectory() as folder:
-        lesson = make_lesson(config, Path(folder) / "selected.parquet")
+        problems = open_problems(config.data.train)
+        lesson = make_lesson(config, problems.ids, Path(folder) / "selected.parquet")
         policy = open_policy(lesson.policy, config)
         ready = ready_batches(lesson, policy, config)
         ratios = compare(
@@ -51,9 +53,8 @@ def main() -> None:
         )
 
 
-def make_lesson(config: Config, selected: Path) -> Lesson:
+def make_lesson(config: Config, ids: Sequence[str], selected: Path) -> Lesson:
     rows = tuple(number // 2 * 8 for number in range(RESPONSES))
-    ids = open_problems(config.data.train).ids
     texts = [TEXTS[number % len(TEXTS)] for number in range(RESPONSES)]
     responses = [Response(ids[row], 0, text, 1, False, 1.0) for row, text in zip(rows, texts, strict=True)]
     write_responses(selected, responses)

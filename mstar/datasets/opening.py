@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from mstar.datasets.index import load_index
 from mstar.datasets.json_rows import open_document, open_lines
@@ -29,11 +30,23 @@ SPLIT_NAMES = frozenset(
 )
 
 
+OPENED: WeakValueDictionary[Path, ProblemFile] = WeakValueDictionary()
+"""What this process has open, by path, for as long as somebody uses it."""
+
+
 def open_problems(path: str | Path) -> ProblemFile:
-    """The problems at a path, UserError if there are none; `*` in a name means several Parquet files."""
+    """The problems at a path, UserError if there are none; `*` in a name means several Parquet files.
+
+    Who opens what another still uses need not read again the problems that are in memory.
+    """
     path = Path(path)
     try:
         problems = open_path(path)
+        known = OPENED.get(path.absolute())
+        if known is not None and known.stamps == problems.stamps:
+            problems.held = known.held
+        else:
+            OPENED[path.absolute()] = problems
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its name and permissions"

@@ -42,6 +42,23 @@ class Part(Protocol):
     def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]: ...
 
 
+class Held:
+    """Problems that stay in memory by row, as far as there is room: a sweep's temperatures, the judging and
+    the training ask for them again.
+    """
+
+    def __init__(self) -> None:
+        self.problems: dict[int, Problem] = {}
+        self.room = HELD_BYTES
+
+    def add(self, row: int, problem: Problem) -> None:
+        images = sum(len(image.data or b"") for image in problem.images)
+        size = PROBLEM_BYTES + len(problem.question) + images
+        if size <= self.room:
+            self.problems[row] = problem
+            self.room -= size
+
+
 class ProblemFile:
     """Problems on disk in file order; only what is asked for is read, and little of it kept, so images never
     fill the memory.
@@ -55,13 +72,14 @@ class ProblemFile:
     ) -> None:
         self.path = path
         self.format = format
+        self.stamps = {part.path: stamp_of(part.path) for part in parts}
+        """By which a change of the files shows."""
         self._parts = parts
         self._ends = list(accumulate(len(part) for part in parts))
         self._source = source
         self._folders = [image_folder(part.path, format) for part in parts]
         self._loaded = index
-        self._held: dict[int, Problem] = {}
-        self._room = HELD_BYTES
+        self.held = Held()
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -127,24 +145,17 @@ class ProblemFile:
         """
         if any(not 0 <= row < len(self._index) for row in rows):
             raise IndexError(f"rows are 0..{len(self) - 1}, asked for {min(rows)}..{max(rows)}")
-        new = sorted(set(rows) - self._held.keys())
+        held = self.held.problems
+        new = sorted(set(rows) - held.keys())
         read: dict[int, Problem] = {}
         for row, (_, outcome) in zip(new, self.scan(new, images), strict=True):
             if isinstance(outcome, BadRow):
                 raise self._refusal(row, outcome)
             read[row] = outcome
             if images:
-                self._hold(row, outcome)
-        problems = [read[row] if row in read else self._held[row] for row in rows]
+                self.held.add(row, outcome)
+        problems = [read[row] if row in read else held[row] for row in rows]
         return problems if images else [replace(one, images=()) if one.images else one for one in problems]
-
-    def _hold(self, row: int, problem: Problem) -> None:
-        """Keep a problem while there is room: a sweep's temperatures and the judging ask for it again."""
-        images = sum(len(image.data or b"") for image in problem.images)
-        size = PROBLEM_BYTES + len(problem.question) + images
-        if size <= self._room:
-            self._held[row] = problem
-            self._room -= size
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
         """What is in each of these rising rows, as found and as a problem; bad rows do not stop it."""

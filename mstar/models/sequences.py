@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,8 +38,10 @@ class Encoded:
 
     def followed_by(self, ids: list[int]) -> Encoded:
         """This sequence and more text."""
-        more = torch.arange(self.next_position, self.next_position + len(ids))
-        positions = torch.cat([self.positions, more.expand(len(self.positions), -1)], dim=1)
+        before = self.positions.numpy()
+        start = before.max() + 1
+        more = np.broadcast_to(np.arange(start, start + len(ids)), (len(before), len(ids)))
+        positions = torch.from_numpy(np.concatenate([before, more], axis=1))
         return replace(self, ids=self.ids + ids, positions=positions)
 
 

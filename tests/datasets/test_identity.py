@@ -246,3 +246,12 @@ def test_problems_that_two_files_share(jsonl, row, tmp_path, picture):
     assert shared_problems(train, embedded) == [("4", "p"), ("1", "q"), ("6", "r")]
     assert shared_problems(embedded, train) == [("q", "1"), ("p", "4"), ("q", "5"), ("r", "6")]
     assert shared_problems(embedded, embedded) == [(id, id) for id in "pqrs"]
+
+
+def test_who_opens_what_another_uses_need_not_read_it_again(jsonl, row, tmp_path) -> None:
+    path = jsonl(row(id="a", question="1 + 1?", answer="2"))
+    first = open_problems(path)
+    [problem] = first.read([0])
+    assert open_problems(path).read([0])[0] is problem
+    jsonl(row(id="a", question="1 + 2?", answer="3"))
+    assert open_problems(path).read([0])[0].answer == "3"

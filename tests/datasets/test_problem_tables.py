@@ -400,7 +400,7 @@ def test_what_was_read_is_kept_while_there_is_room(tmp_path, row, opened, monkey
     assert file.read([2, 0, 2]) == [first[2], first[0], first[2]] and not opened
     assert [problem.images for problem in file.read([1], images=False)] == [()]
     assert file.read(range(8)) == first
-    assert 2 < len(file._held) < 8
+    assert 2 < len(file.held.problems) < 8
 
 
 def test_several_accepted_answers_in_a_table(tmp_path, row):
