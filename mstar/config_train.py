@@ -43,6 +43,10 @@ class Train(Section):
     """Gradients are clipped to this global norm."""
     max_padding: Annotated[float, changes("train")] = Field(0.1, ge=0, lt=1)
     """Largest share of padding in a micro-batch."""
+    packing: Annotated[bool, FREE] = False
+    """Put the responses of a micro-batch end to end in one row, where none sees another, instead of padding
+    them: the same loss and gradients up to rounding. Worth it where lengths differ much; see docs/models.md.
+    """
     tokens_per_micro_batch: Annotated[int, FREE] = Field(16_384, ge=16)
     """Tokens in one forward and backward, padding included; lower it when memory is short."""
     checkpoint_every: Annotated[int, FREE] = Field(500, ge=1)

@@ -9,7 +9,7 @@ from torch import nn
 
 from mstar.config import Config
 from mstar.config_train import Train
-from mstar.models import Encoder, Family, load_model, part_of
+from mstar.models import Encoder, Family, load_model, part_of, refuse_leaks
 from mstar.trainers.learning import Learner
 from mstar.trainers.losses import ModelWithLoss, response_loss
 
@@ -27,6 +27,8 @@ def open_policy(folder: Path, config: Config) -> Policy:
     """The checkpoint in a folder with a new optimizer, in training mode."""
     encoder = Encoder(folder, config.images, config.prompt, config.model.revision)
     model = load_model(folder, config.model, torch.float32)
+    if config.train.packing:
+        refuse_leaks(model, encoder)
     freeze(model, encoder.family, config.train)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
