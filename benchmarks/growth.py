@@ -27,7 +27,7 @@ from growth_stages import ANSWERS, STAGES
 from scale import pictures
 
 SMALLEST, LARGEST = 10_000, 1_000_000
-REPEATED = {10_000: 5, 100_000: 3}
+REPEATED = {10_000: 3}
 PROBLEMS_PER_IMAGE, PROBLEMS_PER_ROW_GROUP = 100, 5_000
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 MOST_GROWTH, MOST_MEBIBYTES = 1.10, 600
@@ -45,7 +45,7 @@ CONFIG: dict[str, Any] = {
     "prompt": {"version": "question-1", "step_separator": ";"},
     "generate": {"samples_per_problem": 2},
     "score": {"prm": str(QUICKSTART / "prm")},
-    "select": {"keep_per_problem": 1},
+    "select": {"keep_per_problem": 1, "threshold": 0.75},
     "evaluate": {"every": 1, "temperatures": [0.7, 1.3], "samples_per_problem": 4},
     "adapt": {"policy": "reward_pass_at_k"},
 }
