@@ -31,7 +31,7 @@ class Lora(Section):
 
 
 class Train(Section):
-    trainer: Annotated[Literal["single"], changes("train")] = "single"
+    trainer: Annotated[Literal["single"], changes("train", per_stage=True)] = "single"
     """What trains: `single` is one torch process on one device."""
     inherit: Annotated[Literal["optimizer", "weights", "none"], changes("train")] = "optimizer"
     """`optimizer`: weights, Adam moments and steps go on from iteration to iteration (the paper's best);
