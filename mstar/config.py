@@ -83,7 +83,9 @@ class Prompt(Section):
 
 
 class Generate(Section):
-    engine: Annotated[Literal["transformers", "vllm"], changes("generate", "evaluate")] = "transformers"
+    engine: Annotated[Literal["transformers", "vllm"], changes("generate", "evaluate", per_stage=True)] = (
+        "transformers"
+    )
     """What samples the responses; `vllm` is for GPUs and needs the extra of that name (section `vllm`)."""
     samples_per_problem: Annotated[int, changes("generate")] = Field(16, ge=1, le=1024)
     """Responses per problem and iteration."""

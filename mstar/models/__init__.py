@@ -8,7 +8,7 @@ protocol `Family`.
 One module each: encoder, sequences (Encoded and collate), plain_text (what people wrote cannot spell special
 tokens), families (the protocol and its factory), its members (qwen_vl, internvl, llava_onevision, idefics3,
 gemma3, mistral3; tower is what most of them share, image_limits how they keep to `images`), packing (rows of
-several sequences), loading, threads.
+several sequences), loading, adapters, threads.
 """
 
 from mstar.models.encoder import Encoder
