@@ -46,6 +46,8 @@ class Train(Section):
     """
     lora: Lora = Lora()
     """Train an adapter instead of the weights; off as long as it has no `rank`."""
+    optimizer: Annotated[Literal["adamw", "adamw_8bit"], changes("train")] = "adamw"
+    """`adamw_8bit` keeps Adam's moments in 2 bytes a parameter instead of 8, and needs the extra `8bit`."""
     gradient_checkpointing: Annotated[bool, FREE] = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     learning_rate: Annotated[float, changes("train")] = Field(1e-6, gt=0, le=1)
