@@ -74,3 +74,7 @@ def build_trainer(config: Config) -> Trainer:
             from mstar.trainers.single import SingleTrainer
 
             return SingleTrainer(config)
+        case "deepspeed":
+            from mstar.trainers.deepspeed import DeepspeedTrainer
+
+            return DeepspeedTrainer(config)

@@ -71,7 +71,7 @@ class LessonRows:
         numbers, room = sorted(set(lesson.rows)), HELD_BYTES
         for start in range(0, len(numbers), AT_ONCE):
             own = numbers[start : start + AT_ONCE]
-            requests = self._ask(own)
+            requests = self.ask(own)
             prompts = dict(zip(own, zip(requests, encoder.encode(requests), strict=True), strict=True))
             room -= sum(pixels.nbytes for _, prompt in prompts.values() for pixels in prompt.pixels)
             if room < 0:
@@ -89,12 +89,13 @@ class LessonRows:
             for number, response in zip(numbers, responses, strict=True)
         ]
 
-    def _ask(self, numbers: Sequence[int]) -> list[Request]:
+    def ask(self, numbers: Sequence[int]) -> list[Request]:
+        """The requests of problems, by their numbers in the file."""
         return [build_request(problem, self.encoder.prompt) for problem in self.problems.read(numbers)]
 
     def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
         """Prompts without pixels."""
-        requests, planned = self._ask(numbers), []
+        requests, planned = self.ask(numbers), []
         for group, images in decode_in_groups(requests, self.encoder.decode_images):
             planned += self.encoder.plan(group, images)
         return dict(zip(numbers, zip(requests, planned, strict=True), strict=True))
