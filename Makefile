@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
 FUZZ ?= 100000
+LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed lint fuzz kills seeds benchmarks scale clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed lint fuzz kills seeds benchmarks scale growth clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -72,6 +73,9 @@ scale: $(VENV)/installed  ## how a run on 200,000 problems with 50,000 images st
 	rm -rf runs/scale && mkdir -p runs/scale
 	$(BIN)/python benchmarks/scale.py runs/scale
 	$(BIN)/python benchmarks/scale_run.py runs/scale
+
+growth: $(VENV)/installed  ## time and memory of every stage from 10,000 problems to a million (LARGEST)
+	$(BIN)/python benchmarks/growth.py $(LARGEST)
 
 clean:  ## forget the virtual environments and the runs
 	rm -rf $(VENV) $(VLLM_VENV) runs

@@ -7,6 +7,27 @@ from pydantic import Field, model_validator
 from mstar.settings import FREE, Section, changes
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
+LayerName = Annotated[str, Field(pattern=r"^\w+$")]
+
+
+class Lora(Section):
+    """Train small matrices beside the weights (LoRA, arXiv 2106.09685), which stay as they are."""
+
+    rank: Annotated[int | None, changes("train")] = Field(None, ge=1, le=4096)
+    """Of the matrices; null trains the weights themselves. The base is then held in `model.dtype`."""
+    alpha: Annotated[float | None, changes("train")] = Field(None, gt=0)
+    """What the matrices add is scaled by alpha / rank; null takes twice the rank."""
+    dropout: Annotated[float, changes("train")] = Field(0.0, ge=0, lt=1)
+    """Share of the matrices' inputs that is left out in training."""
+    targets: Annotated[tuple[LayerName, ...] | None, changes("train")] = Field(None, min_length=1)
+    """Last names of the linear layers that get them, such as q_proj; null takes all of them. Parts that
+    `train.freeze` names get none, nor does the output head.
+    """
+
+    @property
+    def scale_numerator(self) -> float:
+        """Alpha, whether it is set or follows from the rank."""
+        return 2.0 * (self.rank or 0) if self.alpha is None else self.alpha
 
 
 class Train(Section):
@@ -25,6 +46,8 @@ class Train(Section):
     """Parts of the model that stay as they are. The vision tower and its projector by default, as is usual
     for large models; `[]` trains everything.
     """
+    lora: Lora = Lora()
+    """Train an adapter instead of the weights; off as long as it has no `rank`."""
     gradient_checkpointing: Annotated[bool, FREE] = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     learning_rate: Annotated[float, changes("train")] = Field(1e-6, gt=0, le=1)
@@ -45,6 +68,10 @@ class Train(Section):
     """Gradients are clipped to this global norm."""
     max_padding: Annotated[float, changes("train")] = Field(0.1, ge=0, lt=1)
     """Largest share of padding in a micro-batch."""
+    packing: Annotated[bool, FREE] = False
+    """Put the responses of a micro-batch end to end in one row, where none sees another, instead of padding
+    them: the same loss and gradients up to rounding. Worth it where lengths differ much; see docs/models.md.
+    """
     tokens_per_micro_batch: Annotated[int, FREE] = Field(16_384, ge=16)
     """Tokens in one forward and backward, padding included; lower it when memory is short."""
     checkpoint_every: Annotated[int, FREE] = Field(500, ge=1)

@@ -13,6 +13,7 @@ from mstar.config import Config
 from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
 
+ADAPTER_CONFIG = "adapter_config.json"
 IGNORED = ("training_state", "README", ".")
 """Beginnings of file names in a model's folder that change no response."""
 
@@ -51,6 +52,11 @@ def _check_model(path: str, key: str) -> None:
     """A path must be a checkpoint folder; what looks like `owner/name` is left to the hub."""
     folder = Path(path)
     if folder.is_dir():
+        if (folder / ADAPTER_CONFIG).is_file():
+            raise UserError(
+                f"{key} is {path}, which holds an adapter; name a whole model, as mstar export without "
+                "--adapter writes it"
+            )
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"{key} is {path}, a folder without config.json; name one that save_pretrained has written"

@@ -2,8 +2,9 @@
 
 What is needed follows from the number of parameters, which a model's configuration tells without its weights.
 Measured with AdamW in float32: 16 bytes for each trained parameter after a step (weight, gradient, two
-moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. Activations come on top and
-are not estimated: they depend on the lengths of what is trained.
+moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. Where an adapter is trained,
+its base is frozen in the type of the arithmetic and in no checkpoint. Activations come on top and are not
+estimated: they depend on the lengths of what is trained.
 """
 
 from dataclasses import dataclass
@@ -32,15 +33,22 @@ class Parameters:
 
     trained: int
     frozen: int
+    base_bytes: int | None = None
+    """Of each frozen one in memory, where they are the base of an adapter."""
 
     @property
     def training_bytes(self) -> float:
         """What training holds at its peak, without activations."""
-        return PEAK_BYTES * self.trained + FROZEN_BYTES * self.frozen
+        return PEAK_BYTES * self.trained + (self.base_bytes or FROZEN_BYTES) * self.frozen
+
+    @property
+    def saved_frozen(self) -> int:
+        """Of the frozen ones those that are in a checkpoint."""
+        return 0 if self.base_bytes else self.frozen
 
     @property
     def checkpoint_bytes(self) -> int:
-        return SAVED_BYTES * self.trained + FROZEN_BYTES * self.frozen
+        return SAVED_BYTES * self.trained + FROZEN_BYTES * self.saved_frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,8 @@ def judge_memory(parameters: Parameters, memory: Memory, train: Train) -> str | 
     if need > memory.limit:
         raise UserError(
             f"{needed}, and there are {amount(memory.limit)}; freeze more of the model "
-            f"(train.freeze is [{', '.join(train.freeze)}]) or choose a smaller one"
+            f"(train.freeze is [{', '.join(train.freeze)}]), train an adapter (train.lora.rank=16), or "
+            "choose a smaller model"
         )
     if ROOM_FOR_ACTIVATIONS * need <= memory.free:
         return None
@@ -127,9 +136,15 @@ def count_parameters(config: Config, encoder: "Encoder") -> Parameters:
     import transformers
 
     from mstar.models import part_of
+    from mstar.models.adapters import adapter_weights, add_adapter
 
     with torch.device("meta"):  # shapes without memory
         model = transformers.AutoModelForImageTextToText.from_config(encoder.config)
+        if config.train.lora.rank is not None:
+            base = sum(parameter.numel() for parameter in model.parameters())
+            add_adapter(model, encoder.family, config.train)
+            trained = sum(parameter.numel() for parameter in adapter_weights(model).values())
+            return Parameters(trained, base, getattr(torch, config.model.dtype).itemsize)
     counts = {True: 0, False: 0}
     for name, parameter in model.named_parameters():
         counts[part_of(name, encoder.family) in config.train.freeze] += parameter.numel()

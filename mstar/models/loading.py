@@ -17,6 +17,7 @@ from transformers.utils import CHAT_TEMPLATE_FILE, LEGACY_PROCESSOR_CHAT_TEMPLAT
 
 from mstar.config import Model
 from mstar.errors import UserError
+from mstar.models.adapters import adapter_weights, base_of, is_adapter, read_adapter
 
 SHOWN = 3
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -74,7 +75,21 @@ def load_generation_config(folder: Path, revision: str | None, config: Any) -> A
 
 
 def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:
-    """The policy in a checkpoint folder, on its device, in evaluation mode."""
+    """The policy in a checkpoint folder, on its device, in evaluation mode.
+
+    An adapter's base is looked for at `model.path`. Both are added up in float32; in bfloat16, where small
+    changes of large weights would be lost, the adapter stays beside them.
+    """
+    if not is_adapter(folder):
+        return load_weights(folder, model, dtype)
+    loaded = load_weights(base_of(folder, model), model, dtype)
+    wrapper = read_adapter(loaded, folder, trainable=False)
+    refuse_nonfinite(folder, adapter_weights(loaded).items())
+    return wrapper.merge_and_unload() if loaded.dtype == torch.float32 else loaded
+
+
+def load_weights(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:
+    """The whole model in a folder, on its device, in evaluation mode."""
     if model.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "model.device is cuda but torch sees no GPU; set it to cpu or install a CUDA build of torch"

@@ -98,7 +98,7 @@ def bound_checkpoint(config: Config) -> Amount:
         around = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     numbers = parameters.checkpoint_bytes
     return Amount(
-        FROZEN_BYTES * (parameters.trained + parameters.frozen),
+        FROZEN_BYTES * (parameters.trained + parameters.saved_frozen),
         (1 + NAMES_SHARE) * numbers + around + AROUND_BYTES,
         numbers + around,
     )

@@ -11,15 +11,15 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mstar.errors import UserError
-from mstar.models import Encoder
+from mstar.models.adapters import save_adapter
 from mstar.trainers import Progressed
+from mstar.trainers.policy import Policy
 
 MOMENTS, PROGRESS = "training_state/moments.tensors", "training_state/progress.json"
 OLD_MOMENTS, OLD_PROGRESS = "training_state.safetensors", "training_state.json"
@@ -38,12 +38,15 @@ class TrainingState:
     """Per parameter name Adam's `step`, `exp_avg` and `exp_avg_sq`; empty for a new optimizer."""
 
 
-def save_checkpoint(folder: Path, model: Any, encoder: Encoder, state: TrainingState) -> None:
+def save_checkpoint(folder: Path, policy: Policy, state: TrainingState) -> None:
     """Write everything into a folder that does not exist yet."""
     (folder / MOMENTS).parent.mkdir(parents=True)
-    model.save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
-    encoder.image_processor.save_pretrained(folder)
+    if policy.base is None:
+        policy.model.save_pretrained(folder)
+    else:
+        save_adapter(folder, policy.model, policy.base)
+    policy.encoder.tokenizer.save_pretrained(folder)
+    policy.encoder.image_processor.save_pretrained(folder)
     tensors = {
         f"{name}/{kind}": moment.contiguous()
         for name, kinds in state.moments.items()

@@ -20,12 +20,12 @@ from mstar.models import part_of
 from mstar.models.threads import allowed_cores
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed
-from mstar.trainers.batches import plan_batches, plan_micro_batches
+from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import open_policy
 from mstar.trainers.ranks import Parent
-from mstar.trainers.rows import LessonRows, MicroBatch, Row, pad_rows
+from mstar.trainers.rows import LessonRows, MicroBatch, Row, build_micro_batch, group_rows
 from mstar.trainers.shares import deal, find_filler, has_image, with_fillers
 from mstar.trainers.single import is_due, nothing_to_train, starting_state
 from mstar.trainers.zero import ZeroLearner, meet
@@ -69,13 +69,11 @@ class Rank:
     def _micro_batches(self, batch: Sequence[Row]) -> Iterator[MicroBatch]:
         """This rank's share of a batch, in as many micro-batches as the other ranks have."""
         hand = deal([len(row.encoded.ids) for row in batch], self.parent.count)[self.parent.rank]
-        own = [batch[index] for index in hand]
-        plan = plan_micro_batches([len(row.encoded.ids) for row in own], self.config.train)
-        groups = [[own[index] for index in group] for group in plan]
+        groups = group_rows([batch[index] for index in hand], self.config.train)
         most = torch.tensor(len(groups), device=self.learner.device)
         distributed.all_reduce(most, distributed.ReduceOp.MAX)
         for group in with_fillers(groups, self.filler, int(most)):
-            yield pad_rows(group, self.encoder)
+            yield build_micro_batch(group, self.encoder, self.config.train)
 
     def _freeze_what_sees(self) -> None:
         """In a lesson of texts alone no gradient reaches these parts; `single` leaves them as they are, and
@@ -104,7 +102,7 @@ class Rank:
             if self.parent.rank == 0:
                 folder = Path(self.parent.ask(checkpoint=progressed.steps_done))
                 state = TrainingState(progressed, rate, moments)
-                save_checkpoint(folder, self.policy.model, self.encoder, state)
+                save_checkpoint(folder, self.policy, state)
                 self.parent.tell(written=True)
 
     def _tell(self, progressed: Progressed) -> None:

@@ -1,7 +1,7 @@
 """A lesson as rows: what the model reads, and what it is to learn at each position.
 
-`LessonRows` reads the texts and the problems that a lesson names; `cut_micro_batches` pads rows into what one
-forward takes. Rows with other labels (a score at the end of each step, say) go the same way.
+`LessonRows` reads the texts and the problems that a lesson names; `cut_micro_batches` pads or packs rows into
+what one forward takes. Rows with other labels (a score at the end of each step, say) go the same way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ from torch import Tensor
 from mstar.config_train import Train
 from mstar.datasets import open_problems
 from mstar.errors import UserError
-from mstar.models import Encoded, Encoder, collate
+from mstar.models import Encoded, Encoder, collate, pack
 from mstar.models.encoder import decode_in_groups
 from mstar.prompts import Request, build_request
 from mstar.trainers import Lesson
-from mstar.trainers.batches import plan_micro_batches
+from mstar.trainers.batches import plan_micro_batches, plan_packs
 
 IGNORED = -100
 """Label of the positions where nothing is learned, as in torch's cross_entropy."""
@@ -46,11 +46,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """What goes through the model at once, padded; on the CPU."""
+    """What goes through the model at once, padded or packed; on the CPU."""
 
     inputs: dict[str, Tensor]
     labels: Tensor
-    """(rows, length), IGNORED in the padding."""
+    """(rows, length), IGNORED in the padding; one row where they are packed."""
     padded_tokens: int
     total_tokens: int
 
@@ -123,19 +123,43 @@ def learn_response(request: Request, prompt: Encoded, response: list[int]) -> Ro
 
 
 def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
-    """The rows of one batch, padded with their pixels as they are needed."""
-    for group in plan_micro_batches([len(row.encoded.ids) for row in rows], config):
-        yield pad_rows([rows[index] for index in group], encoder)
+    """The rows of one batch, padded or packed, with their pixels as they are needed."""
+    for group in group_rows(rows, config):
+        yield build_micro_batch(group, encoder, config)
+
+
+def group_rows(rows: Sequence[Row], config: Train) -> list[list[Row]]:
+    """The rows of each micro-batch."""
+    plan = plan_packs if config.packing else plan_micro_batches
+    return [
+        [rows[index] for index in group] for group in plan([len(row.encoded.ids) for row in rows], config)
+    ]
+
+
+def build_micro_batch(rows: Sequence[Row], encoder: Encoder, config: Train) -> MicroBatch:
+    return pack_rows(rows, encoder) if config.packing else pad_rows(rows, encoder)
 
 
 def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
     """Rows as the model takes them, with their pixels."""
-    missing = [row for row in rows if not row.encoded.is_whole]
-    images = [encoder.decode_images(row.request) for row in missing]
-    read = iter(encoder.read_pixels([row.encoded for row in missing], images))
-    whole = [row.encoded if row.encoded.is_whole else next(read) for row in rows]
-    inputs = collate(whole, encoder, "right", CPU)
+    inputs = collate(read_rows(rows, encoder), encoder, "right", CPU)
     length = max(len(row.labels) for row in rows)
     labels = torch.tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])
     padded = labels.numel() - sum(len(row.labels) for row in rows)
     return MicroBatch(inputs, labels, padded, labels.numel())
+
+
+def pack_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
+    """Rows end to end as one, with their pixels. The last label of each is IGNORED: it learns nothing of the
+    next one's beginning.
+    """
+    labels = torch.tensor([[label for row in rows for label in row.labels]])
+    return MicroBatch(pack(read_rows(rows, encoder), encoder, CPU), labels, 0, labels.numel())
+
+
+def read_rows(rows: Sequence[Row], encoder: Encoder) -> list[Encoded]:
+    """What the rows encode, with the pixels that were not there yet."""
+    missing = [row for row in rows if not row.encoded.is_whole]
+    images = [encoder.decode_images(row.request) for row in missing]
+    read = iter(encoder.read_pixels([row.encoded for row in missing], images))
+    return [row.encoded if row.encoded.is_whole else next(read) for row in rows]

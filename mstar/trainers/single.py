@@ -65,7 +65,7 @@ class SingleTrainer:
         rate = learning_rate_at(progressed.train_step, self.config.train)
         with save_to(progressed.steps_done) as folder:
             state = TrainingState(progressed, rate, policy.learner.moments())
-            save_checkpoint(folder, policy.model, policy.encoder, state)
+            save_checkpoint(folder, policy, state)
 
 
 def is_due(config: Train, steps: int, seconds: float) -> bool:

@@ -1,0 +1,128 @@
+"""Runs that train an adapter, through the real command."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mstar.config import Config
+from mstar.plan.forecast import bound_checkpoint
+from mstar.preflight import load_encoder
+from mstar.resources import count_parameters
+from mstar.starting import open_run
+from tests.commands import mstar, start
+from tests.smoke import fingerprints, smoke_arguments
+
+MakeConfig = Callable[..., Config]
+LORA = (
+    "train.lora.rank=4",
+    "train.lora.dropout=0.1",
+    "train.learning_rate=0.001",
+    "train.checkpoint_every=1",
+)
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Path:
+    """A finished run of two iterations; tests only read it."""
+    output = tmp_path_factory.mktemp("runs") / "adapted"
+    mstar(*smoke_arguments(problems, output, *LORA))
+    return output
+
+
+def checkpoints(output: Path) -> list[Path]:
+    return sorted(path.parent for path in output.rglob("adapter_config.json"))
+
+
+def test_iterations_follow_each_other_and_say_what_they_took(adapted: Path) -> None:
+    folders = checkpoints(adapted)
+    assert [folder.parent.parent.name for folder in folders] == ["000", "001"]
+    assert not list(adapted.rglob("model.safetensors"))
+    base = json.loads((adapted / "inputs.json").read_text())["model.path"]
+    assert {(folder / "base.json").read_text() for folder in folders} == {f'{{\n  "identity": "{base}"\n}}\n'}
+    steps = [
+        json.loads((folder / "training_state/progress.json").read_text())["progressed"]["train_step"]
+        for folder in folders
+    ]
+    assert 0 < steps[0] < steps[1]
+    assert (adapted / "report.html").is_file()
+    config = open_run(str(adapted)).config
+    size = sum(file.stat().st_size for file in folders[0].rglob("*") if file.is_file())
+    bound = bound_checkpoint(config)
+    assert bound.holds(size) and bound.expected == pytest.approx(size, rel=0.15)
+
+
+def test_killed_while_it_trains_it_ends_like_one_that_was_not(
+    problems: Path, adapted: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "killed"
+    process = start(*smoke_arguments(problems, output, *LORA))
+    while not list(output.glob("iterations/001/train/checkpoint-*.json")):
+        assert process.is_alive()
+        process.join(0.01)
+    process.kill()
+    process.join()
+    mstar(*smoke_arguments(problems, output, *LORA))
+    assert fingerprints(output) == fingerprints(adapted)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ("train.lora.rank=8", "was started with train.lora.rank = 4, now it is 8; put it back"),
+        ("train.lora.alpha=8", "was started with train.lora.alpha = None, now it is 8.0; put it back"),
+        ("train.lora.rank=null", "was started with train.lora.rank = 4, now it is None; put it back"),
+    ],
+)
+def test_an_adapter_does_not_change_inside_a_run(
+    problems: Path, adapted: Path, change: str, said: str
+) -> None:
+    done = mstar(*smoke_arguments(problems, adapted, *LORA, change), check=False)
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(problems: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    done = mstar(*smoke_arguments(problems, output, *LORA, "train.lora.targets=[wq]"), check=False)
+    assert done.returncode == 2 and "train.lora.targets has wq, and no linear layer fits" in done.stderr
+    (tmp_path / "peft.py").write_text("raise ImportError('not here')\n")
+    without = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-m", "mstar", *smoke_arguments(problems, output, *LORA)]
+    found = subprocess.run(command, env=without, capture_output=True, text=True)
+    assert found.returncode == 2 and "pip install 'mstar[lora]'" in found.stderr
+    assert found.stderr.count("\n") == 1 and not output.exists()
+
+
+def test_a_run_does_not_start_from_an_adapter(problems: Path, adapted: Path, tmp_path: Path) -> None:
+    settings = f"model.path={checkpoints(adapted)[0]}"
+    done = mstar(*smoke_arguments(problems, tmp_path / "run", settings), check=False)
+    assert done.returncode == 2 and "which holds an adapter; name a whole model" in done.stderr
+
+
+def test_a_base_that_is_gone_is_named(problems: Path, adapted: Path, tmp_path: Path) -> None:
+    settings = (adapted / "run.yaml").read_text()
+    path = open_run(str(adapted)).config.model.path
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("inputs.json", "iterations", "start"):
+        (moved / name).symlink_to(adapted / name)
+    (moved / "run.yaml").write_text(settings.replace(path, str(tmp_path / "gone")))
+    done = mstar("generate", "--run", str(moved), "--iteration", "1", check=False)
+    assert done.returncode == 0, "what is finished needs no base"
+    done = mstar("generate", "--run", str(moved), "--iteration", "2", check=False)
+    assert done.returncode == 2 and f"model.path is {tmp_path / 'gone'}, which does not exist" in done.stderr
+
+
+def test_parameters_of_an_adapter_are_counted_without_weights(make_config: MakeConfig) -> None:
+    config = make_config(
+        model={"path": make_config().model.path, "dtype": "bfloat16"}, train={"lora": {"rank": 4}}
+    )
+    counted = count_parameters(config, load_encoder(config))
+    plain = count_parameters(make_config(), load_encoder(config))
+    assert counted.frozen == plain.trained + plain.frozen and 0 < counted.trained < counted.frozen / 20
+    assert counted.checkpoint_bytes == 12 * counted.trained
+    assert counted.training_bytes == pytest.approx(19.6 * counted.trained + 2 * counted.frozen)
