@@ -8,6 +8,7 @@ writes it, and it alone speaks to the stage's process.
 import dataclasses
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,13 +22,14 @@ from mstar.models.threads import allowed_cores
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed
 from mstar.trainers.batches import plan_batches
-from mstar.trainers.checkpoint import TrainingState, fitting_moments, save_checkpoint
+from mstar.trainers.checkpoint import MOMENTS, fitting_moments, save_policy, save_progress
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import open_policy
 from mstar.trainers.ranks import Parent
 from mstar.trainers.rows import LessonRows, MicroBatch, Row, build_micro_batch, group_rows
 from mstar.trainers.shares import deal, find_filler, has_image, with_fillers
 from mstar.trainers.single import is_due, nothing_to_train, starting_state
+from mstar.trainers.tensor_file import write_tensors
 from mstar.trainers.zero import ZeroLearner, meet
 
 
@@ -61,10 +63,12 @@ class Rank:
             learned = sum(row.learned for row in batch)
             progressed = self.learner.step(self._micro_batches(batch), learned, progressed)
             due = is_due(self.config.train, number + 1 - saved, time.monotonic() - saved_at)
-            if self._says_the_first(due or number + 1 == len(batches)):
+            if self._says_the_first(due):
                 self._save(progressed)
                 saved, saved_at = progressed.steps_done, time.monotonic()
             self._tell(progressed)
+        if saved < progressed.steps_done:
+            self._save(progressed)
 
     def _micro_batches(self, batch: Sequence[Row]) -> Iterator[MicroBatch]:
         """This rank's share of a batch, in as many micro-batches as the other ranks have."""
@@ -97,13 +101,18 @@ class Rank:
         return bool(said)
 
     def _save(self, progressed: Progressed) -> None:
-        rate = learning_rate_at(progressed.train_step, self.config.train)
-        with self.learner.whole() as moments:
-            if self.parent.rank == 0:
-                folder = Path(self.parent.ask(checkpoint=progressed.steps_done))
-                state = TrainingState(progressed, rate, moments)
-                save_checkpoint(folder, self.policy, state)
-                self.parent.tell(written=True)
+        is_first = self.parent.rank == 0
+        folder = Path(self.parent.ask(checkpoint=progressed.steps_done)) if is_first else Path()
+        with self.learner.whole():
+            if is_first:
+                save_policy(folder, self.policy)
+        moments = self.learner.moments()
+        if is_first:
+            write_tensors(folder / MOMENTS, self.learner.moment_shapes(), moments)
+            save_progress(folder, progressed, learning_rate_at(progressed.train_step, self.config.train))
+            self.parent.tell(written=True)
+        else:
+            deque(moments, maxlen=0)
 
     def _tell(self, progressed: Progressed) -> None:
         self.parent.tell(progressed=dataclasses.asdict(progressed))

@@ -74,30 +74,42 @@ class ZeroLearner:
         return advance(before, loss, learned, int(padded), int(total))
 
     @contextmanager
-    def whole(self) -> Iterator[Moments]:
-        """Inside, the model of rank 0 has all its weights, and it alone gets all moments, on the CPU.
+    def whole(self) -> Iterator[None]:
+        """Inside, the model of rank 0 has all its weights, on the CPU.
 
-        They come one parameter after the other: a GPU holds the whole of one at a time.
+        They come one parameter after the other, as moments do: a device holds the whole of one at a time.
         """
-        is_first = distributed.get_rank() == 0
-        moments = dict(self.untouched)
         shares: list[tuple[nn.Parameter, Tensor]] = []
-        for name, parameter in self.model.named_parameters():
+        for parameter in self.model.parameters():
             if hasattr(parameter, "ds_tensor"):
                 weight = self._gather(parameter)
-                if is_first:
+                if distributed.get_rank() == 0:
                     shares.append((parameter, parameter.data))
                     parameter.data = weight.cpu()
-            if name in self.trained:
-                found = {kind: self._get(parameter, kind) for kind in MOMENTS}
-                if is_first:
-                    step = torch.tensor(self.begun[name] + self.steps_taken)
-                    moments[name] = {"step": step} | {kind: one.cpu() for kind, one in found.items()}
         try:
-            yield moments
+            yield
         finally:
             for parameter, share in shares:
                 parameter.data = share
+
+    def moment_shapes(self) -> dict[str, tuple[int, ...]]:
+        """By `name/kind`, in the order in which `moments` has them."""
+        shapes = {name: tuple(getattr(one, "ds_shape", one.shape)) for name, one in self.trained.items()}
+        shapes |= {name: tuple(kinds["exp_avg"].shape) for name, kinds in self.untouched.items()}
+        return {
+            f"{name}/{kind}": shape if kind in MOMENTS else ()
+            for name, shape in shapes.items()
+            for kind in (*MOMENTS, "step")
+        }
+
+    def moments(self) -> Iterator[Tensor]:
+        """All moments and counts of steps, one after the other; all ranks have to go through them."""
+        for name, parameter in self.trained.items():
+            for kind in MOMENTS:
+                yield self._get(parameter, kind)
+            yield torch.tensor(self.begun[name] + self.steps_taken)
+        for kinds in self.untouched.values():
+            yield from (kinds[kind] for kind in (*MOMENTS, "step"))
 
     def _optimizer(self, config: Config) -> torch.optim.AdamW:
         counts = sorted(set(self.begun.values()))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstar.errors import UserError
+from mstar.starting import start_run
 from mstar.trainers import build_trainer
 from mstar.trainers.deepspeed import count_ranks
 from mstar.trainers.policy import open_policy
@@ -48,11 +49,17 @@ def test_fillers_teach_nothing_and_show_an_image_where_others_do(
     assert loss == 0 and all(one is not None and not one.any() for one in gradients)
 
 
-def test_what_to_install_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_to_install_is_one_line_before_anything_is_written(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "deepspeed", None)
     said = r"is deepspeed, which is not installed: pip install 'mstar\[deepspeed\]', or take single"
     with pytest.raises(UserError, match=said):
         build_trainer(parse_small(train={"trainer": "deepspeed"}))
+    config = make_config(train={"trainer": "deepspeed"})
+    with pytest.raises(UserError, match=said):
+        start_run(config)
+    assert not Path(config.output).exists()
 
 
 def test_ranks_are_the_gpus_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
