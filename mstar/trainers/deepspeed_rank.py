@@ -103,7 +103,10 @@ class Rank:
     def _save(self, progressed: Progressed) -> None:
         is_first = self.parent.rank == 0
         folder = Path(self.parent.ask(checkpoint=progressed.steps_done)) if is_first else Path()
-        with self.learner.whole():
+        is_adapter = self.policy.base is not None
+        with self.learner.whole(
+            self.learner.trained.values() if is_adapter else self.policy.model.parameters()
+        ):
             if is_first:
                 save_policy(folder, self.policy)
         moments = self.learner.moments()

@@ -74,13 +74,13 @@ class ZeroLearner:
         return advance(before, loss, learned, int(padded), int(total))
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Inside, the model of rank 0 has all its weights, on the CPU.
+    def whole(self, parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+        """Inside, rank 0 has all of these weights in its model, on the CPU.
 
-        They come one parameter after the other, as moments do: a device holds the whole of one at a time.
+        They come one after the other, as moments do: a device holds the whole of one at a time.
         """
         shares: list[tuple[nn.Parameter, Tensor]] = []
-        for parameter in self.model.parameters():
+        for parameter in parameters:
             if hasattr(parameter, "ds_tensor"):
                 weight = self._gather(parameter)
                 if distributed.get_rank() == 0:
