@@ -4,14 +4,14 @@ A section is a stage, or something that several stages share; a stage sees its o
 decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
 units and ranges. Every field says which stages' files it changes (`changes(...)`, `FREE`, `BY_CONTENT`): that
 is what their fingerprints are made of (see fingerprints.py). How a YAML file becomes this tree, and what is
-said about a mistake in it, is in config_file.py; the section `train` is in config_train.py.
+said about a mistake in it, is in config_file.py; the sections `train` and `deepspeed` are in config_train.py.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mstar.config_train import Train
+from mstar.config_train import Deepspeed, Train
 from mstar.settings import BY_CONTENT, FREE, Section, changes
 
 Temperature = Annotated[float, Field(gt=0, le=2)]
@@ -226,6 +226,7 @@ class Config(Section):
     score: Score = Score()
     select: Select = Select()
     train: Train = Train()
+    deepspeed: Deepspeed = Deepspeed()
     evaluate: Evaluate = Evaluate()
     adapt: Adapt = Adapt()
     stop: Stop = Stop()

@@ -71,7 +71,7 @@ class LessonRows:
         numbers, room = sorted(set(lesson.rows)), HELD_BYTES
         for start in range(0, len(numbers), AT_ONCE):
             own = numbers[start : start + AT_ONCE]
-            requests = self._ask(own)
+            requests = self.ask(own)
             prompts = dict(zip(own, zip(requests, encoder.encode(requests), strict=True), strict=True))
             room -= sum(pixels.nbytes for _, prompt in prompts.values() for pixels in prompt.pixels)
             if room < 0:
@@ -89,12 +89,13 @@ class LessonRows:
             for number, response in zip(numbers, responses, strict=True)
         ]
 
-    def _ask(self, numbers: Sequence[int]) -> list[Request]:
+    def ask(self, numbers: Sequence[int]) -> list[Request]:
+        """The requests of problems, by their numbers in the file."""
         return [build_request(problem, self.encoder.prompt) for problem in self.problems.read(numbers)]
 
     def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
         """Prompts without pixels."""
-        requests, planned = self._ask(numbers), []
+        requests, planned = self.ask(numbers), []
         for group, images in decode_in_groups(requests, self.encoder.decode_images):
             planned += self.encoder.plan(group, images)
         return dict(zip(numbers, zip(requests, planned, strict=True), strict=True))
@@ -123,9 +124,20 @@ def learn_response(request: Request, prompt: Encoded, response: list[int]) -> Ro
 
 def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
     """The rows of one batch, padded or packed, with their pixels as they are needed."""
-    plan, build = (plan_packs, pack_rows) if config.packing else (plan_micro_batches, pad_rows)
-    for group in plan([len(row.encoded.ids) for row in rows], config):
-        yield build([rows[index] for index in group], encoder)
+    for group in group_rows(rows, config):
+        yield build_micro_batch(group, encoder, config)
+
+
+def group_rows(rows: Sequence[Row], config: Train) -> list[list[Row]]:
+    """The rows of each micro-batch."""
+    plan = plan_packs if config.packing else plan_micro_batches
+    return [
+        [rows[index] for index in group] for group in plan([len(row.encoded.ids) for row in rows], config)
+    ]
+
+
+def build_micro_batch(rows: Sequence[Row], encoder: Encoder, config: Train) -> MicroBatch:
+    return pack_rows(rows, encoder) if config.packing else pad_rows(rows, encoder)
 
 
 def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
