@@ -122,25 +122,27 @@ def entry_name(path: str | Path) -> str:
 def read_cached(name: str) -> bytes | None:
     """What `write_cached` has kept under a name (with forward slashes), or None if it is not there whole."""
     try:
-        kept = (cache_folder() / name).read_bytes()
+        with (cache_folder() / name).open("rb") as file:
+            noted, data = file.read(CHECKSUM_BYTES), file.read()
     except OSError:
         return None
-    data = kept[CHECKSUM_BYTES:]
-    return data if checksum(data) == kept[:CHECKSUM_BYTES] else None
+    return data if checksum(data) == noted else None
 
 
-def checksum(data: bytes) -> bytes:
+def checksum(data: bytes | memoryview) -> bytes:
     """What tells an entry that a crash of the machine has left half written."""
     return hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest()
 
 
-def write_cached(name: str, data: bytes) -> None:
+def write_cached(name: str, data: bytes | memoryview) -> None:
     """Keep data under a name, whole or not at all; does nothing where the cache folder cannot be written."""
     target = cache_folder() / name
     scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(checksum(data) + data)
+        with scratch.open("wb") as file:
+            file.write(checksum(data))
+            file.write(data)
         os.replace(scratch, target)
     except OSError:
         with suppress(OSError):

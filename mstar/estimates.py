@@ -1,8 +1,8 @@
 """Shares of problems with their 95 % intervals, and the measures of exploration and exploitation.
 
 All pure functions over counts and booleans. Intervals: Wilson's for shares of yes and no, the percentile
-bootstrap over problems for means of anything else. Measures: pass@k in both forms, Reward-Pass@k (arXiv
-2412.17451, section 4), the balance score (arXiv 2412.17256).
+bootstrap over problems for means of anything else. Measures, of one problem each: pass@k in both forms,
+Reward-Pass@k (arXiv 2412.17451, section 4), the balance score (arXiv 2412.17256).
 """
 
 import math
@@ -19,8 +19,8 @@ MOST_LEVELS = 250
 """Different values that are resampled as they are; of more, their neighbours count as one."""
 
 
-def share(outcomes: Sequence[bool]) -> Estimate:
-    """The share of true outcomes with Wilson's interval."""
+def share(outcomes: Sequence[int]) -> Estimate:
+    """The share of true outcomes (or ones among zeros) with Wilson's interval."""
     total = len(outcomes)
     if total == 0:
         return Estimate(0.0, 0.0, 1.0, 0)
@@ -54,40 +54,31 @@ def _resampled_errors(sample: np.ndarray) -> np.ndarray:
     return errors
 
 
-def pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> Estimate:
-    """Share of problems with a correct response among the first k (the paper's form)."""
-    return share([any(own[:k]) for own in correct])
+def pass_at_k(correct: Sequence[bool], k: int) -> bool:
+    """Whether one of the first k responses to a problem is correct (the paper's form)."""
+    return any(correct[:k])
 
 
-def unbiased_pass_at_k(correct: Sequence[Sequence[bool]], k: int) -> Estimate:
-    """Mean over problems of 1 - C(n-c, k) / C(n, k): n samples, of which c are correct (arXiv 2107.03374)."""
-    return mean([1.0 - math.comb(len(own) - sum(own), k) / math.comb(len(own), k) for own in correct])
+def unbiased_pass_at_k(correct: Sequence[bool], k: int) -> float:
+    """1 - C(n-c, k) / C(n, k) for a problem: n samples, of which c are correct (arXiv 2107.03374)."""
+    return 1.0 - math.comb(len(correct) - sum(correct), k) / math.comb(len(correct), k)
 
 
-def reward_pass_at_k(
-    correct: Sequence[Sequence[bool]], scores: Sequence[Sequence[float]], k: int
-) -> Estimate:
-    """Share of problems with a correct response among the k of highest score; equal scores keep the sample
+def reward_pass_at_k(correct: Sequence[bool], scores: Sequence[float], k: int) -> bool:
+    """Whether one of the k responses of highest score to a problem is correct; equal scores keep the sample
     order.
     """
-    best = []
-    for own, ranks in zip(correct, scores, strict=True):
-        order = sorted(range(len(own)), key=lambda index, ranks=ranks: -ranks[index])  # type: ignore[misc]
-        best.append(any(own[index] for index in order[:k]))
-    return share(best)
+    order = sorted(range(len(correct)), key=lambda index: -scores[index])
+    return any(correct[index] for index in order[:k])
 
 
-def balance(texts: Sequence[Sequence[str]], correct: Sequence[Sequence[bool]], target: int) -> Estimate:
-    """Mean of min(n'/n*, 1) * n'/n over problems: n responses were selected, n' of them correct and unlike
-    each other.
+def balance(texts: Sequence[str], correct: Sequence[bool], target: int) -> float:
+    """min(n'/n*, 1) * n'/n for a problem: n responses are selected, n' of them correct and unlike each other.
 
-    `texts` and `correct` hold the selected responses of each problem; a problem with none selected counts 0.
+    `texts` and `correct` are those of the selected responses; 0 where none is selected.
     """
-    values = []
-    for own, right in zip(texts, correct, strict=True):
-        unique = len({text for text, is_right in zip(own, right, strict=True) if is_right})
-        values.append(min(unique / target, 1.0) * unique / len(own) if own else 0.0)
-    return mean(values)
+    unique = len({text for text, is_right in zip(texts, correct, strict=True) if is_right})
+    return min(unique / target, 1.0) * unique / len(texts) if texts else 0.0
 
 
 def powers_up_to(samples: int) -> list[int]:

@@ -8,7 +8,7 @@ The sweep (arXiv 2412.17451, section 4) samples K responses to each validation p
 the grid, with the same random numbers for all of them, so that temperatures are compared and not luck.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -155,24 +155,47 @@ def _is_sweep(part: Part) -> bool:
 
 
 def build_report(work: Work, parts: Sequence[Part]) -> Report:
-    """Everything measured, from the judged parts."""
+    """Everything measured, from the judged parts, of which one is in memory at a time."""
     report = Report(work.iteration)
-    for folder in dict.fromkeys(part.name.partition("/")[0] for part in parts):
-        own = [part for part in parts if part.name.startswith(f"{folder}/")]
-        responses: list[Response] = []
-        unusable: dict[str, str] = {}
-        for part in own:
-            with work.folder.reading(part.name) as path:
-                responses += read_responses(path)
-                unusable |= read_unusable(path)
+    for folder, own in _by_folder(parts).items():
         if _is_sweep(own[0]):
-            row = measure_temperature(by_problem(responses), work.config, own[0].sampling)
+            row = measure_temperature(_responses_by_problem(work, own), work.config, own[0].sampling)
             report = replace(report, temperatures=(*report.temperatures, row))
             name = "validation"
         else:
             name = folder.removeprefix("test-")
-            found = measure_test(responses, own[0].problems)
+            found = measure_test(_responses_with_sources(work, own))
             report = replace(report, tests={**report.tests, name: found})
-        if unusable:
+        if unusable := _unusable(work, own):
             report = replace(report, unusable={**report.unusable, name: unusable})
     return report
+
+
+def _by_folder(parts: Sequence[Part]) -> dict[str, list[Part]]:
+    """The parts of each test set and of each temperature, in order."""
+    found: dict[str, list[Part]] = {}
+    for part in parts:
+        found.setdefault(part.name.partition("/")[0], []).append(part)
+    return found
+
+
+def _responses_by_problem(work: Work, parts: Sequence[Part]) -> Iterator[list[Response]]:
+    for part in parts:
+        with work.folder.reading(part.name) as path:
+            yield from by_problem(read_responses(path))
+
+
+def _responses_with_sources(work: Work, parts: Sequence[Part]) -> Iterator[tuple[str, Response]]:
+    for part in parts:
+        ids, sources = part.problems.ids, part.problems.sources
+        source_of = {ids[row]: sources[row] for row in part.rows}
+        with work.folder.reading(part.name) as path:
+            yield from ((source_of[one.problem_id], one) for one in read_responses(path))
+
+
+def _unusable(work: Work, parts: Sequence[Part]) -> dict[str, str]:
+    unusable: dict[str, str] = {}
+    for part in parts:
+        with work.folder.reading(part.name) as path:
+            unusable |= read_unusable(path)
+    return unusable

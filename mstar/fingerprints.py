@@ -43,9 +43,11 @@ def settings_of(config: Config, stage: str) -> Fingerprint:
 
 
 def may_change(key: str) -> bool:
-    """True where a begun run accepts another value, because no file of its stages depends on it."""
+    """True where a begun run accepts another value: no file of its finished stages depends on it, or what
+    they left serves the next ones all the same.
+    """
     owner = next((name for name in effects() if key == name or key.startswith(f"{name}.")), None)
-    return owner is not None and not effects()[owner].stages
+    return owner is not None and (not effects()[owner].stages or effects()[owner].per_stage)
 
 
 def before(key: str) -> Any:

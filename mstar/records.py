@@ -257,10 +257,10 @@ def read_responses(path: Path) -> Iterator[Response]:
     """Stream the responses of one Parquet file, in file order."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                scores = row["step_scores"]
-                row["step_scores"] = None if scores is None else tuple(scores)
-                yield Response(**row)
+            columns = {name: batch[name].to_pylist() for name in batch.schema.names}
+            columns["step_scores"] = [own if own is None else tuple(own) for own in columns["step_scores"]]
+            for row in zip(*columns.values(), strict=True):
+                yield Response(**dict(zip(columns, row, strict=True)))
 
 
 def read_unusable(path: Path) -> dict[str, str]:

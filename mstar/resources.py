@@ -4,8 +4,8 @@ What is needed follows from the number of parameters, which a model's configurat
 Measured with AdamW in float32: 16 bytes for each trained parameter after a step (weight, gradient, two
 moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. With moments of 8 bits it is
 13 at the peak, and 6 in a checkpoint. Where an adapter is trained, its base is frozen in the type of the
-arithmetic and in no checkpoint. Activations come on top and are not estimated: they depend on the lengths of
-what is trained.
+arithmetic and in no checkpoint. What ZeRO spreads over ranks follows from these figures. Activations come on
+top and are not estimated: they depend on the lengths of what is trained.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mstar.cgroups import group_folders
 from mstar.config import Config
-from mstar.config_train import Train
+from mstar.config_train import Deepspeed, Train
 from mstar.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ SAVED_BYTES = {"adamw": 12, "adamw_8bit": 6}
 """For each trained parameter in a checkpoint; 12 for those whose moments are too few to be coded."""
 FROZEN_BYTES = 4
 """For each frozen parameter in memory and in a checkpoint."""
+ZERO_BYTES = {1: (8.0, 15.6), 2: (4.0, 19.6), 3: (0.0, 19.6)}
+"""Per trained parameter by ZeRO's stage: what every rank holds, and what they share."""
+OFFLOADED_BYTES = 15.6
+"""Of what they share, the optimizer's."""
 ROOM_FOR_ACTIVATIONS = 1.25
 """Free memory below this many times what is needed without activations is warned about."""
 IN_HAND = 2
@@ -88,15 +92,44 @@ def check_resources(
     if trains_here:
         memory = cuda_memory() if config.model.device == "cuda" else system_memory()
     warnings = [
-        judge_memory(parameters, memory, config.train) if memory else None,
+        judge_memory(parameters, memory, config.train, needed_bytes(parameters, config)) if memory else None,
         judge_disk(parameters, free_bytes, config) if free_bytes is not None else None,
     ]
     return [warning for warning in warnings if warning]
 
 
-def judge_memory(parameters: Parameters, memory: Memory, train: Train) -> str | None:
-    """A warning if training may not fit; UserError if it cannot."""
-    need = parameters.training_bytes
+def needed_bytes(parameters: Parameters, config: Config) -> float:
+    """What one device holds at the peak of training, without activations; UserError where there are fewer
+    GPUs than `deepspeed.ranks`. Ranks on a CPU have one memory.
+    """
+    if config.train.trainer == "single":
+        return parameters.training_bytes
+    from mstar.trainers.deepspeed import count_ranks
+
+    ranks = count_ranks(config)
+    return rank_bytes(parameters, config.deepspeed, ranks) * (ranks if config.model.device == "cpu" else 1)
+
+
+def rank_bytes(parameters: Parameters, section: Deepspeed, ranks: int) -> float:
+    """What one of several ranks holds at the peak, without activations and what is on its way; without what
+    is offloaded, too.
+    """
+    whole, shared = ZERO_BYTES[section.zero_stage]
+    frozen = float(parameters.base_bytes or FROZEN_BYTES)
+    shared -= OFFLOADED_BYTES if section.offload_optimizer else 0
+    if section.zero_stage == 3:
+        frozen = 0 if section.offload_weights else frozen / ranks
+        shared -= FROZEN_BYTES if section.offload_weights else 0
+    return (whole + shared / ranks) * parameters.trained + frozen * parameters.frozen
+
+
+def judge_memory(
+    parameters: Parameters, memory: Memory, train: Train, need: float | None = None
+) -> str | None:
+    """A warning if training may not fit; UserError if it cannot. `need` is what one device has to hold, if
+    not all.
+    """
+    need = parameters.training_bytes if need is None else need
     needed = (
         f"training {parameters.trained:,} parameters beside {parameters.frozen:,} frozen ones needs "
         f"{amount(need)} of memory without activations"

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -46,15 +47,19 @@ class Finished:
     @property
     def parts(self) -> list[str]:
         """Names of its Parquet files, in order."""
-        return [name for name in sorted(map(plain_name, self.manifest.files)) if name.endswith(".parquet")]
+        return [name for name in sorted(self._stored) if name.endswith(".parquet")]
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of its files, as long as the block lasts."""
-        key = next(f"{self.prefix}/{stored}" for stored in self.manifest.files if plain_name(stored) == name)
-        verb = PurePosixPath(self.prefix).name
+        key, verb = f"{self.prefix}/{self._stored[name]}", PurePosixPath(self.prefix).name
         with local_copy(self.storage, key, f"run mstar {verb} for it again") as path:
             yield path
+
+    @cached_property
+    def _stored(self) -> dict[str, str]:
+        """Stored names by name."""
+        return {plain_name(stored): stored for stored in self.manifest.files}
 
 
 class RunDir:

@@ -185,9 +185,9 @@ def tell_troubles(scorer: Scorer, progress: Progress) -> None:
         progress.note(f"the process reward model cannot read {said}, whose rewards are 0: {id} {reason}")
 
 
-def by_problem(responses: Iterable[Response]) -> list[list[Response]]:
+def by_problem(responses: Iterable[Response]) -> Iterator[list[Response]]:
     """Responses grouped by problem; those of one problem stand together."""
-    return [list(own) for _, own in groupby(responses, key=lambda response: response.problem_id)]
+    return (list(own) for _, own in groupby(responses, key=lambda response: response.problem_id))
 
 
 def _scored(work: Work, names: Sequence[str]) -> Scored:

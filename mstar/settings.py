@@ -15,11 +15,13 @@ class Effect:
     """The setting is an address: what lies there is part of fingerprints, the address itself may change."""
     before: Any = None
     """What runs did that were begun before the setting existed, where that is not its default."""
+    per_stage: bool = False
+    """A later stage may take another value, as it can go on from files of either; one in hand may not."""
 
 
-def changes(*stages: str, before: Any = None) -> Effect:
+def changes(*stages: str, before: Any = None, per_stage: bool = False) -> Effect:
     """The effect of a setting on the files of these stages."""
-    return Effect(stages, before=before)
+    return Effect(stages, before=before, per_stage=per_stage)
 
 
 FREE = Effect()

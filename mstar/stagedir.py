@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mstar.errors import UserError
-from mstar.fingerprints import Fingerprint, changed
+from mstar.fingerprints import Fingerprint, changed, may_change
 from mstar.records import from_json, to_json
 from mstar.storage import FileEntry, Storage, describe, read_text, write_text
 from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, plain_name, stored_name
@@ -67,10 +67,12 @@ class StageDir:
         self.made_from = Begun(json.loads(json.dumps(made_from.fingerprint)), made_from.version)
         self.manifest = read_manifest(storage, prefix)
         if self.manifest:
-            self._refuse_other(self.manifest.fingerprint)
+            self._refuse_other(self.manifest.fingerprint, is_finished=True)
         self._stored: dict[str, str] = {}
         self._entries: dict[str, FileEntry] = {}
         self._stored = self._find_stored()
+        if self.manifest and not self.done:
+            self._refuse_other(self.manifest.fingerprint)
 
     @property
     def done(self) -> bool:
@@ -259,8 +261,11 @@ class StageDir:
         if begun and begun.version == self.made_from.version:
             self._refuse_other(begun.fingerprint)
 
-    def _refuse_other(self, recorded: Fingerprint) -> None:
+    def _refuse_other(self, recorded: Fingerprint, is_finished: bool = False) -> None:
+        """A finished stage stays, whatever is chosen for the next ones; one in hand takes nothing else."""
         for key, old, new in changed(recorded, self.made_from.fingerprint):
+            if is_finished and may_change(key):
+                continue
             raise UserError(
                 f"{self.prefix} was made with {key} = {old}, now it is {new}; "
                 f"put it back, choose another output, or delete that folder and the iterations after it"

@@ -28,7 +28,7 @@ def response(
 
 def test_accuracy_whole_and_by_source() -> None:
     responses = [response(id, 0, correct=place % 3 == 0) for place, id in enumerate(HELDOUT.ids[:9])]
-    found = measure_test(responses, HELDOUT)
+    found = measure_test(zip(HELDOUT.sources, responses, strict=False))
     assert found.accuracy.value == pytest.approx(1 / 3)
     assert (found.accuracy.problems, found.mean_response_tokens, found.truncated) == (9, 10.0, 0)
     right = dict.fromkeys(HELDOUT.sources[:9], 0)

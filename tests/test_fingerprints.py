@@ -44,9 +44,18 @@ def test_what_a_stage_reads_is_in_its_fingerprint(make_config: MakeConfig, stage
 
 
 @pytest.mark.parametrize(
-    "key", ["train.checkpoint_every", "model.path", "data.tests", "data.tests.x", "name"]
+    "key",
+    [
+        "train.checkpoint_every",
+        "model.path",
+        "data.tests",
+        "data.tests.x",
+        "name",
+        "generate.engine",
+        "train.trainer",
+    ],
 )
-def test_what_changes_no_file_may_change(key: str) -> None:
+def test_what_changes_no_finished_file_may_change(key: str) -> None:
     assert may_change(key)
 
 

@@ -10,7 +10,7 @@ import pytest
 from mstar.errors import UserError
 from mstar.stagedir import Begun, StageDir, read_manifest
 from mstar.stages import Shard
-from mstar.storage import FolderStorage
+from mstar.storage.folder import FolderStorage
 from mstar.stored_names import plain_name
 
 PREFIX = "iterations/000/generate"
@@ -172,6 +172,21 @@ def test_a_stage_that_made_nothing_may_begin_from_something_else(tmp_path: Path)
     assert open_stage(tmp_path).missing(NAMES) == NAMES[1:]
     with pytest.raises(UserError, match=r"policy.content"):
         open_stage(tmp_path, policy__content="other").begin()
+
+
+def test_another_engine_serves_the_next_stage_and_not_the_one_in_hand(tmp_path: Path) -> None:
+    before, after = {"generate__engine": "transformers"}, {"generate__engine": "vllm"}
+    stage = open_stage(tmp_path, **before)
+    write_parts(stage, NAMES[:2])
+    with pytest.raises(UserError, match=r"made with generate.engine = transformers, now it is vllm"):
+        open_stage(tmp_path, **after).begin()
+    write_parts(stage, NAMES[2:])
+    stage.commit({}, NAMES)
+    assert open_stage(tmp_path, **after).done
+    stored(tmp_path, NAMES[1]).unlink()
+    with pytest.raises(UserError, match=r"made with generate.engine = transformers, now it is vllm"):
+        open_stage(tmp_path, **after)
+    assert open_stage(tmp_path, **before).missing(NAMES) == [NAMES[1]]
 
 
 def save_checkpoint(stage: StageDir, done: int, text: str) -> None:

@@ -91,6 +91,7 @@ def test_before_the_first_stage_everything_may_change(make_config: MakeConfig) -
         {"model": {"path": str(BASE), "threads": 1}},
         {"tracking": {"metrics_port": 9100}},
         {"train": {"learning_rate": 1e-4, "batch_size": 4, "keep_checkpoints": 2}},
+        {"generate": {"samples_per_problem": 4, "max_tokens": 60, "problems_per_chunk": 8, "engine": "vllm"}},
     ],
 )
 def test_what_changes_no_result_may_change(make_config: MakeConfig, changes: dict[str, object]) -> None:

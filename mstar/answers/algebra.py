@@ -1,13 +1,10 @@
 """What runs inside a worker process: are two formulas equal, is a formula one; by math-verify and sympy.
 
-One question per line in, one reply per line out, until the input ends. A question is JSON, `["equal", gold,
-answer]` or `["parses", gold, ""]`; the reply is `true` or `false`, as is the line that says that the worker
-is ready. Every question has a hard limit of its own (an interval timer with the system's default action,
-which ends even a C loop that holds the interpreter), so a worker whose parent was killed dies too; an idle
-one looks for its parent.
+One question per line in, one reply per line out. A question is JSON, `["equal", gold, answer]` or `["parses",
+gold, ""]`; the reply is `true` or `false`, as is the line that says that the worker is ready. Every question
+has a hard limit (an interval timer with the system's default action, which ends even a C loop that holds the
+interpreter), so a worker whose parent was killed dies too; an idle one looks for its parent.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -71,9 +68,8 @@ def _equal(gold: str, answer: str) -> bool:
 def _parsed(formula: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    return list(
-        parse(f"${formula}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
-    )
+    latex = [LatexExtractionConfig()]
+    return list(parse(f"${formula}$", latex, fallback_mode="no_fallback", parsing_timeout=None))
 
 
 def _surely_differ(gold: Any, answer: Any) -> bool:

@@ -4,8 +4,6 @@ Exact where it is rational, else rounded to 50 significant digits, so that diffe
 nothing is a float. None for anything else: letters, unbalanced brackets, division by zero, huge numbers.
 """
 
-from __future__ import annotations
-
 import ast
 import math
 import operator
@@ -17,9 +15,7 @@ from functools import lru_cache
 from mstar.answers.spelling import spelled
 
 _DIGITS, _WORKING_DIGITS, _MAX_CHARACTERS, _MAX_BITS = 50, 80, 200, 4000
-_PI = Fraction(
-    "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707"
-)
+_PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803")
 _PYTHON = (
     (re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
     (re.compile(r"(?<!\d)0+(?=\d)"), ""),
@@ -88,9 +84,8 @@ def _root(value: Fraction) -> Fraction:
     exact = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
     if exact * exact == value:
         return exact
-    return Fraction(
-        math.isqrt(value.numerator * 10 ** (2 * _WORKING_DIGITS) // value.denominator), 10**_WORKING_DIGITS
-    )
+    shift = 10**_WORKING_DIGITS
+    return Fraction(math.isqrt(value.numerator * shift**2 // value.denominator), shift)
 
 
 def _rounded(value: Fraction) -> Fraction:

@@ -5,31 +5,26 @@ True: yes, yeah, true, correct, right, y, t (and 是, 对, 正确). False: no, n
 it is not"); the sentence "the statement is true" is read too. Digits and "maybe" are no answer.
 """
 
-from __future__ import annotations
-
 import re
 
 from mstar.answers.doubt import is_taken_back
 
 _BOOLEAN = re.compile(
-    r"(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
+    r"(?i)(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
     r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
     r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
-    r"(?:$|[\s.,;:!?()—-])",
-    re.IGNORECASE,
+    r"(?:$|[\s.,;:!?()—-])"
 )
-_TRUE = frozenset({"yes", "yeah", "true", "correct", "right", "y", "t"})
-_CHINESE_TRUE = frozenset({"是", "是的", "对", "正确"})
-_CHINESE_FALSE = frozenset({"否", "不", "不是", "不对", "不正确", "错", "错误"})
+_TRUE = ("yes", "yeah", "true", "correct", "right", "y", "t", "是", "是的", "对", "正确")
+_CHINESE = (*_TRUE[-4:], "否", "不", "不是", "不对", "不正确", "错", "错误")
 _CLAUSE_STARTS = re.compile(
-    r"\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"
-    r"based|according|none|not)\b)",
-    re.IGNORECASE,
+    r"(?i)\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"
+    r"based|according|none|not)\b)"
 )
 _RESTATES = re.compile(
-    r"[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)",
-    re.IGNORECASE,
+    r"(?i)[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)"
 )
+_BOTH = re.compile(r"[,;.] (?:and |but )?(?:yes|no)\b(?! (?:doubt|more|other|need|one))", re.IGNORECASE)
 
 
 def read_boolean(statement: str) -> bool | None:
@@ -37,13 +32,13 @@ def read_boolean(statement: str) -> bool | None:
     if statement[:1] + statement[-1:] in ("()", "[]"):
         statement = statement[1:-1].strip()
     chinese, _, rest = re.sub(r"[,.;:!\s]", "\0", statement, count=1).partition("\0")
-    if chinese in _CHINESE_TRUE or chinese in _CHINESE_FALSE:
-        return None if is_taken_back(rest) else chinese in _CHINESE_TRUE
+    if chinese in _CHINESE:
+        return None if is_taken_back(rest) else chinese in _TRUE
     match = _BOOLEAN.match(statement)
     if match is None:
         return None
     rest = statement[match.end("word") :]
-    if not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest):
+    if not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest) or _BOTH.search(rest):
         return None
     value = (match["word"].lower() in _TRUE) != bool(match["negated"])
     restated = _RESTATES.match(rest)

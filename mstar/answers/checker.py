@@ -1,12 +1,8 @@
 """Judges responses: extraction, then comparison, then (for what needs algebra) a worker with a deadline.
 
 A question of algebra is asked once: its verdict, or that it passed the deadline, is kept with the checker.
-
-A check that raises ends no run: whatever it is, it goes through `AnswerChecker._failure`, which counts it and
-logs it once per kind, and the answer is wrong.
+A check that raises ends no run: `AnswerChecker._failure` counts it, logs it once per kind, and it is wrong.
 """
-
-from __future__ import annotations
 
 import logging
 import threading
@@ -14,7 +10,7 @@ import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from types import TracebackType
+from typing import Self
 
 from mstar.answers.comparison import Question, compare
 from mstar.answers.expected import Expected, Judgement
@@ -27,46 +23,34 @@ logger = logging.getLogger(__name__)
 
 MAX_VERDICTS = 100_000
 Questions = tuple[Question, ...]
+Judged = tuple[Judgement, Questions]
 
 
 class AnswerChecker:
     """Decides whether responses are correct; holds the worker processes, so use it in a `with`.
 
-    Nothing that a response contains raises or takes longer than `deadline_seconds`: a comparison that fails
-    all the same gives a judgement with `failed`. Safe to call from several threads; `workers` bounds the
-    parallel comparisons.
+    Nothing in a response raises or takes longer than `deadline_seconds`: a comparison that fails all the same
+    gives `failed`. Safe to call from several threads; `workers` bounds the parallel comparisons.
     """
 
     def __init__(self, deadline_seconds: float = 5.0, workers: int = 1) -> None:
         if deadline_seconds <= 0 or workers < 1:
-            raise ValueError(
-                f"deadline_seconds is {deadline_seconds}, workers {workers}; both must be above 0"
-            )
+            raise ValueError(f"deadline_seconds is {deadline_seconds}, workers {workers}; both must be > 0")
+        self.timed_out = 0
+        """How many comparisons did not finish before the deadline so far."""
+        self.failed = 0
+        """How many comparisons raised, or lost their worker process, so far."""
         self._symbolic = SymbolicWorkers(deadline_seconds, workers)
         self._worker_count = workers
-        self._timed_out = 0
-        self._failed = 0
         self._failures: set[str] = set()
         self._verdicts: dict[Question, bool | DeadlineExceeded] = {}
         self._lock = threading.Lock()
 
-    def __enter__(self) -> AnswerChecker:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def timed_out(self) -> int:
-        """How many comparisons did not finish before the deadline so far."""
-        return self._timed_out
-
-    @property
-    def failed(self) -> int:
-        """How many comparisons raised, or lost their worker process, so far."""
-        return self._failed
 
     def process_ids(self) -> list[int]:
         """The worker processes that run now."""
@@ -97,7 +81,9 @@ class AnswerChecker:
         return [self._settle(judgement, questions) for judgement, questions in judged]
 
     def check_gold(self, expected: Expected) -> None:
-        """`check_gold` with this checker's workers."""
+        """Raises ValueError with one line (value, rule, remedy) for a gold that nothing could be compared
+        with; an expression is tried in a worker.
+        """
         for gold, written in zip(read_golds(expected), expected.answers, strict=True):
             if not isinstance(gold, Expression) or gold.quantity or gold.is_name:
                 continue
@@ -106,14 +92,10 @@ class AnswerChecker:
             except (DeadlineExceeded, WorkerDied):
                 parses = False
             if not parses:
-                raise ValueError(
-                    f"answer {written!r} of type expression cannot be parsed by math-verify; "
-                    "write it in LaTeX, or use answer_type text"
-                )
+                rule = "of type expression cannot be parsed by math-verify"
+                raise ValueError(f"answer {written!r} {rule}; write LaTeX, or use answer_type text")
 
-    def _judged(
-        self, expected: Expected, response: str, truncated: bool = False
-    ) -> tuple[Judgement, Questions]:
+    def _judged(self, expected: Expected, response: str, truncated: bool = False) -> Judged:
         """The judgement; with questions, `correct` is still open."""
         try:
             statement = find_statement(response, expected.answer_type, expected.choices)
@@ -131,7 +113,7 @@ class AnswerChecker:
         verdict = self._verdict(questions)
         if isinstance(verdict, DeadlineExceeded):
             with self._lock:
-                self._timed_out += 1
+                self.timed_out += 1
             return judgement._replace(timed_out=True)
         if isinstance(verdict, Exception):
             return self._failure(verdict, judgement.extracted)
@@ -160,7 +142,7 @@ class AnswerChecker:
         place = traceback.extract_tb(error.__traceback__)[-1]
         kind = f"{type(error).__name__} in {place.name}, line {place.lineno}"
         with self._lock:
-            self._failed += 1
+            self.failed += 1
             is_new = kind not in self._failures
             self._failures.add(kind)
         if is_new:
@@ -170,18 +152,8 @@ class AnswerChecker:
 
 
 @lru_cache(maxsize=16_384)
-def _judge_statement(expected: Expected, statement: str) -> tuple[Judgement, Questions]:
+def _judge_statement(expected: Expected, statement: str) -> Judged:
     """The samples of one problem state the same few answers again and again, hence the cache."""
     verdict = compare(expected, statement)
     extracted = tidy(statement, expected.answer_type, expected.choices)
     return Judgement(extracted, verdict is True), () if isinstance(verdict, bool) else tuple(verdict)
-
-
-def check_gold(expected: Expected, checker: AnswerChecker | None = None) -> None:
-    """Raises ValueError with one line (value, rule, remedy) for a gold that nothing could be compared with.
-
-    An expression is tried in a worker: of `checker`, or else of one started for this call alone (about a
-    second).
-    """
-    with AnswerChecker() as own:
-        (checker or own).check_gold(expected)

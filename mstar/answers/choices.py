@@ -5,15 +5,11 @@ r"""Which choice an answer names: by letter, by content, or by both where they a
 - A content: equal as spelled (spaces, LaTeX and sub- and superscripts aside), else without case, else as
   normalised texts, else as numbers ("12 cm" is 12); also at a sentence's end ("The city is Paris."). Where
   two contents differ in case only, case decides; where two are equal, either names both.
-- Both ("B) 15", "B: 15", "15 (B)", "15b") must agree. What follows a letter and a mark may also be an
-  explanation ("B, because ...", "B. The area is 15"): its number, if it gives one, must agree; up to three
-  words are taken as a content (all or part of the letter's own, or the answer is none).
+- Both ("B) 15", "15 (B)", "15b") must agree. What follows a letter and a mark may also be an explanation ("B,
+  because ..."): its number, if it gives one, must agree; up to three words are part of the letter's content.
 - Two different letters are no answer, unless the gold is several letters ("ACD"): then it must be those.
-- **A bare letter is always a letter**, in gold and answer alike, even where a choice's content is a single
-  letter: with the choices ("B", "A"), "A" is the first choice, "(B) A" the second. Digits are never letters.
+- **A bare letter is always a letter**, in gold and answer alike: of ("B", "A"), "A" is the first choice.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
@@ -39,12 +35,11 @@ class Content(NamedTuple):
 
 _NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 _ALONE = re.compile(
-    rf"{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?", re.IGNORECASE
+    rf"(?i){_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?"
 )
 _DRESSED = re.compile(
-    rf"(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
-    rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*",
-    re.IGNORECASE,
+    rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
+    rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
 )
 _UNDRESSED = re.compile(r"([A-Z])\s+(?=\S)")
 _CONTENT_AND_LETTER = re.compile(
@@ -57,11 +52,9 @@ _OTHER = (
 _OTHER_LETTER = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]")
 _EXPLAINS = re.compile(
-    r"(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
-    r"|therefore|thus|hence|it|due|correct|not|hope|i hope|thanks?|good luck|let me know|done|this"
-    r"|q\.?e\.?d|是?正确"
-    r"|\(?the correct)(?![a-z])",
-    re.IGNORECASE,
+    r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
+    r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
+    r"|this|q\.?e\.?d|是?正确|\(?the correct)(?![a-z])"
 )
 _NOT_ANOTHER = re.compile(
     r"^[\s(,;]*(?:(?:and )?not|rather than|instead of|over) (?:option |choice )?[(\[]?[A-Za-z](?![\w'])[)\]]*"

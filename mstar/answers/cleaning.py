@@ -1,17 +1,17 @@
 """Rewrites a stated answer into plain characters, so that comparisons need not know LaTeX or Markdown.
 
-`clean` undoes typography (full-width and superscript characters, bold, math delimiters, \\text{}, spacing
-commands) and keeps meaning: fractions, roots and exponents stay as they are. `normalize_text` is the
-equality of texts. `clauses` gives the shorter readings of an answer that is followed by its explanation.
+`clean` undoes typography (full-width and superscript characters, bold, delimiters, \\text{}, spacing) and
+keeps fractions, roots and exponents as they are. `normalize_text` is the equality of texts. `clauses` gives
+the shorter readings of an answer that is followed by its explanation.
 Every function expects a text of at most MAX_ANSWER_CHARACTERS and is linear, or quadratic in that bound.
 """
-
-from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+
+from mstar.answers.doubt import UNSURE
 
 MAX_ANSWER_CHARACTERS = 1000
 
@@ -54,7 +54,8 @@ _LATEX = tuple(
         (r"\\(?:times|ast)", "×"), (r"\\cdot", "·"), (r"\\div", "÷"),
         (r"\\(?:approx|simeq|thickapprox)", "≈"),
         (r"\\(?:rightarrow|to|implies|Rightarrow)", "→"), (r"\\(?:angle|measuredangle)", "∠"),
-        (r"\\triangle", "△"), (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."), (r"\{,\}", ","),
+        (r"\\triangle", "△"), (r"\\Omega", "Ω"),
+        (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."), (r"\{,\}", ","),
         (r"\{([<>=])\}", r"\1"), (r"\\([%#&_])", r"\1"),
     )
 )  # fmt: skip
@@ -62,8 +63,7 @@ _MARKUP = tuple(
     (re.compile(pattern), plain)
     for pattern, plain in (
         (r"</?(?:b|i|u|em|strong|span|p|sup|sub)>", ""),
-        (r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])", r"\2"),
-        (r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])", r"\2"),
+        *[(r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])", r"\2")] * 2,
         (r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])", r"\2"),
         (r"\*\*(?=[\s,.;:!?)]|$)|(?:(?<=\s)|^)\*\*(?=\w)", ""),
     )
@@ -125,21 +125,19 @@ def _trim(statement: str) -> str:
 
 
 _REASON = re.compile(
-    r"\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which|"
-    r"where|so that|given that|due to|based on|obtained|"
-    r"by (?:using|the|adding|subtracting|multiplying|counting))\b"
-    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e"
-    r"|is|he|she"
-    r"|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
-    r"|;\s*(?=[a-z]{3})"
-    r"|\s*(?:→|⇒|\(rounded\b|\(since\b|\(because\b|\(as\b)",
-    re.IGNORECASE,
+    r"(?i)\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
+    r"|where|so that|given that|due to|based on|obtained"
+    r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
+    r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
+    r"|;\s*(?=[a-z]{3})|\s*(?:→|⇒|\((?:rounded|since|because|as)\b)"
 )
 _SENTENCE_END = re.compile(
     r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
 _REMARK = re.compile(
-    r"\s*\((?=[^()]*\d[^()]*\)$|not\b|i\.e|approx|rounded|in (?:this|that|any) order)", re.IGNORECASE
+    r"(?i)\s*\((?=[^()]*\d[^()]*\)$|(?!.*\b(?:or|to|and)\b)[a-z]+ [a-z ]+\)$|not\b|i\.e|approx|rounded"
+    r"|in (?:this|that|any) order)"
 )
 
 
@@ -193,18 +191,14 @@ def _mark_or_space(match: re.Match[str]) -> str:
 
 
 _LEAD = re.compile(
-    r"(?:(?P<copula>it is|it's|this is|that is|they are|these are)|[^\W\d][\w',\s-]{1,80}?\b(?:is|are"
-    r"|was|were)"
-    r"(?: called| named)?)\s+",
-    re.IGNORECASE,
+    r"(?i)(?:(?P<copula>it is|it's|this is|that is|they are|these are)"
+    r"|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+"
 )
-_UNSURE_LEAD = re.compile(
-    r"\b(?:not|or|either|neither|if|maybe|perhaps|possibly|than|but|and|could|might)\b|n't\b", re.IGNORECASE
-)
+_JOINS = re.compile(r"(?i)\b(?:and|than)\b")
 
 
 def without_lead(statement: str, *, sentence: bool = True) -> str:
     """ "It is a cat", and with `sentence` "The animal is a cat", without what leads up to the cat."""
     match = _LEAD.match(statement)
-    is_lead = match and (sentence or match["copula"]) and not _UNSURE_LEAD.search(match[0])
-    return statement[match.end() :] if match and is_lead else statement
+    lead = match[0] if match and (sentence or match["copula"]) else ""
+    return statement if UNSURE.search(lead) or _JOINS.search(lead) else statement[len(lead) :]

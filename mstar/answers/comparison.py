@@ -1,15 +1,12 @@
 """Compares a stated answer with the gold, by answer type; what needs algebra becomes a `Question`.
 
-- choice, number, boolean: see `choices`, `quantities`, `booleans`.
-- text: `cleaning.normalize_text` on both sides, all of it: no part of a text equals it.
-- list: see `lists`. expression: see `expressions`.
+choice, number, boolean, list, expression: see `choices`, `quantities`, `booleans`, `lists`, `expressions`.
+text: `cleaning.normalize_text` on both sides, all of it: no part of a text equals it.
 
 A statement is read as a whole, or up to its first sentence's end, a reason or a remark (`cleaning.clauses`);
 what follows the reading must not take it back (`doubt`). Answers that give several different values are wrong
 in every type but list.
 """
-
-from __future__ import annotations
 
 import re
 from fractions import Fraction
@@ -106,9 +103,8 @@ def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
 
 
 _ALTERNATIVES = re.compile(
-    r",?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+"
-    r"|\s*[≈=;]\s*|,?\s+and\s+|\s+\((?=[\w-])",
-    re.IGNORECASE,
+    r"(?i),?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+"
+    r"|\s*[≈=;]\s*|,?\s+and\s+|\s+\((?=[\w-])"
 )
 _LOOSE_ENDS = " ().=,"
 _RELATIVE_DIFFERENCE = Fraction(1, 100)

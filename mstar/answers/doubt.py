@@ -7,8 +7,6 @@ should be 6", "that is wrong"). What precedes the marker within its sentence mus
 `is_disowned` ("the wrong answer is", "perhaps the answer is", "if not, the answer is").
 """
 
-from __future__ import annotations
-
 import re
 
 MAX_CHARACTERS = 10_000
@@ -17,13 +15,10 @@ MAX_CHARACTERS = 10_000
 _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]?\$?\d[\w.,/%]*)"
 _IT = r"(?:it|that|this|(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count))"
 _OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
-_CORRECTION = re.compile(
-    rf"""{_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap)\ that
-        |just\ kidding|never\ mind|then\ again
-        |on\ second\ thought
-        |hold\ on|hang\ on|strike\ that|my\ (?:bad|mistake|apologies)|apologies|i\ mean|or\ rather
-        |otherwise|if\ not
-        |make\ (?:it|that)|let's\ re\w+
+_CORRECTION = re.compile(rf"""(?ix)
+      {_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap|strike)\ that
+        |just\ kidding|never\ mind|then\ again|on\ second\ thought|(?:hold|hang)\ on|(?:my\ )?apologies
+        |my\ (?:bad|mistake)|i\ mean|or\ rather|otherwise|if\ not|make\ (?:it|that)|let's\ re\w+
         |let\ (?:me|us)\ (?:re\w+|check|double|verify|correct|fix|think|try|look|see|count|start))\b
       |{_OPENS}(?:oh\ )?no(?:\ (?:it|that|wait)\b|\s*[,.!:;—–-]|\s*$)
       |{_OPENS}(?:edit|update|revised(?:\ answer)?)\s*:|\n\s*(?:but|or)\b
@@ -31,49 +26,34 @@ _CORRECTION = re.compile(
         |mistaken|invalid|impossible|an?\ (?:mistake|error))\b
       |\b(?:{_IT}|{_VALUE})\ (?:should|must|ought\ to|could|might|may)\ (?:\w+\ )?(?:be|equal|have\ been)\b
       |\b(?:also|equally|just\ as)\ (?:be\ )?(?:a\ )?(?:possible|valid|correct|right|acceptable|plausible|true
-        |fine|good
-        |ok(?:ay)?|fits?|works?|an?\ \w+)\b
+        |fine|good|ok(?:ay)?|fits?|works?|an?\ \w+)\b
       |\bi\ (?:was\ (?:wrong|mistaken)|mis\w+|take\ (?:it|that)\ back|changed?|overlooked|forgot
-        |made\ an?\ \w+
-        |meant|doubt)|\bi(?:\ am|'m)\ (?:not\ (?:\w+\ )?(?:sure|certain)|unsure)|\b(?:can't|cannot)\ be\ sure
-      |\b(?:there|here)(?:\ is|'s|\ was)\ an?\ (?:mistake|error)|\bcontradict
-      |\b(?:re-?check|reconsider|recalculat|recount|re-?evaluat|re-?examin)|\blooking\ (?:again|closer)
-        |\bon\ closer
+        |made\ an?\ \w+|meant|doubt)|\bi(?:\ am|'m)\ (?:not\ (?:\w+\ )?(?:sure|certain)|unsure)
+      |\b(?:can't|cannot)\ be\ sure|\b(?:looking\ (?:again|closer)|on\ closer)
+      |\b(?:there|here)(?:\ is|'s|\ was)\ an?\ (?:mistake|error)
+      |\b(?:contradict|re-?check|reconsider|recalculat|recount|re-?evaluat|re-?examin)
       |\b(?:correct|right|real|actual|true)\ (?:option|choice|value|result|one)\ (?:is|was|would|should)\b
-      |\binstead\b(?!\ of)|(?-i:\b(?:\d+|[A-Z])\ it\ is\b)|不对|错了|应该是|应为|更正|等等|等一下|或""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_TURNS = (
-    "(?:or|but|however|although|though|maybe|perhaps|possibly|probably|alternatively|either|unless|otherwise"
-    "|if)"
-)
-_OR = rf"\bor\ (?:maybe|perhaps|possibly|yes|no|true|false|{_VALUE})"
-_HEDGE = re.compile(
-    rf"""^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs
-        |and\ (?:also|maybe|perhaps|possibly))\b
+      |\binstead\b(?!\ of)|(?-i:\b(?:\d+|[A-Z])\ it\ is\b)|不对|错了|应该是|应为|更正|等等|等一下|或""")
+_GUESS = "maybe|perhaps|possibly"
+_TURNS = f"(?:or|but|however|although|though|{_GUESS}|probably|alternatively|either|unless|otherwise|if)"
+_OR = rf"\bor\ (?:{_GUESS}|yes|no|true|false|{_VALUE})"
+_HEDGE = re.compile(rf"""(?ix)
+      ^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs|and\ (?:also|{_GUESS}))\b
       |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
       |[,;:(—–-]\s*["'*]*{_TURNS}\b|\b(?:if|otherwise|unless|depending\ on|alternatively|unsure)\b
-      |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|maybe|possibly
-        |so))\b
-      |{_OR}""",
-    re.IGNORECASE | re.VERBOSE,
-)
+      |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|so))\b|{_OR}""")
 _LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
 _ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
-_ANOTHER = re.compile(
-    rf"""{_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
-      |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""",
-    re.IGNORECASE | re.VERBOSE,
-)
+_ANOTHER = re.compile(rf"""(?ix)
+      {_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
+      |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""")
 _DIGIT = re.compile(r"\d")
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
-_HARMLESS = re.compile(
-    rf"""</?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
+_HARMLESS = re.compile(rf"""(?ix)
+      </?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
       |\bor\ (?:equivalently|in\ other\ words)\b|\ba\ common\ (?:mistake|error)|\bno\ (?:other|more|need)\b
       |\b(?:not|rather\ than|instead\ of|nor|and\ not|unlike|over)\ (?:(?:the|a|an|option|choice)\ )?
-        (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""",
-    re.IGNORECASE | re.VERBOSE,
-)
+        (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""")
 
 
 def is_taken_back(rest: str, said: str = "") -> bool:
@@ -90,11 +70,8 @@ def is_taken_back(rest: str, said: str = "") -> bool:
         rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
     line, _, later_lines = rest.partition("\n")
     next_line = later_lines.strip().partition("\n")[0]
-    if (
-        said
-        and _ANOTHER.search(next_line)
-        and (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)
-    ):
+    is_alike = (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)
+    if said and is_alike and _ANOTHER.search(next_line):
         return True
     if line.strip(" .,;:!?)}$*\"'`"):
         first, *later = _SENTENCE_END.split(line)
@@ -105,12 +82,16 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     return _CORRECTION.search(rest) is not None
 
 
+UNSURE = re.compile(
+    rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
+    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b"
+)
+"""What makes no statement of a sentence that leads up to a value ("the area might be")."""
 _DISOWNED = re.compile(
-    r"\b(?:wrong|incorrect|or|nor|no|neither|maybe|perhaps|possibly|not|isn't|unlikely|whether|thought|assumed"
-    r"|guessed|expected"
-    r"|claims?|claimed|says?|think|previous|earlier) (?:maybe |that )?(?:(?:the|my|an?"
-    r"|its) )?(?:final |correct )?\Z"
-    r"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|perhaps|maybe|possibly)\b"
+    rf"\b(?:wrong|incorrect|or|nor|no|neither|{_GUESS}|not|isn't|unlikely|whether|thought|assumed|guessed"
+    r"|expected|reference|gold|claim(?:s|ed)?|says?|think|previous|earlier) (?:maybe |that )?"
+    r"(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
+    rf"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|{_GUESS})\b"
     r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
     r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"
 )

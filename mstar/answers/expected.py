@@ -1,11 +1,7 @@
-"""What is expected of an answer, and what a check of one answer found.
+"""What is expected of an answer, and what a check of one answer found; no logic.
 
-Two records and the six answer types; no logic. Records of this package are named tuples where one is made
-per response: making one costs half of a frozen dataclass. `Expected` carries the fields of a problem that
-decide how its answer is compared; `Judgement` is what the checker says about one response.
+Records of this package are named tuples where one is made per response: half the cost of a frozen dataclass.
 """
-
-from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 

@@ -3,14 +3,11 @@ r"""Expressions before algebra: their spelling, what it alone decides, and the f
 - Equal as `spelled` is equal. Where both are numbers (also with roots, powers, π), their values decide: by
   the rules of `quantities`, exactly where one has a root, power or π. A name (ABCD) is only itself.
 - Left to math-verify (in a worker): everything else that is a formula. Case matters there (R and r differ),
-  and so do the brackets of a pair or interval: (1, 2), [1, 2] and {1, 2} are three answers; unbracketed "1,
-  2" is a set.
+  and so do the brackets of a pair or interval: (1, 2), [1, 2] and {1, 2} are three answers; 1, 2 is a set.
 - Never sent there: prose, more than MAX_CHARACTERS, and alternatives ("x or y") that the gold does not have:
   math-verify reads words as products of letters, and "or" as a set.
 - A unit in \text{} or behind the formula counts as in `quantities`: a wrong one is wrong, none is right.
 """
-
-from __future__ import annotations
 
 import re
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A gold is refused only where no response could be judged by it: ValueError with value, rule and remedy.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import lru_cache
 
@@ -33,13 +31,9 @@ _RULES = {
 def read_golds(expected: Expected) -> tuple[Gold, ...]:
     """The accepted golds in the form that comparisons use. ValueError names value, rule and remedy."""
     if expected.answer_type not in ANSWER_TYPES:
-        raise ValueError(
-            f"answer_type is {expected.answer_type!r}; it must be one of {', '.join(ANSWER_TYPES)}"
-        )
+        raise ValueError(f"answer_type is {expected.answer_type!r}; write one of {', '.join(ANSWER_TYPES)}")
     if expected.precision is not None and not 0 <= expected.precision <= MAX_PRECISION:
-        raise ValueError(
-            f"precision is {expected.precision}; it must be in 0..{MAX_PRECISION} decimals, or none"
-        )
+        raise ValueError(f"precision is {expected.precision}; it must be in 0..{MAX_PRECISION}, or none")
     return tuple(_read_gold(expected, answer) for answer in expected.answers)
 
 

@@ -5,19 +5,17 @@ commas; the word "and" (and "&") always does. Only a gold in braces is a set. It
 sides are, else texts.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 from mstar.answers.cleaning import clauses, clean, normalize_text
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
-_OPENING, _CLOSING = "([{", ")]}"
-_BRACKETS = frozenset(_OPENING + _CLOSING)
+_DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +56,8 @@ def items_agree(gold: Items, statement: str, precision: int | None) -> bool:
 
 def _agree(gold: Items, answer: Items, precision: int | None) -> bool:
     if gold.is_set:
-        return all(any(_item_agrees(g, a, precision) for a in answer.items) for g in gold.items) and all(
-            any(_item_agrees(g, a, precision) for g in gold.items) for a in answer.items
-        )
+        agreed = [[_item_agrees(g, a, precision) for a in answer.items] for g in gold.items]
+        return all(map(any, agreed)) and all(map(any, zip(*agreed, strict=True)))
     return len(gold.items) == len(answer.items) and all(
         _item_agrees(g, a, precision) for g, a in zip(gold.items, answer.items, strict=True)
     )
@@ -81,25 +78,21 @@ _LEAD = re.compile(
 
 def _unwrapped(statement: str) -> tuple[str, str]:
     """The statement without the brackets around all of it, and the opening one of them ("" for none)."""
-    if statement[:1] not in tuple(_OPENING) or statement[-1:] not in tuple(_CLOSING):
-        return statement, ""
-    depth = 0
-    for position, character in enumerate(statement):
-        depth += (character in _OPENING) - (character in _CLOSING)
-        if depth == 0:
-            whole = position == len(statement) - 1
-            return (statement[1:-1], statement[0]) if whole else (statement, "")
-    return statement, ""
+    is_wrapped = statement[:1] in ("(", "[", "{") and _depths(statement).index(0) == len(statement) - 1
+    return (statement[1:-1], statement[0]) if is_wrapped else (statement, "")
+
+
+def _depths(text: str) -> list[int]:
+    """How many brackets are open behind each character, and at the end none."""
+    return [*accumulate(_DEPTH.get(character, 0) for character in text), 0]
 
 
 _SEPARATOR = re.compile(r"[;,、]|(?<!\w)(?:and|&)(?!\w)|\n")
 
 
 def _split(inner: str) -> list[str]:
-    has_brackets = not _BRACKETS.isdisjoint(inner)
-    cuts = [
-        cut for cut in _SEPARATOR.finditer(inner) if not has_brackets or _is_outside(inner[: cut.start()])
-    ]
+    depths = _depths(inner)
+    cuts = [cut for cut in _SEPARATOR.finditer(inner) if depths[cut.start()] == 0]
     if any(cut[0] == ";" for cut in cuts):
         cuts = [cut for cut in cuts if cut[0] not in (",", "、")]
     parts: list[str] = []
@@ -111,8 +104,3 @@ def _split(inner: str) -> list[str]:
             parts.append(part)
         start = cut.end()
     return [*parts, inner[start:]] if inner.strip() else []
-
-
-def _is_outside(before: str) -> bool:
-    """Whether all brackets are closed at the end of a text."""
-    return sum(map(before.count, _OPENING)) == sum(map(before.count, _CLOSING))

@@ -1,11 +1,9 @@
 r"""The markers of a final answer in a response, and where the statement behind the last of them lies.
 
 A marker is a box, a tag, `####` on the last line, or one of the WORDS with those that make it a statement:
-"the answer is", "option B is correct", 答案. Searches go backwards from the end, word by word, so that a long
-response costs what its tail costs. Offsets hold for the response and for its lower-cased copy alike.
+"the answer is", "option B is correct", 答案. Searches go backwards from the end, so that a long response
+costs what its tail costs. Offsets hold for the response and for its lower-cased copy alike.
 """
-
-from __future__ import annotations
 
 import re
 from typing import NamedTuple
@@ -48,13 +46,17 @@ _AFTER_ANSWER = re.compile(
 _AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|{_VERB}){_COLON}")
 _AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[.:：=]{_GAP}(?=\S)")
 _AFTER_CHINESE = re.compile(
-    r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题]选)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*"
+    r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|選擇)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*"
     r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
+_AFTER_OTHERS = re.compile(
+    rf"(?:réponse|antwort|lösung|respuesta)(?: \w+)?{_GAP}(?:[:：]|(?: \w+)? (?:est|ist|lautet|es)"
+    rf"(?: donc| also| por tanto)?(?= )){_COLON}(?:(?:la|le|die|der|das) )?"
+)
 _DESCRIBES = re.compile(
-    r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)|correct\s*(?:$"
-    r"|[.,;!\n])"
-    r"|as follows|(?:below|above|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory))\b)"
+    r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)"
+    r"|correct\s*(?:$|[.,;!\n])|as follows"
+    r"|(?:below|above|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory))\b)"
 )
 _ABOUT_THE_ANSWER = re.compile(
     r"\b(?:this|that|(?:hope|if|whether|why|how|what|where|since|because) (?:the|my|your|our)(?: final)?) \Z"
@@ -68,19 +70,17 @@ _IS_THE_ANSWER = re.compile(
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
 _OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
-_CHINESE_IS = re.compile(
-    rf"(?:选项|选择?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:(?:是|为)?|(?:是|为)正确的?)$"
-)
+_CHINESE_IS = re.compile(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
-_CHINESE = "答案 答： 答: 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 正确"
-_CHINESE_WORDS = tuple(_CHINESE.split())
+_FURTHER = "réponse lösung 答案 答： 答: 選擇 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 ，选 ,选 正确"
+_FURTHER_WORDS = tuple(_FURTHER.split())
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
-WORDS = ("answer", "option", "choice", "correct", "ans")
+WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
 
 
 def last_statement(text: str, lowered: str) -> Statement | None:
-    words = WORDS if text.isascii() else WORDS + _CHINESE_WORDS
+    words = WORDS if text.isascii() else WORDS + _FURTHER_WORDS
     found = [_boxed(text), _tagged(text, lowered), _hashes(text)]
     found += [_last_with(word, text, lowered) for word in words]
     return max(filter(None, found), key=lambda statement: statement.marker, default=None)
@@ -117,6 +117,9 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
             return _payload_before(_CHINESE_IS, text, position)
         case "答案" if found := _payload_before(_CHINESE_IS, text, position):
             return found
+        case "antwort" | "respuesta" | "réponse" | "lösung":
+            after = _AFTER_OTHERS.match(lowered, position)
+            return Statement(position, after.end()) if after and not is_disowned(before) else None
         case _:
             pattern = _AFTER_SHORT if word == "ans" else _AFTER_CHINESE
             after = pattern.match(lowered, position)
@@ -148,13 +151,10 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
-    found = None
-    for opening, closing in (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>")):
-        marker = lowered.rfind(opening)
-        if marker >= 0 and (found is None or marker > found.marker):
-            end = lowered.find(closing, marker)
-            found = Statement(marker, marker + len(opening), len(text) if end < 0 else end)
-    return found
+    tags = (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>"))
+    marker, opening, closing = max((lowered.rfind(opening), opening, closing) for opening, closing in tags)
+    end = lowered.find(closing, marker)
+    return None if marker < 0 else Statement(marker, marker + len(opening), len(text) if end < 0 else end)
 
 
 def _hashes(text: str) -> Statement | None:
@@ -165,8 +165,7 @@ def _hashes(text: str) -> Statement | None:
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _JOINT = re.compile(
-    r"(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}",
-    re.IGNORECASE,
+    r"(?i)(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}"
 )
 _BOX_SIGN = re.compile(r"[-−\d]$|\d\.$")
 _BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")

@@ -1,20 +1,17 @@
 """Numbers in English words: "fourteen", "one hundred twenty-five", "two thirds", "two and a half"."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-)
-_VALUES = {word: value for value, word in enumerate(f"{_SMALL} seventeen eighteen nineteen".split())}
+_SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+_VALUES = {word: value for value, word in enumerate(f"{_SMALL} sixteen seventeen eighteen nineteen".split())}
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _VALUES |= {word: 10 * ten for ten, word in enumerate(_TENS.split(), start=2)}
 _ORDINALS = "third fourth fifth sixth seventh eighth ninth tenth"
 _PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4}
 _PARTS |= {word + end: part for part, word in enumerate(_ORDINALS.split(), 3) for end in ("", "s")}
+NUMBER_WORDS = frozenset(_VALUES | SCALES | _PARTS)
 
 
 def numeral_before(text: str) -> tuple[Fraction, int | None, int, int] | None:

@@ -1,14 +1,11 @@
 r"""Numbers as people write them (one exact value, how precisely it is stated, its unit), and when two agree.
 
-Read: 1,234,567 and 1 234 567 (groups of exactly three), 3/4, \frac{3}{4}, 1 1/2, 1.2e3, 1.2 × 10^3, -5, +5,
-"minus 5", number words (`numerals`), "1.2 million", $12, 12 cm, 50%, 30°, "x = 12", "8 + 6 = 14", "about 12",
-"the area is 12 cm^2", and what `arithmetic` evaluates where a power, root, factorial or π is in it (2^4, 2√3,
-4π cm). Refused: a decimal comma (1,5), infinities, exponents beyond 300, ranges, bounds ("at least 3"),
-uncertainty ("maybe 4"), ordinals, sums that are not carried out (8+6), and a number with anything behind it
-that is no unit (12x). Values are `Fraction`s: nothing is a float.
+Read: 1,234,567, 1 234 567, 3/4, \frac{3}{4}, 1 1/2, 1.2e3, 1.2 × 10^3, "minus 5", number words (`numerals`),
+"1.2 million", $12, 12 cm, 50%, "x = 12", "8 + 6 = 14", "about 12", "the area is 12 cm^2", and with a power,
+root, factorial or π what `arithmetic` evaluates (2^4, 2√3, 4π cm). Refused: a decimal comma (1,5), exponents
+beyond 300, ranges, bounds ("at least 3"), uncertainty ("maybe 4"), ordinals, infinities, sums that are not
+carried out (8+6), and a number before what is no unit (12x). Values are `Fraction`s: nothing is a float.
 """
-
-from __future__ import annotations
 
 import math
 import re
@@ -18,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mstar.answers.arithmetic import value_of
+from mstar.answers.doubt import UNSURE
 from mstar.answers.numerals import SCALES, numeral_before
 from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion, is_measure, read_unit
@@ -38,40 +36,29 @@ class Quantity(NamedTuple):
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
 _CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
-_CORE = re.compile(
-    rf"""(?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
+_CORE = re.compile(rf"""(?ix)
+      (?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
     (?:(?P<mixed>\d+)(?:\s+|\()(?P<over>\d+)\s*/\s*(?P<under>\d+)\)?
      | \(?(?P<numerator>[-+]?{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
      | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?(?:[eE](?P<exponent>[-+]?\d+)
        |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*)?
-     | (?P<words>[A-Za-z][A-Za-z -]*))""",
-    re.VERBOSE | re.IGNORECASE,
-)
+     | (?P<words>[A-Za-z][A-Za-z -]*))""")
 _TAIL = re.compile(
-    rf"\s*(?P<scale>(?:{'|'.join(SCALES)})\b)?\s*"
-    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})",
-    re.IGNORECASE,
+    rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b)?\s*"
+    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
 )
 _UNIT_IN_PARENTHESES = re.compile(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
 _APPROXIMATELY = re.compile(
-    r"(?:approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
-    r"|(?:a )?total(?: of)?)\s*",
-    re.IGNORECASE,
+    r"(?i)(?:approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
+    r"|(?:a )?total(?: of)?)\s*"
 )
 _LEAD = re.compile(
-    r"(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
-    r"|left|makes|shows)\b|:|\b(?:in|year)(?=\s\d{4}$)))\s*",
-    re.IGNORECASE,
-)
-_UNSURE_LEAD = re.compile(
-    r"\b(?:not|or|either|maybe|perhaps|possibly|probably|never|cannot|could|might|may|at least"
-    r"|at most|unknown"
-    r"|unsure|neither|if|unless|but|versus|vs)\b|n't\b",
-    re.IGNORECASE,
+    r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
+    r"|left|makes|shows)\b|:|[是为]|\b(?:in|year)(?=\s\d{4}$)))\s*"
 )
 _UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹")
 _FORMULA = re.compile(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
-_UNKNOWN = re.compile(r"[∠△]?\s?[^\W\d_]{1,4}(?:_?\{?\w\}?)?")
+_UNKNOWN = re.compile(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
 _PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
 _UNIT_BEHIND = re.compile(
     r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$"
@@ -93,7 +80,7 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
     quantity = _bare_quantity(plain) or formula_quantity(plain)
     lead = _LEAD.match(plain) if sentence and quantity is None else None
-    if lead is None or _UNSURE_LEAD.search(lead["lead"]):
+    if lead is None or UNSURE.search(lead["lead"]):
         return quantity
     return _bare_quantity(plain[lead.end() :]) or formula_quantity(plain[lead.end() :])
 
@@ -126,7 +113,7 @@ def split_unit(statement: str) -> tuple[str, str]:
     """A formula and the canonical unit behind it, "" for none: only known units stand behind formulas."""
     statement = _PI.sub("π", statement)
     match = _UNIT_BEHIND.search(statement)
-    if match and (len(match[1]) > 1 or match[1] in _UNIT_LETTERS):
+    if match and (match[1][1:2].isalpha() or match[1][0] in _UNIT_LETTERS):
         unit = read_unit(match[1])
         if unit is not None and (not unit or is_measure(unit)):
             return statement[: match.start()].strip(), unit
@@ -216,22 +203,18 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
 
 
 def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    as_share = answer._replace(value=answer.value / 100, decimals=_shifted(answer.decimals, 2))
-    if gold.unit != "%":
-        as_stated = abs(answer.value) >= 1 and _values_agree(gold, answer, precision)
-        return (not gold.unit or not is_measure(gold.unit)) and (
-            as_stated or _values_agree(gold, as_share, precision)
-        )
-    if answer.unit not in ("%", ""):
-        return False
-    as_percent = answer._replace(value=answer.value * 100, decimals=_shifted(answer.decimals, -2))
-    return _values_agree(gold, answer, precision) or (
-        not answer.unit and _values_agree(gold, as_percent, precision)
-    )
+    as_stated = _values_agree(gold, answer, precision)
+    if gold.unit == "%":
+        as_share = not answer.unit and _values_agree(gold, _shifted(answer, 2), precision)
+        return answer.unit in ("%", "") and (as_stated or as_share)
+    is_share = _values_agree(gold, _shifted(answer, -2), precision)
+    return not (gold.unit and is_measure(gold.unit)) and (is_share or (as_stated and abs(answer.value) >= 1))
 
 
-def _shifted(decimals: int | None, shift: int) -> int | None:
-    return None if decimals is None else max(decimals + shift, 0)
+def _shifted(answer: Quantity, places: int) -> Quantity:
+    """The answer with its decimal point so many places further to the right."""
+    decimals = None if answer.decimals is None else max(answer.decimals - places, 0)
+    return answer._replace(value=answer.value * Fraction(10) ** places, decimals=decimals)
 
 
 def _values_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
@@ -248,10 +231,9 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
         return True
     decimals = gold.decimals if precision is None else precision
     if decimals is None:
-        return bool(
-            answer.decimals
-            and answer.significant_digits >= 3
-            and abs(answer.value - gold.value) <= Fraction(1, 2 * 10**answer.decimals)
+        is_decimal = answer.decimals and answer.significant_digits >= 3
+        return bool(is_decimal) and abs(answer.value - gold.value) <= Fraction(
+            1, 2 * 10 ** (answer.decimals or 0)
         )
     if decimals == 0 and precision is None:
         return False

@@ -1,7 +1,5 @@
 r"""One spelling of a formula, so that equal ones are equal texts: `\frac{\sqrt{5}}{5}`, √5/5, sqrt(5)/5."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 
@@ -19,6 +17,7 @@ _FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))"
 _ROOT = re.compile(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(?<=\\sqrt) ?(\d))")
 _SCRIPT = re.compile(r"([_^])\s*\{([^{}]*)\}")
 _NO_SIGN = re.compile(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\w)])\s*[·×*]\s*(?=[A-Zπ√(a-wyz])")
+_ION = re.compile(r"(?<=[A-Za-z\d)])\^\(?(\d?[+-])\)?(?![\w(])")
 _INNER_SPACE = re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
 
 
@@ -34,6 +33,7 @@ def spelled(statement: str) -> str:
         statement = _ROOT.sub(lambda match: f"√{_grouped(next(filter(None, match.groups()), ''))}", statement)
         statement = _FRACTION.sub(_fraction, statement)
     statement = _COMMAND.sub(lambda match: _SYMBOL_OF.get(match[1], match[1][1:] + " "), statement)
+    statement = _ION.sub(r"\1", statement)
     statement = _NO_SIGN.sub("", _PI.sub("π", statement.replace("**", "^").replace("\\", "")))
     return re.sub(r"\s+", "", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
 

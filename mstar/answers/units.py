@@ -2,16 +2,16 @@
 
 A unit is a product of known units (`km/h`, `cm^2`, "square centimeters"), or up to three plain words that
 name what is counted ("apples", "red apples", 个). Words of grammar, number words, powers and signs of
-mathematics are no units: what ends in them is no quantity. Units of one kind convert (140 mm is 14 cm, 20 m/s
-is 72 km/h); temperatures and currencies never do, and neither do months into days or litres into cubes.
+mathematics are no units: what ends in them is no quantity. Units of one kind convert (140 mm is 14 cm);
+temperatures and currencies never do, and neither do months into days or litres into cubes.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
 from fractions import Fraction
 from functools import lru_cache
+
+from mstar.answers.numerals import NUMBER_WORDS
 
 _SPELLINGS: dict[str, str] = {
     "mm": "millimeter millimetre 毫米", "cm": "centimeter centimetre cms 厘米 公分",
@@ -67,17 +67,15 @@ _COUNTERS = frozenset(
     "个只人张本支条块名位辆台件次种棵朵头匹把双对盒箱袋杯瓶页题道组层倍步分点号颗根间座艘架"
 )
 _NO_NOUNS_TEXT = (
-    "zero one two three four five six seven eight nine ten eleven twelve dozen hundred thousand million "
-    "billion trillion half halves third thirds fourth fourths fifth fifths sixth sixths seventh eighth "
-    "eighths ninth tenth tenths quarter quarters plus minus divided over root pi sqrt factorial power "
-    "exponent thousandth hundredth a an and or not but if to per by with without from for as at on than "
-    "that this these those it its he she they we you was were be been being has have had do does did can "
-    "could may might must should will would either neither maybe perhaps possibly probably between never "
-    "cannot less least most under below above fewer greater within unknown unsure unless versus vs except "
-    "because since so then when where which who what no yes true false wrong right correct incorrect wait "
-    "guess mod actually hmm sorry rather instead also st nd rd th"
+    "dozen plus minus divided over root pi sqrt factorial power exponent thousandth hundredth a an and or "
+    "not but if to per by with without from for as at on than that this these those it its he she they we "
+    "you was were be been being has have had do does did can could may might must should will would "
+    "either neither maybe perhaps possibly probably between never cannot less least most under below "
+    "above fewer greater within unknown unsure unless versus vs except because since so then when where "
+    "which who what no yes true false wrong right correct incorrect wait guess mod actually hmm sorry "
+    "rather instead also st nd rd th"
 )
-_NO_NOUNS = frozenset(_NO_NOUNS_TEXT.split())
+_NO_NOUNS = NUMBER_WORDS.union(_NO_NOUNS_TEXT.split())
 _POINT = re.compile(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")
 _NOUN = re.compile(r"[a-zß-ɏ]{3,20}|o'clock|[ap]m|tv|cd|ox")
 _TOKEN = re.compile(

@@ -1,12 +1,9 @@
 """Worker processes for comparisons that need algebra, each killed at its deadline and replaced.
 
-`SymbolicWorkers` starts none before the first question. A worker is a fresh Python process that talks over
-pipes (`algebra.serve`): it imports math-verify and sympy, never torch and never the caller's main module,
-which is why this is no pool of `multiprocessing`. Questions may come from several threads; each takes an idle
-worker, or waits for one.
+A worker is a fresh Python process that talks over pipes (`algebra.serve`), started for the first question: it
+imports math-verify and sympy, never torch and never the caller's main module, which is why this is no pool of
+`multiprocessing`. Questions may come from several threads; each takes an idle worker, or waits for one.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -76,11 +73,10 @@ class _Worker:
         except DeadlineExceeded:
             self._start()  # so that the next question need not wait for it
             raise
-        except BrokenPipeError as error:
+        except BaseException as error:
             self.stop()
-            raise WorkerDied("the worker for expressions ended before it was asked") from error
-        except BaseException:
-            self.stop()
+            if isinstance(error, BrokenPipeError):
+                raise WorkerDied("the worker for expressions ended before it was asked") from error
             raise
 
     def _start(self) -> None:
@@ -93,10 +89,8 @@ class _Worker:
         try:
             self._is_ready = self._is_ready or self._reply(START_SECONDS)
         except (DeadlineExceeded, WorkerDied) as error:
-            raise RuntimeError(
-                "the worker for expressions did not start (its error is above); "
-                "it needs math-verify: pip install 'math-verify[antlr4_13_2]'"
-            ) from error
+            remedy = "it needs math-verify: pip install 'math-verify[antlr4_13_2]'"
+            raise RuntimeError(f"the worker for expressions did not start (see above); {remedy}") from error
 
     def _reply(self, seconds: float) -> bool:
         """The next line; at the deadline the process is killed, which ends the wait."""

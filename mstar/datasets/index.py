@@ -7,15 +7,16 @@ The contents of images are not in it (see image_hashes).
 """
 
 import hashlib
-import io
 import json
 import os
 import unicodedata
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,19 +27,20 @@ from mstar.datasets.rows import Row, image_path, read_images, read_question
 VERSION = 2
 FOLDER = "problems"
 
-ROWS = pa.schema(
+FACTS = pa.schema(
     {
         "id": pa.string(),
         "source": pa.dictionary(pa.int32(), pa.string()),
         "labelled": pa.bool_(),
         "question": pa.uint64(),
         "images": pa.list_(pa.int32()),
-        "start": pa.uint64(),
-        "end": pa.uint64(),
-        "pid": pa.binary(),
     }
 )
-"""`question` is null where there is none, `images` where they are embedded; the last three are JSON's."""
+"""Of a row; `question` is null where there is none, `images` where they are embedded."""
+PLACES = pa.schema({"start": pa.uint64(), "end": pa.uint64(), "pid": pa.binary()})
+"""Where it is in a JSON file; null in others."""
+ROWS_AT_ONCE = 1 << 14
+"""As Python's own objects, which take several times the memory of columns."""
 
 IMAGES = pa.schema({"path": pa.binary()})
 
@@ -79,13 +81,14 @@ class Index:
 
     def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:
         """Of each row the hash of its question and the positions of its images in `image_paths`."""
-        return zip(self._rows["question"].to_pylist(), self._rows["images"].to_pylist(), strict=True)
+        for batch in self._rows.select(["question", "images"]).to_batches(ROWS_AT_ONCE):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
     def json_rows(self, path: Path) -> JsonRows:
         """The rows of the JSON file that the index is about."""
-        starts, ends, pids = (self._rows[name].to_pylist() for name in ("start", "end", "pid"))
-        names = [pid.decode("utf-8", "surrogatepass") for pid in pids if pid is not None]
-        return JsonRows(path, starts, ends, names)
+        starts, ends = (array("Q", self._rows[name].to_numpy().tobytes()) for name in ("start", "end"))
+        pids = self._rows["pid"].drop_null().to_pylist()
+        return JsonRows(path, starts, ends, [pid.decode("utf-8", "surrogatepass") for pid in pids])
 
     def save(self, path: Path) -> None:
         """Keep it in the cache, for the problems at a path."""
@@ -98,7 +101,9 @@ class IndexWriter:
     """Collects the facts, row by row."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, list[object]] = {name: [] for name in ROWS.names}
+        self._columns: dict[str, list[object]] = {name: [] for name in FACTS.names}
+        self._tables: list[Any] = []
+        self._places: dict[str, Any] = {}
         self._images: dict[str, int] = {}
 
     def add(self, id: str, source: str, row: Row, folder: Path | None) -> None:
@@ -112,18 +117,30 @@ class IndexWriter:
         columns["labelled"].append(any(row.get(key) is not None for key in ("answer", "answers")))
         columns["question"].append(question_hash(row))
         columns["images"].append(self._image_numbers(row, folder))
+        if len(columns["id"]) == ROWS_AT_ONCE:
+            self._pack()
 
     def add_places(self, rows: JsonRows) -> None:
         """Where the rows of a JSON file are."""
-        self._columns["start"].extend(rows.starts)
-        self._columns["end"].extend(rows.ends)
-        self._columns["pid"].extend(pid.encode("utf-8", "surrogatepass") for pid in rows.pids)
+        self._places = {
+            name: np.asarray(found) for name, found in (("start", rows.starts), ("end", rows.ends))
+        }
+        if rows.pids:
+            self._places["pid"] = [pid.encode("utf-8", "surrogatepass") for pid in rows.pids]
 
     def finish(self, origin: Origin) -> Index:
-        total = len(self._columns["id"])
-        columns = {name: found or [None] * total for name, found in self._columns.items()}
+        self._pack()
+        rows = pa.concat_tables(self._tables).unify_dictionaries().combine_chunks()
+        for field in PLACES:
+            found = self._places.get(field.name)
+            places = pa.nulls(len(rows), field.type) if found is None else pa.array(found, field.type)
+            rows = rows.append_column(field, places)
         paths = [path.encode("utf-8", "surrogatepass") for path in self._images]
-        return Index(origin, pa.table(columns, ROWS), pa.table({"path": paths}, IMAGES))
+        return Index(origin, rows, pa.table({"path": paths}, IMAGES))
+
+    def _pack(self) -> None:
+        self._tables.append(pa.table(self._columns, FACTS))
+        self._columns = {name: [] for name in FACTS.names}
 
     def _image_numbers(self, row: Row, folder: Path | None) -> list[int] | None:
         if folder is None:
@@ -177,8 +194,8 @@ def load_index(path: Path, files: Iterable[Path]) -> Index | None:
     return Index(origin, rows, images) if known else None
 
 
-def to_bytes(table: Any, metadata: dict[str, str]) -> bytes:
-    file = io.BytesIO()
+def to_bytes(table: Any, metadata: dict[str, str]) -> memoryview:
+    file = pa.BufferOutputStream()
     with pa.ipc.new_file(file, table.schema.with_metadata(metadata)) as writer:
         writer.write_table(table)
-    return file.getvalue()
+    return memoryview(file.getvalue())

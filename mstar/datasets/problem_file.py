@@ -146,7 +146,7 @@ class ProblemFile:
         if any(not 0 <= row < len(self._index) for row in rows):
             raise IndexError(f"rows are 0..{len(self) - 1}, asked for {min(rows)}..{max(rows)}")
         held = self.held.problems
-        new = sorted(set(rows) - held.keys())
+        new = sorted(row for row in set(rows) if row not in held)
         read: dict[int, Problem] = {}
         for row, (_, outcome) in zip(new, self.scan(new, images), strict=True):
             if isinstance(outcome, BadRow):

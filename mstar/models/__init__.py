@@ -7,14 +7,26 @@ protocol `Family`.
 
 One module each: encoder, sequences (Encoded and collate), plain_text (what people wrote cannot spell special
 tokens), families (the protocol and its factory), its members (qwen_vl, internvl, llava_onevision, idefics3,
-gemma3, mistral3; tower is what most of them share, image_limits how they keep to `images`), loading,
-adapters, threads.
+gemma3, mistral3; tower is what most of them share, image_limits how they keep to `images`), packing (rows of
+several sequences), loading, adapters, threads.
 """
 
 from mstar.models.encoder import Encoder
 from mstar.models.families import FAMILIES, Family, part_of
 from mstar.models.loading import load_model
+from mstar.models.packing import pack, prepare_for_packs
 from mstar.models.sequences import Encoded, collate
 from mstar.models.threads import set_threads
 
-__all__ = ["FAMILIES", "Encoded", "Encoder", "Family", "collate", "load_model", "part_of", "set_threads"]
+__all__ = [
+    "FAMILIES",
+    "Encoded",
+    "Encoder",
+    "Family",
+    "collate",
+    "load_model",
+    "pack",
+    "part_of",
+    "prepare_for_packs",
+    "set_threads",
+]

@@ -40,3 +40,20 @@ def plan_micro_batches(lengths: Sequence[int], config: Train) -> list[list[int]]
             groups.append([index])
             held = lengths[index]
     return groups
+
+
+def plan_packs(lengths: Sequence[int], config: Train) -> list[list[int]]:
+    """Group rows of any length so that few groups hold more than they have room for: each row, the longest
+    first, goes to the first group that it fits in. One that is longer than all room is alone.
+    """
+    packs: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        fitting = next((number for number, left in enumerate(room) if lengths[index] <= left), None)
+        if fitting is None:
+            packs.append([])
+            room.append(config.tokens_per_micro_batch)
+            fitting = -1
+        packs[fitting].append(index)
+        room[fitting] -= lengths[index]
+    return packs

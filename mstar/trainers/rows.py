@@ -1,7 +1,7 @@
 """A lesson as rows: what the model reads, and what it is to learn at each position.
 
-`LessonRows` reads the texts and the problems that a lesson names; `cut_micro_batches` pads rows into what one
-forward takes. Rows with other labels (a score at the end of each step, say) go the same way.
+`LessonRows` reads the texts and the problems that a lesson names; `cut_micro_batches` pads or packs rows into
+what one forward takes. Rows with other labels (a score at the end of each step, say) go the same way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,18 @@ from torch import Tensor
 from mstar.config_train import Train
 from mstar.datasets import open_problems
 from mstar.errors import UserError
-from mstar.models import Encoded, Encoder, collate
+from mstar.models import Encoded, Encoder, collate, pack
 from mstar.models.encoder import decode_in_groups
 from mstar.prompts import Request, build_request
 from mstar.trainers import Lesson
-from mstar.trainers.batches import plan_micro_batches
+from mstar.trainers.batches import plan_micro_batches, plan_packs
 
 IGNORED = -100
 """Label of the positions where nothing is learned, as in torch's cross_entropy."""
 HELD_BYTES = 1 << 30
-"""Pixels that are kept in memory during a lesson."""
+"""Prompts that are kept in memory during a lesson, with their pixels."""
+PROMPT_BYTES = 1 << 12
+"""What a prompt takes besides its tokens, their positions, its pixels and the images that its row embeds."""
 AT_ONCE = 64
 """Prompts that are encoded together."""
 CPU = torch.device("cpu")
@@ -46,11 +48,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """What goes through the model at once, padded; on the CPU."""
+    """What goes through the model at once, padded or packed; on the CPU."""
 
     inputs: dict[str, Tensor]
     labels: Tensor
-    """(rows, length), IGNORED in the padding."""
+    """(rows, length), IGNORED in the padding; one row where they are packed."""
     padded_tokens: int
     total_tokens: int
 
@@ -58,8 +60,8 @@ class MicroBatch:
 class LessonRows:
     """The responses of a lesson as rows.
 
-    Prompts are encoded once, in the order in which their problems are read fastest, as far as their pixels
-    fit into `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time.
+    Prompts are encoded once, in the order in which their problems are read fastest, as far as they fit into
+    `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time.
     """
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
@@ -71,9 +73,9 @@ class LessonRows:
         numbers, room = sorted(set(lesson.rows)), HELD_BYTES
         for start in range(0, len(numbers), AT_ONCE):
             own = numbers[start : start + AT_ONCE]
-            requests = self._ask(own)
+            requests = self.ask(own)
             prompts = dict(zip(own, zip(requests, encoder.encode(requests), strict=True), strict=True))
-            room -= sum(pixels.nbytes for _, prompt in prompts.values() for pixels in prompt.pixels)
+            room -= sum(held_bytes(*prompt) for prompt in prompts.values())
             if room < 0:
                 break
             self.held.update(prompts)
@@ -81,23 +83,30 @@ class LessonRows:
     def read(self, batch: Sequence[int]) -> list[Row]:
         """The rows of some responses."""
         numbers = [self.numbers[index] for index in batch]
-        missing = sorted(set(numbers) - self.held.keys())
-        prompts = {**self.held, **self._plan(missing)} if missing else self.held
+        needed = self._plan(sorted({number for number in numbers if number not in self.held}))
+        prompts = [needed.get(number) or self.held[number] for number in numbers]
         responses = self.encoder.encode_responses([self.texts[index] for index in batch])
         return [
-            learn_response(*prompts[number], response)
-            for number, response in zip(numbers, responses, strict=True)
+            learn_response(*prompt, response) for prompt, response in zip(prompts, responses, strict=True)
         ]
 
-    def _ask(self, numbers: Sequence[int]) -> list[Request]:
+    def ask(self, numbers: Sequence[int]) -> list[Request]:
+        """The requests of problems, by their numbers in the file."""
         return [build_request(problem, self.encoder.prompt) for problem in self.problems.read(numbers)]
 
     def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
         """Prompts without pixels."""
-        requests, planned = self._ask(numbers), []
+        requests, planned = self.ask(numbers), []
         for group, images in decode_in_groups(requests, self.encoder.decode_images):
             planned += self.encoder.plan(group, images)
         return dict(zip(numbers, zip(requests, planned, strict=True), strict=True))
+
+
+def held_bytes(request: Request, prompt: Encoded) -> int:
+    """What a prompt takes in memory, about."""
+    images = sum(len(image.data or b"") for image in request.images)
+    tensors = prompt.positions.nbytes + sum(pixels.nbytes for pixels in prompt.pixels)
+    return PROMPT_BYTES + 8 * len(prompt.ids) + tensors + images
 
 
 def read_texts(lesson: Lesson) -> list[str]:
@@ -122,19 +131,43 @@ def learn_response(request: Request, prompt: Encoded, response: list[int]) -> Ro
 
 
 def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
-    """The rows of one batch, padded with their pixels as they are needed."""
-    for group in plan_micro_batches([len(row.encoded.ids) for row in rows], config):
-        yield pad_rows([rows[index] for index in group], encoder)
+    """The rows of one batch, padded or packed, with their pixels as they are needed."""
+    for group in group_rows(rows, config):
+        yield build_micro_batch(group, encoder, config)
+
+
+def group_rows(rows: Sequence[Row], config: Train) -> list[list[Row]]:
+    """The rows of each micro-batch."""
+    plan = plan_packs if config.packing else plan_micro_batches
+    return [
+        [rows[index] for index in group] for group in plan([len(row.encoded.ids) for row in rows], config)
+    ]
+
+
+def build_micro_batch(rows: Sequence[Row], encoder: Encoder, config: Train) -> MicroBatch:
+    return pack_rows(rows, encoder) if config.packing else pad_rows(rows, encoder)
 
 
 def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
     """Rows as the model takes them, with their pixels."""
-    missing = [row for row in rows if not row.encoded.is_whole]
-    images = [encoder.decode_images(row.request) for row in missing]
-    read = iter(encoder.read_pixels([row.encoded for row in missing], images))
-    whole = [row.encoded if row.encoded.is_whole else next(read) for row in rows]
-    inputs = collate(whole, encoder, "right", CPU)
+    inputs = collate(read_rows(rows, encoder), encoder, "right", CPU)
     length = max(len(row.labels) for row in rows)
     labels = torch.tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])
     padded = labels.numel() - sum(len(row.labels) for row in rows)
     return MicroBatch(inputs, labels, padded, labels.numel())
+
+
+def pack_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
+    """Rows end to end as one, with their pixels. The last label of each is IGNORED: it learns nothing of the
+    next one's beginning.
+    """
+    labels = torch.tensor([[label for row in rows for label in row.labels]])
+    return MicroBatch(pack(read_rows(rows, encoder), encoder, CPU), labels, 0, labels.numel())
+
+
+def read_rows(rows: Sequence[Row], encoder: Encoder) -> list[Encoded]:
+    """What the rows encode, with the pixels that were not there yet."""
+    missing = [row for row in rows if not row.encoded.is_whole]
+    images = [encoder.decode_images(row.request) for row in missing]
+    read = iter(encoder.read_pixels([row.encoded for row in missing], images))
+    return [row.encoded if row.encoded.is_whole else next(read) for row in rows]

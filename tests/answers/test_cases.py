@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mstar.answers import ANSWER_TYPES, AnswerChecker, Expected, check_gold, extract
+from mstar.answers import ANSWER_TYPES, AnswerChecker, Expected, extract
 
 CASES: list[dict[str, Any]] = [
     json.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_text("utf-8").splitlines()
@@ -50,7 +50,7 @@ def test_case(case: dict[str, Any], checker: AnswerChecker) -> None:
 
 def test_every_gold_of_the_table_is_accepted(checker: AnswerChecker) -> None:
     for expected in {expected_of(case) for case in CASES}:
-        check_gold(expected, checker)
+        checker.check_gold(expected)
 
 
 def test_every_gold_is_its_own_right_answer(checker: AnswerChecker) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mstar.answers import AnswerChecker, Expected, check_gold
+from mstar.answers import AnswerChecker, Expected
 
 REFUSED = [
     (Expected("", "number"), "is empty"),
@@ -46,7 +46,7 @@ def checker() -> Iterator[AnswerChecker]:
 @pytest.mark.parametrize("expected, rule", REFUSED, ids=str)
 def test_refused(expected: Expected, rule: str, checker: AnswerChecker) -> None:
     with pytest.raises(ValueError, match=rule) as raised:
-        check_gold(expected, checker)
+        checker.check_gold(expected)
     assert "\n" not in str(raised.value) and ";" in str(raised.value)
 
 
@@ -79,11 +79,11 @@ def test_a_bad_gold_is_never_right(checker: AnswerChecker) -> None:
     ids=str,
 )
 def test_accepted(expected: Expected, checker: AnswerChecker) -> None:
-    check_gold(expected, checker)
+    checker.check_gold(expected)
     assert checker.check(expected, f"Answer: {expected.answer}").correct
 
 
-def test_an_expression_is_tried_in_a_worker_of_its_own() -> None:
-    check_gold(Expected("(x+1)^2", "expression"))
+def test_an_expression_is_tried_in_a_worker(checker: AnswerChecker) -> None:
+    checker.check_gold(Expected("(x+1)^2", "expression"))
     with pytest.raises(ValueError, match="cannot be parsed"):
-        check_gold(Expected(r"\frac{1}", "expression"))
+        checker.check_gold(Expected(r"\frac{1}", "expression"))

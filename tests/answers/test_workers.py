@@ -207,5 +207,5 @@ def test_plain_answers_start_no_process() -> None:
 
 @pytest.mark.parametrize("arguments", [(0.0, 1), (-1.0, 1), (1.0, 0)])
 def test_senseless_settings_are_refused(arguments: tuple[float, int]) -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
+    with pytest.raises(ValueError, match="must be > 0"):
         AnswerChecker(*arguments)

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstar.report import say_headline, summarise, write_report
+from mstar.report import Summary, say_headline, summarise, write_report
 from mstar.report.comparison import paired_interval
 from mstar.report.summary import hash_config
 from mstar.rundir import RunDir
 from mstar.stages import GENERATE, stage_prefix
 from mstar.starting import open_run
 from mstar.storage import read_text, write_text
+from tests.test_growth import peak_of
 
 Make = Callable[..., RunDir]
 
@@ -112,6 +113,14 @@ def test_change_counts_the_problems_that_went_either_way(make: Make) -> None:
     )
     assert change.change == pytest.approx(last - first)
     assert 0 < change.low < change.change < change.high < 1
+
+
+def test_a_comparison_has_a_few_responses_in_memory(make: Make) -> None:
+    letters, problems = 40_000, 300
+    run = make(iterations=2, problems=problems, answer=lambda gold, right: f"{right} " + letters * gold[:1])
+    found: list[Summary] = []
+    assert peak_of(lambda: found.append(summarise(run))) < letters * problems
+    assert found[0].change and found[0].change.problems == problems
 
 
 def test_every_test_set_has_its_change_and_what_fell_is_named(make: Make) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstar.config_train import Train
-from mstar.trainers.batches import plan_batches, plan_micro_batches
+from mstar.trainers.batches import plan_batches, plan_micro_batches, plan_packs
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.floats(0, 0.5), st.integers(300, 2000))
@@ -15,6 +15,16 @@ def test_micro_batches_keep_to_their_limits(lengths: list[int], max_padding: flo
         size = max(lengths[index] for index in group) * len(group)
         assert size <= tokens
         assert size - sum(lengths[index] for index in group) <= max_padding * size + 1e-9
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=60), st.integers(100, 2000))
+def test_packs_are_full_and_hold_what_they_have_room_for(lengths: list[int], tokens: int) -> None:
+    packs = plan_packs(lengths, Train(tokens_per_micro_batch=tokens))
+    assert sorted(index for pack in packs for index in pack) == list(range(len(lengths)))
+    held = [sum(lengths[index] for index in pack) for pack in packs]
+    assert all(size <= tokens or len(pack) == 1 for size, pack in zip(held, packs, strict=True))
+    for number, size in enumerate(held[1:], 1):
+        assert all(size + before > tokens for before in held[:number])
 
 
 def test_batches_are_a_fresh_order_every_epoch() -> None:

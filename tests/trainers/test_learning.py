@@ -37,14 +37,20 @@ def test_loss_is_the_mean_over_response_tokens_however_it_is_cut(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path
 ) -> None:
     losses, gradients = [], []
-    for max_padding, tokens in ((0.9, 16_384), (0.0, 16_384), (0.9, 16)):
-        section = {"freeze": [], "max_padding": max_padding, "tokens_per_micro_batch": tokens}
-        config = make_config(train=section)
+    for max_padding, tokens, packing in (
+        (0.1, 16_384, True),
+        (0.1, 200, True),
+        (0.9, 16_384, False),
+        (0.0, 16_384, False),
+        (0.9, 16, False),
+    ):
+        section = {"max_padding": max_padding, "tokens_per_micro_batch": tokens, "packing": packing}
+        config = make_config(train={"freeze": [], **section})
         policy = open_policy(tiny, config)
         rows = LessonRows(make_lesson(tiny), policy.encoder).read(range(12))
         losses.append(accumulate(policy, rows, config.train))
         gradients.append(gradients_of(policy))
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
+    assert losses == pytest.approx([losses[0]] * 5, rel=1e-5)
     for gradient in gradients[1:]:
         torch.testing.assert_close(gradient, gradients[0], rtol=1e-3, atol=1e-6)
     assert losses[0] == pytest.approx(_loss_by_hand(policy, rows), rel=1e-5)

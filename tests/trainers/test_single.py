@@ -114,6 +114,34 @@ def test_checkpoints_come_by_steps_or_minutes(
     assert steps_saved(tmp_path / "out") == expected
 
 
+def test_packing_may_change_where_a_training_was_left(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
+) -> None:
+    """Twenty steps padded, packed, and half of each: the same losses and weights up to rounding."""
+    section = {"learning_rate": 1e-3, "batch_size": 3, "epochs": 5, "tokens_per_micro_batch": 100}
+    padded = make_config(train={**section, "freeze": []})
+    packed = make_config(train={**section, "freeze": [], "packing": True})
+    whole = list(build_trainer(padded).train(make_lesson(tiny), save_to(tmp_path / "padded")))
+    other = list(build_trainer(packed).train(make_lesson(tiny), save_to(tmp_path / "packed")))
+    half = make_config(train={**section, "freeze": [], "checkpoint_every": 10})
+    begun = build_trainer(half).train(make_lesson(tiny), save_to(tmp_path / "half"))
+    for _ in range(12):
+        next(begun)
+    begun.close()  # type: ignore[attr-defined]
+    shutil.copytree(tmp_path / "half", tmp_path / "left")
+    resumed = make_lesson(tiny, interrupted=tmp_path / "left")
+    rest = list(build_trainer(packed).train(resumed, save_to(tmp_path / "mixed")))
+    assert (len(whole), len(rest)) == (21, 11)
+    assert whole[-1].padded_tokens > rest[-1].padded_tokens > other[-1].padded_tokens == 0
+    assert files_of(tmp_path / "packed")["config.json"] == files_of(tmp_path / "padded")["config.json"]
+    expected = load_file(tmp_path / "padded" / "model.safetensors")
+    for steps, name in ((other, "packed"), (rest, "mixed")):
+        assert steps[-1].loss == pytest.approx(whole[-1].loss, rel=1e-4)
+        torch.testing.assert_close(
+            load_file(tmp_path / name / "model.safetensors"), expected, rtol=0, atol=1e-4
+        )
+
+
 def train_elsewhere(config: Config, lesson: Lesson, folder: Path) -> None:
     torch.set_num_threads(1)
     for _ in build_trainer(config).train(lesson, save_to(folder)):
