@@ -4,6 +4,7 @@ vLLM puts adapters into the text model. One that has learned elsewhere too is me
 folder that goes again with the engine.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mstar.config import Model
 from mstar.models import Family, part_of
 from mstar.models.adapters import ADAPTER_FILES, PREFIX, WEIGHTS, base_of, is_adapter, rank_of
 from mstar.models.loading import write_merged
+from mstar.storage.folder import FolderStorage
 
 ROOMS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM makes room for."""
@@ -58,11 +60,15 @@ def served(policy: Path, model: Model, family: Family) -> Iterator[Served]:
     if room is not None and learns_text_alone(policy, family):
         yield Served(base_of(policy, model), policy, room)
         return
-    with tempfile.TemporaryDirectory(prefix="mstar-merged-") as folder:
-        whole = Path(folder) / "policy"
+    with FolderStorage(merged_folder()).scratch() as whole:
         shutil.copytree(policy, whole, ignore=shutil.ignore_patterns("training_state*", *ADAPTER_FILES))
         write_merged(policy, model, whole)
         yield Served(whole)
+
+
+def merged_folder() -> Path:
+    """Where merged policies lie; what a killed process has left there goes with the next one."""
+    return Path(tempfile.gettempdir()) / f"mstar-merged-{os.getuid()}"
 
 
 def learns_text_alone(policy: Path, family: Family) -> bool:

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,7 +25,7 @@ from mstar.engines import Chunk, Sampling, build_engine
 from mstar.engines.probe import expect
 from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm import VllmEngine, by_image
-from mstar.engines.vllm_adapter import ROOMS, smallest_room
+from mstar.engines.vllm_adapter import ROOMS, merged_folder, smallest_room
 from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
 from mstar.models import collate
@@ -456,7 +455,7 @@ def test_an_adapter_says_the_same_beside_its_base_or_merged(
     same = sum(one == other for one, other in zip(found, expected, strict=True))
     assert same >= 63  # sums in another order
     assert found != generate(TransformersEngine(BASE, config), heldout(64), GREEDY)
-    assert not list(Path(tempfile.gettempdir()).glob("mstar-merged-*"))
+    assert not [path for path in merged_folder().rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("model_type", [*QWEN_VL, "internvl"])
