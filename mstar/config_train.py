@@ -48,6 +48,8 @@ class Train(Section):
     """
     lora: Lora = Lora()
     """Train an adapter instead of the weights; off as long as it has no `rank`."""
+    optimizer: Annotated[Literal["adamw", "adamw_8bit"], changes("train")] = "adamw"
+    """`adamw_8bit` keeps Adam's moments in 2 bytes a parameter instead of 8, and needs the extra `8bit`."""
     gradient_checkpointing: Annotated[bool, FREE] = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     learning_rate: Annotated[float, changes("train")] = Field(1e-6, gt=0, le=1)
@@ -80,6 +82,15 @@ class Train(Section):
     """Minutes after which there is a checkpoint all the same."""
     keep_checkpoints: Annotated[int | None, FREE] = Field(None, ge=1)
     """Newest iterations whose policies are kept, besides the best on the first test set; null keeps all."""
+
+    @model_validator(mode="after")
+    def _moments_of_8_bits_are_whole(self) -> Self:
+        if self.trainer == "deepspeed" and self.optimizer != "adamw":
+            raise ValueError(
+                f"optimizer is {self.optimizer}, which trainer deepspeed does not have; take adamw, whose "
+                "moments it shares out or offloads, or single"
+            )
+        return self
 
 
 class Deepspeed(Section):

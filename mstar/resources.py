@@ -2,13 +2,13 @@
 
 What is needed follows from the number of parameters, which a model's configuration tells without its weights.
 Measured with AdamW in float32: 16 bytes for each trained parameter after a step (weight, gradient, two
-moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. Where an adapter is trained,
-its base is frozen in the type of the arithmetic and in no checkpoint. What ZeRO spreads over ranks follows
-from these figures. Activations come on top and are not estimated: they depend on the lengths of what is
-trained.
+moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. With moments of 8 bits it is
+13 at the peak, and 6 in a checkpoint. Where an adapter is trained, its base is frozen in the type of the
+arithmetic and in no checkpoint. What ZeRO spreads over ranks follows from these figures. Activations come on
+top and are not estimated: they depend on the lengths of what is trained.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,12 @@ from mstar.errors import UserError
 if TYPE_CHECKING:
     from mstar.models import Encoder
 
-PEAK_BYTES, FROZEN_BYTES, SAVED_BYTES = 19.6, 4, 12
-"""Per parameter: trained in memory, frozen in memory and in a checkpoint, trained in a checkpoint."""
+PEAK_BYTES = {"adamw": 19.6, "adamw_8bit": 13.0}
+"""For each trained parameter in memory, by `train.optimizer`."""
+SAVED_BYTES = {"adamw": 12, "adamw_8bit": 6}
+"""For each trained parameter in a checkpoint; 12 for those whose moments are too few to be coded."""
+FROZEN_BYTES = 4
+"""For each frozen parameter in memory and in a checkpoint."""
 ZERO_BYTES = {1: (8.0, 15.6), 2: (4.0, 19.6), 3: (0.0, 19.6)}
 """Per trained parameter by ZeRO's stage: what every rank holds, and what they share."""
 OFFLOADED_BYTES = 15.6
@@ -40,11 +44,12 @@ class Parameters:
     frozen: int
     base_bytes: int | None = None
     """Of each frozen one in memory, where they are the base of an adapter."""
+    optimizer: str = "adamw"
 
     @property
     def training_bytes(self) -> float:
         """What training holds at its peak, without activations."""
-        return PEAK_BYTES * self.trained + (self.base_bytes or FROZEN_BYTES) * self.frozen
+        return PEAK_BYTES[self.optimizer] * self.trained + (self.base_bytes or FROZEN_BYTES) * self.frozen
 
     @property
     def saved_frozen(self) -> int:
@@ -53,7 +58,12 @@ class Parameters:
 
     @property
     def checkpoint_bytes(self) -> int:
-        return SAVED_BYTES * self.trained + FROZEN_BYTES * self.saved_frozen
+        return SAVED_BYTES[self.optimizer] * self.trained + FROZEN_BYTES * self.saved_frozen
+
+    @property
+    def most_checkpoint_bytes(self) -> int:
+        """The same where no moments are coded."""
+        return replace(self, optimizer="adamw").checkpoint_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +188,12 @@ def count_parameters(config: Config, encoder: "Encoder") -> Parameters:
             base = sum(parameter.numel() for parameter in model.parameters())
             add_adapter(model, encoder.family, config.train)
             trained = sum(parameter.numel() for parameter in adapter_weights(model).values())
-            return Parameters(trained, base, getattr(torch, config.model.dtype).itemsize)
+            size = getattr(torch, config.model.dtype).itemsize
+            return Parameters(trained, base, size, config.train.optimizer)
     counts = {True: 0, False: 0}
     for name, parameter in model.named_parameters():
         counts[part_of(name, encoder.family) in config.train.freeze] += parameter.numel()
-    return Parameters(trained=counts[False], frozen=counts[True])
+    return Parameters(counts[False], counts[True], optimizer=config.train.optimizer)
 
 
 def cuda_memory() -> Memory | None:

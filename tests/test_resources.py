@@ -54,6 +54,12 @@ def test_bytes_on_each_of_several_ranks(section: dict[str, Any], ranks: int, exp
     assert rank_bytes(BILLION, Deepspeed(**section), ranks) == pytest.approx(expected * 1e9, abs=1)
 
 
+def test_bytes_for_each_parameter_by_optimizer() -> None:
+    coded = Parameters(10**9, 10**9, optimizer="adamw_8bit")
+    assert (coded.training_bytes, coded.checkpoint_bytes) == (17e9, 10e9)
+    assert coded.most_checkpoint_bytes == BILLION.checkpoint_bytes
+
+
 def test_enough_memory_is_no_matter() -> None:
     assert judge_memory(BILLION, Memory(64 * GIB, 30 * GIB), Train()) is None
 

@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mstar.config_train import Train
 from mstar.errors import UserError
 from mstar.trainers import Progressed
+from mstar.trainers.optimizers import Moments, build_optimizer, read_moments, write_moments
 from mstar.trainers.rows import MicroBatch
 
 
@@ -29,23 +30,15 @@ class Learner:
         self.trained = {name: tensor for name, tensor in parameters.items() if tensor.requires_grad}
         self.frozen = parameters.keys() - self.trained.keys()
         self.device = next(iter(self.trained.values())).device
-        self.optimizer = torch.optim.AdamW(
-            self.trained.values(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-        )
+        self.optimizer = build_optimizer(self.trained.values(), config)
 
-    def restore(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def restore(self, moments: Mapping[str, Moments]) -> None:
         """Take over moments, named as `moments` names them; parameters without some begin anew."""
-        held = {index: moments[name] for index, name in enumerate(self.trained) if name in moments}
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": held, "param_groups": groups})
+        write_moments(self.optimizer, self.trained, moments)
 
-    def moments(self) -> dict[str, dict[str, Tensor]]:
+    def moments(self) -> dict[str, Moments]:
         """Adam's `step`, `exp_avg` and `exp_avg_sq` by parameter name."""
-        held = self.optimizer.state_dict()["state"]
-        return {name: held[index] for index, name in enumerate(self.trained) if index in held}
+        return read_moments(self.optimizer, self.trained)
 
     def step(self, micro_batches: Iterable[MicroBatch], learned: int, before: Progressed) -> Progressed:
         """One optimizer step on the mean loss over a batch's labels, of which there are `learned`."""

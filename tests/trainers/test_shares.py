@@ -76,6 +76,13 @@ def test_ranks_are_the_gpus_that_are_there(monkeypatch: pytest.MonkeyPatch) -> N
         count_ranks(parse_small(model=on_gpus))
 
 
+def test_moments_of_8_bits_are_not_shared_out() -> None:
+    with pytest.raises(
+        UserError, match="optimizer is adamw_8bit, which trainer deepspeed does not have; take"
+    ):
+        parse_small(train={"trainer": "deepspeed", "optimizer": "adamw_8bit"})
+
+
 def test_weights_are_offloaded_only_where_they_are_shared() -> None:
     with pytest.raises(UserError, match="offload_weights needs zero_stage 3, and it is 2"):
         parse_small(deepspeed={"offload_weights": True})
