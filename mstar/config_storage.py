@@ -6,6 +6,9 @@ from pydantic import Field
 
 from mstar.settings import FREE, Section
 
+FROM_ENVIRONMENT = ("endpoint", "region", "style", "ca_file")
+"""What commands that are given the address of a run alone cannot take from its configuration."""
+
 
 class StorageSettings(Section):
     """How a run is reached whose `output` is `s3://bucket/prefix`; see docs/storage.md. Keys and tokens come

@@ -15,9 +15,9 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,6 +44,7 @@ PATIENCE_SECONDS = 60
 """Ranks wait for one another so much longer than the stage waits for them: it is the one that speaks."""
 CAUSE = re.compile(r"^(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception): \S.*)$", re.MULTILINE)
 CAUSE_LENGTH = 240
+MEMORY_HINT = " (train.tokens_per_micro_batch says how much a rank takes at once, see docs/trainers.md)"
 
 
 class Ranks:
@@ -81,7 +82,9 @@ class Ranks:
                 if not self.store.check([key]):
                     return
             elif time.monotonic() - heard > self.stalled_seconds:
-                self._fail(f"have taken no step for {self.stalled_seconds:g} s (deepspeed.stalled_seconds)")
+                self._fail(
+                    f"took no step for {self.stalled_seconds:g} s (deepspeed.stalled_seconds) and was ended"
+                )
             time.sleep(LOOK_SECONDS)
 
     def answer(self, text: str) -> None:
@@ -90,12 +93,7 @@ class Ranks:
 
     def close(self) -> None:
         self._processes.close(signal.SIGKILL, ENDING_SECONDS)
-        for handler in self._processes.subprocess_handlers.values():
-            for file in vars(
-                handler
-            ).values():  # the launcher closes those of ranks that it has ended, no others
-                if isinstance(file, io.IOBase):
-                    file.close()
+        _close_logs(self._processes)
         if not self._keeps_logs:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -104,23 +102,17 @@ class Ranks:
         shared = {"MASTER_ADDR": HOST, "MASTER_PORT": str(self.store.port), "WORLD_SIZE": str(self.count)}
         shared |= {FOLDER: str(self.folder), "LOCAL_WORLD_SIZE": str(self.count)}
         own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(self.count)]
-        started: list[SubprocessContext] = []
-
-        def start() -> None:
-            context = start_processes(
+        with ThreadPoolExecutor(1) as thread:
+            started = thread.submit(
+                start_processes,
                 name="trainer",
                 entrypoint=sys.executable,
                 args={rank: ("-m", module) for rank in range(self.count)},
                 envs={rank: shared | own[rank] for rank in range(self.count)},
                 logs_specs=DefaultLogsSpecs(str(self.folder), redirects=Std.ALL),
-            )
-            assert isinstance(context, SubprocessContext)
-            started.append(context)
-
-        thread = threading.Thread(target=start)
-        thread.start()
-        thread.join()
-        return started[0]
+            ).result()
+        assert isinstance(started, SubprocessContext)
+        return started
 
     def _raise_failure(self, failures: Mapping[int, ProcessFailure]) -> NoReturn:
         """Name the rank that fell first: the others fall because it is gone, or are told to end."""
@@ -133,13 +125,13 @@ class Ranks:
             how += ", for its memory perhaps" if first.exitcode == -signal.SIGKILL else ""
         else:
             how = f"has failed (exit code {first.exitcode}): {_cause(log)}"
-        self._fail(f"have lost rank {first.local_rank}, which {how}", log)
+        self._fail(f"lost rank {first.local_rank} of {self.count}, which {how}", log)
 
     def _fail(self, what: str, log: Path | None = None) -> NoReturn:
         self._keeps_logs = True
         raise UserError(
-            f"the {self.count} ranks of the training {what}; start the same command again to go on at the "
-            f"last checkpoint; log: {log or self.folder}"
+            f"the training {what}; start the same command again to go on at the last checkpoint; "
+            f"log: {log or self.folder}"
         )
 
 
@@ -187,7 +179,18 @@ def _is_a_consequence(failure: ProcessFailure) -> tuple[bool, bool]:
     return failure.exitcode == -signal.SIGTERM, failure.exitcode > 0
 
 
+def _close_logs(processes: SubprocessContext) -> None:
+    """The launcher closes those of ranks that it has ended, and no others."""
+    for handler in processes.subprocess_handlers.values():
+        for file in vars(handler).values():
+            if isinstance(file, io.IOBase):
+                file.close()
+
+
 def _cause(log: Path) -> str:
     """The error that a rank ended with, as far as its log tells."""
     named = CAUSE.findall(log.read_text(encoding="utf-8", errors="replace"))
-    return " ".join(named[-1].split())[:CAUSE_LENGTH] if named else "its log does not say why"
+    if not named:
+        return "its log does not say why"
+    cause = " ".join(named[-1].split())[:CAUSE_LENGTH]
+    return cause + (MEMORY_HINT if "memory" in cause else "")
