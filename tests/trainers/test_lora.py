@@ -169,17 +169,6 @@ def test_the_optimizer_is_inherited(
     assert (afresh / name).read_bytes() != (second / name).read_bytes() != (first / name).read_bytes()
 
 
-def test_packed_responses_teach_an_adapter_the_same(
-    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
-) -> None:
-    losses = []
-    for packing in (False, True):
-        config = configure(make_config, tiny, packing=packing, lora={"rank": 2})
-        steps = list(build_trainer(config).train(make_lesson(tiny), save_to(tmp_path / str(packing))))
-        losses.append([step.loss for step in steps[1:]])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0][0] != losses[0][-1]
-
-
 def test_in_bfloat16_the_base_is_held_in_it_and_the_adapter_is_not_lost(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
 ) -> None:
