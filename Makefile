@@ -7,7 +7,7 @@ KILLS ?= 20
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed lint fuzz kills seeds benchmarks scale growth clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed lint fuzz kills seeds benchmarks peers scale growth clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -69,6 +69,20 @@ benchmarks: $(VENV)/installed  ## engine, trainer, answers and selection against
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/selection.py
 
+# What people use instead of parts of ours has an environment of its own too. mathruler does not say that it needs pylatexenc.
+PEERS_VENV := .venv-peers
+PEERS_BIN := $(PEERS_VENV)/bin
+$(PEERS_VENV)/installed: pyproject.toml constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_BIN)/python -m pip install --quiet --constraint constraints-peers.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PEERS_BIN)/python -m pip install --quiet --constraint constraints-peers.txt --editable '.[local]' \
+		trl peft mathruler pylatexenc torchvision
+	@touch $@
+
+peers: $(PEERS_VENV)/installed  ## trainer and answer checker against TRL, math-verify and mathruler, in an environment of its own
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(PEERS_BIN)/python benchmarks/trainer_peers.py
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(PEERS_BIN)/python benchmarks/answers_peers.py
+
 scale: $(VENV)/installed  ## how a run on 200,000 problems with 50,000 images starts
 	rm -rf runs/scale && mkdir -p runs/scale
 	$(BIN)/python benchmarks/scale.py runs/scale
@@ -78,4 +92,4 @@ growth: $(VENV)/installed  ## time and memory of every stage from 10,000 problem
 	$(BIN)/python benchmarks/growth.py $(LARGEST)
 
 clean:  ## forget the virtual environments and the runs
-	rm -rf $(VENV) $(VLLM_VENV) runs
+	rm -rf $(VENV) $(VLLM_VENV) $(PEERS_VENV) runs

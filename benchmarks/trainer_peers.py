@@ -1,8 +1,8 @@
 """The `single` trainer against TRL's SFTTrainer: the same responses, model, batch size and number of steps.
 
-Two draws: the quick start's (an image and a short response) and texts whose lengths have a long tail, each
-with what either side offers: padding, and packing where it can. TRL's dataset is prepared beforehand, ours
-reads its rows while it trains. One thread each: `make peers`.
+The quick start's responses (an image and a short text), texts whose lengths have a long tail, and the former
+again with an adapter (LoRA, by peft on both sides); each padded, and packed where it can be. TRL's dataset is
+prepared beforehand, ours reads its rows while it trains. One thread each: `make peers`.
 """
 
 import itertools
@@ -21,10 +21,11 @@ from pairs import Side, print_ratios, take_turns
 from mstar.config import Config
 from mstar.config_file import load_config
 from mstar.datasets import open_problems
-from mstar.models import set_threads
+from mstar.models import Encoder, load_model, set_threads
+from mstar.models.adapters import target_names
 from mstar.records import Response, write_responses
 from mstar.trainers import Lesson, Progressed
-from mstar.trainers.policy import Policy, open_policy
+from mstar.trainers.policy import open_policy
 from mstar.trainers.rows import LessonRows
 from mstar.trainers.single import SingleTrainer
 
@@ -40,13 +41,15 @@ PACK = 1280
 
 
 def main() -> None:
+    """All draws, or the one that is named: images, texts, adapter."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        for name, draw, packs in (("images", draw_images, [False]), ("texts", draw_texts, [False, True])):
-            ours = {one: config_of(packing=one, arguments=sys.argv[1:]) for one in (False, True)}
-            lesson = draw(ours[False], Path(folder))
+        for name in sys.argv[1:] or DRAWS:
+            draw, settings, packs = DRAWS[name]
             print(f"\n{name}:")
+            ours = {one: config_of(packing=one, settings=settings) for one in (False, True)}
+            lesson = draw(ours[False], Path(folder))
             sides = {f"ours, {label(one)}": our_side(lesson, config) for one, config in ours.items()}
             peers = {f"TRL, {label(one)}": trl_side(lesson, ours[False], one, folder) for one in packs}
             seconds = take_turns({**sides, **peers}, ROUNDS)
@@ -58,9 +61,9 @@ def label(packing: bool) -> str:
     return "packed" if packing else "padded"
 
 
-def config_of(packing: bool, arguments: Sequence[str]) -> Config:
-    settings = ["model.threads=1", f"train.packing={str(packing).lower()}", *arguments]
-    config = load_config(QUICKSTART / "quickstart.yaml", settings)
+def config_of(packing: bool, settings: Sequence[str]) -> Config:
+    own = ["model.threads=1", f"train.packing={str(packing).lower()}", *settings]
+    config = load_config(QUICKSTART / "quickstart.yaml", own)
     set_threads(config.model)
     return config
 
@@ -92,6 +95,14 @@ def write_lesson(
     return Lesson(Path(config.model.path), False, None, problems, (selected,), tuple(rows), 0)
 
 
+DRAWS: dict[str, tuple[Any, list[str], list[bool]]] = {
+    "images": (draw_images, [], [False]),
+    "texts": (draw_texts, [], [False, True]),
+    "adapter": (draw_images, ["train.lora.rank=8", "train.freeze=[vision,projector]"], [False]),
+}
+"""How responses are drawn, settings of the run, and whether TRL pads or packs: it refuses images in packs."""
+
+
 def our_side(lesson: Lesson, config: Config) -> Side:
     policy = open_policy(lesson.policy, config)
 
@@ -104,18 +115,23 @@ def our_side(lesson: Lesson, config: Config) -> Side:
 
 def trl_side(lesson: Lesson, config: Config, packing: bool, folder: str) -> Side:
     """An SFTTrainer over the same tokens; refuses to start where they are not the same."""
+    from peft import LoraConfig
     from transformers import PrinterCallback
     from trl import SFTTrainer
 
-    policy = open_policy(lesson.policy, config)
-    rows = LessonRows(lesson, policy.encoder)
+    model = load_model(lesson.policy, config.model)
+    encoder = Encoder(lesson.policy, config.images, config.prompt)
+    lora, targets = config.train.lora, target_names(model, encoder.family, config.train)
+    adapter = LoraConfig(r=lora.rank, lora_alpha=lora.scale_numerator, target_modules=targets)
+    rows = LessonRows(lesson, encoder)
     read = rows.read(range(len(lesson.rows)))
     pictured = any(row.encoded.shapes for row in read)
     trainer = SFTTrainer(
-        policy.model,
+        model,
         trl_settings(config, packing, [len(row.encoded.ids) for row in read], folder),
-        train_dataset=trl_images(rows, policy) if pictured else trl_tokens(read),
-        processing_class=trl_processor(policy) if pictured else policy.encoder.tokenizer,
+        train_dataset=trl_images(rows) if pictured else trl_tokens(read),
+        processing_class=trl_processor(encoder) if pictured else encoder.tokenizer,
+        peft_config=adapter if lora.rank else None,
     )
     batches = list(trainer.get_train_dataloader())
     learned = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in batches)
@@ -161,10 +177,10 @@ def trl_tokens(read: Sequence[Any]) -> Any:
     return Dataset.from_dict({"input_ids": ids, "labels": labels})
 
 
-def trl_images(rows: LessonRows, policy: Policy) -> Any:
+def trl_images(rows: LessonRows) -> Any:
     from datasets import Dataset
 
-    tokenizer = policy.encoder.tokenizer
+    tokenizer = rows.encoder.tokenizer
     requests = [rows.held[number][0] for number in rows.numbers]
     return Dataset.from_dict(
         {
@@ -173,15 +189,14 @@ def trl_images(rows: LessonRows, policy: Policy) -> Any:
                 for one in requests
             ],
             "completion": [text + tokenizer.eos_token for text in rows.texts],
-            "images": [policy.encoder.decode_images(one) for one in requests],
+            "images": [rows.encoder.decode_images(one) for one in requests],
         }
     )
 
 
-def trl_processor(policy: Policy) -> Any:
+def trl_processor(encoder: Encoder) -> Any:
     import transformers
 
-    encoder = policy.encoder
     video = transformers.Qwen3VLVideoProcessor()
     return transformers.Qwen3VLProcessor(
         encoder.image_processor, encoder.tokenizer, video, chat_template=encoder.tokenizer.chat_template
