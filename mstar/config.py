@@ -4,13 +4,14 @@ A section is a stage, or something that several stages share; a stage sees its o
 decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
 units and ranges. Every field says which stages' files it changes (`changes(...)`, `FREE`, `BY_CONTENT`): that
 is what their fingerprints are made of (see fingerprints.py). How a YAML file becomes this tree, and what is
-said about a mistake in it, is in config_file.py; the sections `train` and `deepspeed` are in config_train.py.
+said about a mistake in it, is in config_file.py; `train`, `deepspeed` and `storage` have files of their own.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mstar.config_storage import StorageSettings
 from mstar.config_train import Deepspeed, Train
 from mstar.settings import BY_CONTENT, FREE, Section, changes
 
@@ -213,7 +214,7 @@ class Config(Section):
     name: Annotated[str, FREE] = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?$")
     """Name of the run: lower-case letters, digits and dashes, at most 53 characters."""
     output: Annotated[str, FREE] = Field(min_length=1)
-    """Folder of the run, relative to where the command is started."""
+    """Folder of the run, relative to where the command is started, or `s3://bucket/prefix`."""
     seed: Annotated[int, changes(*SAMPLING, "select")] = Field(0, ge=0, lt=2**31)
     """All randomness comes from this."""
     model: Model
@@ -230,6 +231,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     adapt: Adapt = Adapt()
     stop: Stop = Stop()
+    storage: StorageSettings = StorageSettings()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")

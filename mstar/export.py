@@ -21,7 +21,8 @@ from mstar.model_card import write_card
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.stagedir import read_manifest
 from mstar.starting import finished_iterations
-from mstar.storage import SCRATCH, FolderStorage, describe
+from mstar.storage import describe
+from mstar.storage.folder import SCRATCH, FolderStorage
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.jinja", "*.model", "*.txt")
 LEFT_BEHIND = (

@@ -11,6 +11,7 @@ import yaml
 
 from mstar.config import Config
 from mstar.config_file import dump_config, parse_config
+from mstar.config_storage import FROM_ENVIRONMENT
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
 from mstar.inputs import check_model_paths, pin_revision, problem_files
@@ -57,7 +58,7 @@ def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True
 
 def take_up(config: Config) -> RunDir:
     """The same by its settings alone: what lies at the addresses of its inputs is not looked at."""
-    storage = build_storage(config.output)
+    storage = build_storage(config.output, config.storage)
     started = _started_tree(storage, config.output)
     if started is not None:
         config = _as_started(config, started)
@@ -82,12 +83,13 @@ def write_start(run: RunDir) -> None:
 
 
 def open_run(output: str) -> RunDir:
-    """A run that was started before."""
-    storage = build_storage(output)
-    started = _started_tree(storage, output)
+    """A run that was started before. Where its server is, is said by the environment: run.yaml lies there."""
+    started = _started_tree(build_storage(output), output)
     if started is None:
         raise UserError(f"{output} is not a run (it has no run.yaml); start one with mstar run CONFIG")
-    return RunDir(storage, parse_config(started, f"{output}/{RUN}"))
+    config = parse_config(started, f"{output}/{RUN}")
+    settings = config.storage.model_copy(update=dict.fromkeys(FROM_ENVIRONMENT))
+    return RunDir(build_storage(output, settings), config)
 
 
 def finished_iterations(run: RunDir) -> int:

@@ -19,6 +19,7 @@ from mstar.seeds import derive_seed
 from mstar.selection import SELECTED
 from mstar.stages import SELECT, TRAIN
 from mstar.trainers import Lesson, Progressed, build_trainer
+from mstar.trainers.saving import saving_meanwhile
 from mstar.work import Turn, Work, perform
 
 
@@ -86,8 +87,12 @@ def _lesson(
 def _teach(work: Work, lesson: Lesson) -> Progressed:
     progressed = Progressed(0)
     total = planned_steps(work.config.train, len(lesson.rows))
-    with work.clock.inside(), work.progress.stage(TRAIN.name, work.iteration, total, "steps") as advance:
-        for now in build_trainer(work.config).train(lesson, work.folder.write_checkpoint):
+    with (
+        work.clock.inside(),
+        work.progress.stage(TRAIN.name, work.iteration, total, "steps") as advance,
+        saving_meanwhile(work.folder.write_checkpoint) as save_to,
+    ):
+        for now in build_trainer(work.config).train(lesson, save_to):
             advance(now.steps_done - progressed.steps_done)
             progressed = now
     return progressed

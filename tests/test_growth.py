@@ -21,7 +21,7 @@ from mstar.sampling import cut_parts
 from mstar.stagedir import Begun, StageDir
 from mstar.stages import EVALUATE, part_names
 from mstar.starting import start_run
-from mstar.storage import FolderStorage
+from mstar.storage.folder import FolderStorage
 from mstar.timing import StageClock
 from mstar.work import Turn, Work
 from tests.conftest import PROBLEMS

@@ -10,7 +10,7 @@ import pytest
 from mstar.errors import UserError
 from mstar.stagedir import Begun, StageDir, read_manifest
 from mstar.stages import Shard
-from mstar.storage import FolderStorage
+from mstar.storage.folder import FolderStorage
 from mstar.stored_names import plain_name
 
 PREFIX = "iterations/000/generate"

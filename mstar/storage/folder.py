@@ -1,11 +1,4 @@
-"""Where the files of a run live, so that a folder and a bucket look the same to the stages.
-
-A key is a path relative to the run, with forward slashes; it names a file, or a folder such as a checkpoint.
-Things are made in `scratch`, where nobody looks, and appear whole by `publish`. What counts is written once,
-under a name of its own, and a small file says which one counts (see stagedir.py); only views and notes
-(report.html, timing.json) are replaced. So any number of processes may work on one run, on a folder and on a
-bucket. Only the folder kind is here; a bucket adds a class and a case in `build_storage`.
-"""
+"""A run in a folder: what is made in `.scratch` is flushed to disk, then moved into place."""
 
 import errno
 import fcntl
@@ -15,12 +8,10 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
-from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
+from mstar.storage import FileEntry, checked_key, describe
 
 SCRATCH, LOCK = ".scratch", ".lock"
 REMEDIES = {
@@ -36,78 +27,16 @@ REMEDIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """What is known of a stored file without its bytes."""
-
-    size: int
-    sha256: str
-
-
-class Storage(Protocol):
-    def scratch(self) -> AbstractContextManager[Path]:
-        """A local path where the block may make a file or a folder; what stays there goes with the block."""
-
-    def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
-        """Move a file or a folder to `key`, where it appears whole or not at all.
-
-        False, and nothing is changed, where something has that key already; unless it is to be replaced.
-        What is not `durable` may be lost or cut when the machine loses its power: views and notes, and files
-        that are settled later.
-        """
-
-    def settle(self, keys: Iterable[str]) -> None:
-        """Make published files outlive a loss of power; those that are gone meanwhile are left alone."""
-
-    def reading(self, key: str) -> AbstractContextManager[Path]:
-        """A local path with the contents of `key`, a file or a folder, as long as the block lasts.
-
-        FileNotFoundError if there is none.
-        """
-
-    def describe(self, key: str) -> FileEntry:
-        """Size and sha256 of a file; FileNotFoundError if there is none."""
-
-    def keys(self, prefix: str) -> list[str]:
-        """The keys of all files that begin with `prefix`, sorted."""
-
-    def remove(self, key: str) -> None:
-        """Delete a file or a folder, if it is there."""
-
-    def hold(self) -> AbstractContextManager[None]:
-        """Keep a second loop from doing all the work once more, as long as the block lasts; UserError if one
-        is at work. Nothing relies on it: stages bear any number of writers.
-        """
-
-    def free_bytes(self) -> int | None:
-        """Room that is left; None where there is no limit that one could ask for."""
-
-
-def build_storage(output: str) -> Storage:
-    """The storage that `output` names; UserError where there cannot be one."""
-    if "://" in output:
-        raise UserError(f"output is {output}; this version writes to folders only; name a folder")
+def open_folder(output: str) -> "FolderStorage":
+    """The storage in a folder, which need not exist; UserError where a file stands in its way."""
     nearest = _nearest_existing(Path(output))
     if not nearest.is_dir():
         raise UserError(f"output is {output}, but {nearest} is a file; choose another output")
     return FolderStorage(Path(output))
 
 
-def read_text(storage: Storage, key: str) -> str:
-    """A small text file; FileNotFoundError if there is none."""
-    with storage.reading(key) as path:
-        return path.read_text(encoding="utf-8")
-
-
-def write_text(storage: Storage, key: str, text: str, replace: bool = True, durable: bool = True) -> bool:
-    """Write a small text file; False where it is there already and not to be replaced."""
-    with storage.scratch() as path:
-        path.write_text(text, encoding="utf-8")
-        return storage.publish(path, key, replace, durable)
-
-
 class FolderStorage:
-    """Files below one folder. What is made in `.scratch` is flushed to disk, then moved into place."""
+    """Files below one folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -117,14 +46,14 @@ class FolderStorage:
         """A lock tells others that its maker lives: what the dead have left is deleted on the way."""
         folder = self.root / SCRATCH
         path = folder / f"{secrets.token_hex(8)}.part"
-        with _explained(path):
+        with explained(path):
             folder.mkdir(parents=True, exist_ok=True)
             _discard_leftovers(folder)
             lock = path.with_suffix(".lock").open("w")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
-                with _explained(path):
+                with explained(path):
                     yield path
             finally:
                 _discard(path)
@@ -132,7 +61,7 @@ class FolderStorage:
 
     def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
         target = self._place(key)
-        with _explained(target):
+        with explained(target):
             if durable:
                 _flush(path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,35 +113,30 @@ class FolderStorage:
             else:
                 path.unlink()
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """The kernel lets go even after kill -9."""
-        with _explained(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / LOCK).open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"another mstar is at work in {self.root}; wait for it or choose another output"
-                ) from None
-            yield
+    def hold(self) -> AbstractContextManager[None]:
+        return held_lock(self.root / LOCK, str(self.root))
 
     def free_bytes(self) -> int | None:
         return shutil.disk_usage(_nearest_existing(self.root)).free
 
     def _place(self, key: str) -> Path:
-        """Where a key lies; one that leads out of the run is a mistake of ours."""
-        parts = PurePosixPath(key).parts
-        if not parts or key.startswith("/") or ".." in parts or "\0" in key:
-            raise ValueError(f"{key!r} is no key of a run: it must be a path below it")
-        return self.root / key
+        return self.root / checked_key(key)
 
 
-def describe(path: Path) -> FileEntry:
-    """Size and sha256 of a local file."""
-    return FileEntry(path.stat().st_size, remembered_sha256(path))
+@contextmanager
+def held_lock(file: Path, run: str) -> Iterator[None]:
+    """The lock of the one loop on this machine that works on a run; the kernel lets go even after kill -9."""
+    with explained(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"another mstar is at work in {run}; wait for it or choose another output"
+            ) from None
+        yield
 
 
 def _move(path: Path, target: Path, replace: bool) -> None:
@@ -265,7 +189,8 @@ def _discard(scratch: Path) -> None:
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def explained(target: Path) -> Iterator[None]:
+    """Failed writes of the block as UserErrors with a remedy."""
     try:
         yield
     except Exception as error:

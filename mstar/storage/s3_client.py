@@ -1,0 +1,193 @@
+"""The connection to an S3 server: address, credentials, TLS, patience with a server in trouble.
+
+Credentials are looked for in this order: AWS_ACCESS_KEY_ID and its like, MINIO_ACCESS_KEY and its like, the
+shared credentials file, a web identity token, the roles of a container or an instance.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import (
+    AWSConfigProvider,
+    ChainedProvider,
+    EnvAWSProvider,
+    EnvMinioProvider,
+    IamAwsProvider,
+)
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry, Timeout
+
+from mstar.config_storage import StorageSettings
+from mstar.errors import UserError
+from mstar.storage.s3_errors import KEYS, RETRIED_STATUSES
+
+FIRST_RETRIES = 2
+"""Until a server has answered for the first time: a wrong address is told of soon."""
+CONNECT_SECONDS = 10.0
+LONGEST_WAIT_SECONDS = 20.0
+TOLD_AFTER = 3
+"""Failures in a row before a line says that the server is in trouble."""
+log = logging.getLogger("mstar")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`s3://bucket/prefix`; the prefix is empty or ends with a slash."""
+
+    bucket: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def parse_address(text: str) -> Address:
+    """UserError where it names no bucket."""
+    bucket, _, prefix = text.removeprefix("s3://").partition("/")
+    parts = [part for part in prefix.split("/") if part]
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
+        raise UserError(
+            f"{text} names no bucket; write s3://bucket/prefix (a bucket has 3 to 63 lower-case "
+            "letters, digits, dots and dashes)"
+        )
+    if any(part in (".", "..") for part in parts):
+        raise UserError(f"{text} has a part that is . or ..; write s3://bucket/prefix")
+    return Address(bucket, "".join(f"{part}/" for part in parts))
+
+
+def resolve(settings: StorageSettings) -> StorageSettings:
+    """What is left open taken from the environment."""
+    env = os.environ.get
+    region = settings.region or env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "us-east-1"
+    endpoint = settings.endpoint or env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL")
+    found = {
+        "region": region,
+        "endpoint": (endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/"),
+        "style": settings.style or env("MSTAR_S3_STYLE"),
+        "ca_file": settings.ca_file or env("AWS_CA_BUNDLE") or env("SSL_CERT_FILE"),
+    }
+    return StorageSettings.model_validate(settings.model_dump() | found)
+
+
+class Pool(urllib3.PoolManager):
+    """Connections whose writes can be made to succeed only where nothing is yet.
+
+    The client has no argument for that header. It need not be signed, so it is added here.
+    """
+
+    def __init__(self, settings: StorageSettings) -> None:
+        super().__init__(
+            timeout=Timeout(connect=CONNECT_SECONDS, read=settings.timeout_seconds),
+            maxsize=settings.parts_in_flight + 4,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=settings.ca_file or certifi.where(),
+        )
+        self._retries = settings.retries
+        self._has_answered = False
+        self._thread = threading.local()
+
+    @contextmanager
+    def only_if_absent(self) -> Iterator[None]:
+        """In this thread, as long as the block lasts."""
+        self._thread.only_if_absent = True
+        try:
+            yield
+        finally:
+            self._thread.only_if_absent = False
+
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, redirect: bool = True, **options: Any
+    ) -> BaseHTTPResponse:
+        completes = method == "PUT" or (method == "POST" and "uploadId=" in url)
+        if completes and getattr(self._thread, "only_if_absent", False):
+            options["headers"].add("If-None-Match", "*")
+        retries = self._retries if self._has_answered else min(FIRST_RETRIES, self._retries)
+        response = super().urlopen(method, url, redirect, retries=patience(retries), **options)
+        self._has_answered = True
+        return response
+
+
+class Patience(Retry):
+    """Retries with waits that grow, and one line to the user when there are many."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: Any = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> "Patience":
+        if len(self.history) == TOLD_AFTER:
+            reason = f"status {response.status}" if response else str(error)
+            log.warning("the S3 server is in trouble (%s); trying on", reason[:160])
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+def patience(retries: int) -> Patience:
+    """For any method: a write that arrives twice leaves what it would have left once."""
+    return Patience(
+        total=retries,
+        allowed_methods=None,
+        status_forcelist=RETRIED_STATUSES,
+        raise_on_status=False,
+        backoff_factor=0.25,
+        backoff_max=LONGEST_WAIT_SECONDS,
+        backoff_jitter=0.5,
+    )
+
+
+class _Roles(IamAwsProvider):
+    """Where there is no such service on the network, it has no credentials."""
+
+    def retrieve(self) -> Credentials:
+        try:
+            return super().retrieve()
+        except (HTTPError, OSError) as error:
+            raise ValueError(str(error)) from None
+
+
+class _Chain(ChainedProvider):
+    def retrieve(self) -> Credentials:
+        try:
+            return super().retrieve()
+        except ValueError:
+            raise UserError(f"there are no credentials for S3; {KEYS}; see docs/storage.md") from None
+
+
+def connect(settings: StorageSettings, pool: Pool) -> Minio:
+    """A client of the server that resolved settings name. Nothing is sent yet."""
+    assert settings.endpoint is not None
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    if settings.ca_file and not Path(settings.ca_file).is_file():
+        raise UserError(f"storage.ca_file is {settings.ca_file}, which is no file; name a PEM file")
+    services = urllib3.PoolManager(timeout=Timeout(connect=2.0, read=10.0), retries=Retry(total=1))
+    scheme, _, host = settings.endpoint.partition("://")
+    client = Minio(
+        endpoint=host,
+        secure=scheme == "https",
+        region=settings.region,
+        http_client=pool,
+        credentials=_Chain(
+            [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), _Roles(http_client=services)]
+        ),
+    )
+    if settings.style == "virtual":
+        client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    elif settings.style == "path":
+        client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    return client

@@ -1,0 +1,119 @@
+"""S3 servers for tests: moto's, which is always there, and MinIO's where `minio` is on PATH."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from minio import Minio
+
+KEY, SECRET = "mstar-tests", "mstar-tests-secret"
+BUCKET = "runs"
+VARIABLES = {
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+class MotoServer:
+    """moto's server in a process of its own; what it holds goes with it."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for(self.port)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class MinioServer:
+    """A real one, on a folder; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.start()
+
+    def start(self) -> None:
+        credentials = {"MINIO_ROOT_USER": KEY, "MINIO_ROOT_PASSWORD": SECRET, "MINIO_BROWSER": "off"}
+        self._process = subprocess.Popen(
+            ["minio", "server", "--quiet", "--address", f"127.0.0.1:{self.port}", str(self.folder)],
+            env=os.environ | credentials,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_for(self.port)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """The address of a server of its own."""
+    server = MotoServer()
+    try:
+        yield ready(server.port)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def minio(folder: Path) -> Iterator[MinioServer]:
+    """The same with MinIO; the test is skipped where there is none."""
+    if shutil.which("minio") is None:
+        pytest.skip("needs minio on PATH")
+    server = MinioServer(folder)
+    try:
+        ready(server.port)
+        yield server
+    finally:
+        server.stop()
+
+
+def ready(port: int) -> str:
+    """The address of a server at this port, where the tests' bucket is."""
+    for _ in range(100):
+        try:
+            made = client(port)
+            if not made.bucket_exists(BUCKET):
+                made.make_bucket(BUCKET)
+            return f"http://127.0.0.1:{port}"
+        except Exception:
+            time.sleep(0.05)
+    raise RuntimeError(f"no bucket can be made at port {port}")
+
+
+def client(port: int) -> Minio:
+    """For looking at what the code under test left."""
+    return Minio(f"127.0.0.1:{port}", KEY, SECRET, secure=False, region="us-east-1")
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing answers at port {port}")
