@@ -253,7 +253,7 @@ def test_a_run_changes_its_trainer_between_iterations_and_not_inside_one(
     said.mkdir()
 
     def arguments(count: int, *overrides: str) -> list[str]:
-        return smoke_arguments(problems, output, f"iterations.count={count}", "train.epochs=8", *overrides)
+        return smoke_arguments(problems, output, f"iterations.count={count}", "train.epochs=4", *overrides)
 
     mstar(*arguments(1))
     spread = arguments(2, "train.trainer=deepspeed", "deepspeed.ranks=2", "model.threads=2")
