@@ -253,7 +253,7 @@ def test_a_run_changes_its_trainer_between_iterations_and_not_inside_one(
     said.mkdir()
 
     def arguments(count: int, *overrides: str) -> list[str]:
-        return smoke_arguments(problems, output, f"iterations.count={count}", "train.epochs=8", *overrides)
+        return smoke_arguments(problems, output, f"iterations.count={count}", "train.epochs=4", *overrides)
 
     mstar(*arguments(1))
     spread = arguments(2, "train.trainer=deepspeed", "deepspeed.ranks=2", "model.threads=2")
@@ -264,8 +264,9 @@ def test_a_run_changes_its_trainer_between_iterations_and_not_inside_one(
     os.kill(ranks_of(process.pid or 0)[1], signal.SIGKILL)
     process.join()
     assert process.exitcode == 2
-    last = (said / "errors").read_text().splitlines()[-1]
-    assert "the training lost rank 1 of 2, which was ended by SIGKILL (exit code -9)" in last
+    errors = (said / "errors").read_text()
+    assert errors.count("the training lost rank 1 of 2, which was ended by SIGKILL (exit code -9)") == 1
+    assert "Traceback" not in errors
     refused = mstar(*arguments(2), check=False)
     assert refused.returncode == 2
     assert "001/train was made with train.trainer = deepspeed, now it is single" in refused.stderr
