@@ -7,7 +7,7 @@ KILLS ?= 20
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm lint fuzz kills seeds benchmarks scale growth clean
+.PHONY: help quickstart smoke test test-vllm test-s3 lint fuzz kills seeds benchmarks scale growth clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -44,6 +44,9 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an environment of its own
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
 		tests/engines/test_vllm.py tests/engines/test_without_vllm.py
+
+test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
+	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow" tests/storage
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .
