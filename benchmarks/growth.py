@@ -2,11 +2,12 @@
 
     python benchmarks/growth.py [LARGEST] [FOLDER]
 
-For every size a run is made up (in a temporary folder, or in the one that is named, which is kept): as many
-training problems and as many test problems, two responses to each, a sweep of the same number of responses,
-an image to every hundredth problem. Each stage runs in a process of its own, with a model side that needs no
-time (see growth_stages.py), the smaller sizes several times. What counts is the processor's time, which other
-work on the machine disturbs least; the exponent is that of its growth from the smallest size to the largest.
+For every size a run is made up (in a temporary folder, or in the one that is named, which is kept; a folder
+in memory takes the disk out of it): as many training problems and as many test problems, two responses to
+each, a sweep of the same number of responses, an image to every hundredth problem. Each stage runs in a
+process of its own, with a model side that needs no time (see growth_stages.py); the smallest size before and
+after the larger ones. What counts is the processor's time, which other work on the machine disturbs least.
+The exponent is that of its growth from the smallest size to the largest.
 """
 
 import json
@@ -27,7 +28,8 @@ from growth_stages import ANSWERS, STAGES
 from scale import pictures
 
 SMALLEST, LARGEST = 10_000, 1_000_000
-REPEATED = {10_000: 3}
+REPEATED = 2
+"""Processes of the smallest size before the others, and after."""
 PROBLEMS_PER_IMAGE, PROBLEMS_PER_ROW_GROUP = 100, 5_000
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 MOST_GROWTH, MOST_MEBIBYTES = 1.10, 600
@@ -55,18 +57,20 @@ Found = dict[str, float]
 def main() -> None:
     largest = int(sys.argv[1]) if len(sys.argv) > 1 else LARGEST
     sizes = [size for size in (SMALLEST * 10**power for power in range(6)) if size <= largest]
+    missed = []
     with tempfile.TemporaryDirectory() as scratch:
         kept = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch)
         for size in sizes:
             make_inputs(kept / str(size), size)
-        found = {size: {name: measure(name, kept / str(size), size) for name in STAGES} for size in sizes}
-    missed = [line for name in STAGES if (line := tell(name, {size: found[size][name] for size in sizes}))]
+        print(f"| stage | microseconds a problem, {sizes} problems | growth | exponent | MiB |")
+        for name in STAGES:
+            missed += tell(name, measure(name, {size: kept / str(size) for size in sizes}))
     if missed:
         sys.exit("the bars are not reached: " + "; ".join(missed))
 
 
-def tell(name: str, found: dict[int, Found]) -> str:
-    """Prints one stage's row; returns what is too much."""
+def tell(name: str, found: dict[int, Found]) -> list[str]:
+    """Prints one stage's row; returns what is too much, if something is."""
     first, last = min(found), max(found)
     per_problem = {size: 1e6 * one["worked"] / size for size, one in found.items()}
     growth = per_problem[last] / per_problem[first]
@@ -75,16 +79,16 @@ def tell(name: str, found: dict[int, Found]) -> str:
     memory = " | ".join(f"{one['MiB']:.0f}" for one in found.values())
     print(f"| {name} | {times} | {growth:.2f} | {exponent:.2f} | {memory} |", flush=True)
     too_much = growth > MOST_GROWTH or found[last]["MiB"] > MOST_MEBIBYTES
-    return f"{name} {growth:.2f} times the time per problem, {found[last]['MiB']:.0f} MiB" if too_much else ""
+    return [f"{name} takes {growth:.2f} times as long, {found[last]['MiB']:.0f} MiB"] if too_much else []
 
 
-def measure(name: str, folder: Path, size: int) -> Found:
-    """The median of several processes."""
-    every = [measure_once(name, folder) for _ in range(REPEATED.get(size, 1))]
-    found = {key: statistics.median(one[key] for one in every) for key in every[0]}
-    times = f"{found['seconds']:.1f} s, {found['worked']:.1f} of the processor"
-    print(f"{size} {name}: {times}, {found['MiB']:.0f} MiB", file=sys.stderr, flush=True)
-    return found
+def measure(name: str, folders: dict[int, Path]) -> dict[int, Found]:
+    """Of every size; the smallest is the median of some processes before the others and some after them."""
+    smallest, *larger = folders
+    every = [measure_once(name, folders[smallest]) for _ in range(REPEATED)]
+    found = {size: measure_once(name, folders[size]) for size in larger}
+    every += [measure_once(name, folders[smallest]) for _ in range(REPEATED)]
+    return {smallest: {key: statistics.median(one[key] for one in every) for key in every[0]}, **found}
 
 
 def measure_once(name: str, folder: Path) -> Found:

@@ -6,17 +6,31 @@ from collections.abc import Callable
 
 import mstar  # noqa: F401  (before torch: it says how threads wait)
 
+Side = Callable[[], object]
 
-def compare(
-    names: tuple[str, str], sides: tuple[Callable[[], object], Callable[[], object]], pairs: int
-) -> list[float]:
+
+def compare(names: tuple[str, str], sides: tuple[Side, Side], pairs: int) -> list[float]:
     """How many times faster the first side is, pair by pair; prints the spread of that and of both sides."""
-    for side in sides:
+    seconds = take_turns(dict(zip(names, sides, strict=True)), pairs)
+    return print_ratios(names, seconds)
+
+
+def take_turns(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each side in each round, after one that does not count; prints their spread."""
+    for side in sides.values():
         side()
-    seconds = [[_time(side) for side in sides] for _ in range(pairs)]
-    for name, column in zip(names, zip(*seconds, strict=True), strict=True):
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            found[name].append(_time(side))
+    for name, column in found.items():
         print(f"{name}: {spread(column)} s")
-    ratios = [second / first for first, second in seconds]
+    return found
+
+
+def print_ratios(names: tuple[str, str], seconds: dict[str, list[float]]) -> list[float]:
+    """How many times faster the first of two sides is, round by round."""
+    ratios = [second / first for first, second in zip(*(seconds[name] for name in names), strict=True)]
     print(f"{names[0]} is faster than {names[1]} by {spread(ratios)} times")
     return ratios
 
@@ -26,7 +40,7 @@ def spread(values: list[float] | tuple[float, ...]) -> str:
     return f"min {min(values):.3g}, median {statistics.median(values):.3g}, max {max(values):.3g}"
 
 
-def _time(side: Callable[[], object]) -> float:
+def _time(side: Side) -> float:
     start = time.perf_counter()
     side()
     return time.perf_counter() - start

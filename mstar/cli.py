@@ -170,12 +170,14 @@ def export(
     best: Annotated[
         bool, typer.Option("--best", help="The policy most accurate on the first test set.")
     ] = False,
+    adapter: Annotated[bool, typer.Option("--adapter", help="Only the adapter, not merged.")] = False,
 ) -> None:
     """Write a policy of a run as a plain Hugging Face folder, with a model card."""
+    from mstar.export import Choice
     from mstar.export import export as export_policy
     from mstar.starting import open_run
 
-    written = export_policy(open_run(run), folder, iteration, best)
+    written = export_policy(open_run(run), folder, Choice(iteration, best), adapter)
     size = f"{written.bytes / 1e9:.3f} GB"
     print(f"{written.folder}: the policy after iteration {written.iteration}, {size}")
 

@@ -1,8 +1,8 @@
-"""The section `train` of the configuration; see config.py."""
+"""The sections `train` and `deepspeed` of the configuration; see config.py."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mstar.settings import FREE, Section, changes
 
@@ -31,8 +31,10 @@ class Lora(Section):
 
 
 class Train(Section):
-    trainer: Annotated[Literal["single"], changes("train", per_stage=True)] = "single"
-    """What trains: `single` is one torch process on one device."""
+    trainer: Annotated[Literal["single", "deepspeed"], changes("train", per_stage=True)] = "single"
+    """What trains: `single` is one torch process on one device; `deepspeed` spreads a training over several
+    GPUs and needs the extra of that name (section `deepspeed`).
+    """
     inherit: Annotated[Literal["optimizer", "weights", "none"], changes("train")] = "optimizer"
     """`optimizer`: weights, Adam moments and steps go on from iteration to iteration (the paper's best);
     `weights`: the optimizer starts anew; `none`: back to the first policy, on all responses selected so far.
@@ -46,6 +48,8 @@ class Train(Section):
     """
     lora: Lora = Lora()
     """Train an adapter instead of the weights; off as long as it has no `rank`."""
+    optimizer: Annotated[Literal["adamw", "adamw_8bit"], changes("train")] = "adamw"
+    """`adamw_8bit` keeps Adam's moments in 2 bytes a parameter instead of 8, and needs the extra `8bit`."""
     gradient_checkpointing: Annotated[bool, FREE] = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     learning_rate: Annotated[float, changes("train")] = Field(1e-6, gt=0, le=1)
@@ -78,3 +82,35 @@ class Train(Section):
     """Minutes after which there is a checkpoint all the same."""
     keep_checkpoints: Annotated[int | None, FREE] = Field(None, ge=1)
     """Newest iterations whose policies are kept, besides the best on the first test set; null keeps all."""
+
+    @model_validator(mode="after")
+    def _moments_of_8_bits_are_whole(self) -> Self:
+        if self.trainer == "deepspeed" and self.optimizer != "adamw":
+            raise ValueError(
+                f"optimizer is {self.optimizer}, which trainer deepspeed does not have; take adamw, whose "
+                "moments it shares out or offloads, or single"
+            )
+        return self
+
+
+class Deepspeed(Section):
+    """The trainer `deepspeed`: one process for each GPU, all on this machine."""
+
+    ranks: Annotated[int | None, FREE] = Field(None, ge=1, le=1024)
+    """Processes that train together; null starts one for each GPU, and one on a CPU."""
+    zero_stage: Annotated[Literal[1, 2, 3], FREE] = 2
+    """What each rank holds a share of instead of all: the optimizer's state (1), and gradients (2), and
+    weights (3).
+    """
+    offload_optimizer: Annotated[bool, FREE] = False
+    """Hold the optimizer's state in the CPU's memory, and take its steps there."""
+    offload_weights: Annotated[bool, FREE] = False
+    """Hold weights in the CPU's memory while they are not needed; takes zero_stage 3."""
+    stalled_seconds: Annotated[float, FREE] = Field(1800.0, gt=0)
+    """The stage ends with an error when no step has come for so long; started again, it goes on."""
+
+    @model_validator(mode="after")
+    def _weights_are_shared_before_they_go(self) -> Self:
+        if self.offload_weights and self.zero_stage != 3:
+            raise ValueError(f"offload_weights needs zero_stage 3, and it is {self.zero_stage}")
+        return self

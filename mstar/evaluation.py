@@ -158,15 +158,17 @@ def build_report(work: Work, parts: Sequence[Part]) -> Report:
     """Everything measured, from the judged parts, of which one is in memory at a time."""
     report = Report(work.iteration)
     for folder, own in _by_folder(parts).items():
+        unusable: dict[str, str] = {}
         if _is_sweep(own[0]):
-            row = measure_temperature(_responses_by_problem(work, own), work.config, own[0].sampling)
+            groups = (group for part in own for group in by_problem(_read(work, part, unusable)))
+            row = measure_temperature(groups, work.config, own[0].sampling)
             report = replace(report, temperatures=(*report.temperatures, row))
             name = "validation"
         else:
             name = folder.removeprefix("test-")
-            found = measure_test(_responses_with_sources(work, own))
+            found = measure_test(answer for part in own for answer in _with_sources(work, part, unusable))
             report = replace(report, tests={**report.tests, name: found})
-        if unusable := _unusable(work, own):
+        if unusable:
             report = replace(report, unusable={**report.unusable, name: unusable})
     return report
 
@@ -179,23 +181,14 @@ def _by_folder(parts: Sequence[Part]) -> dict[str, list[Part]]:
     return found
 
 
-def _responses_by_problem(work: Work, parts: Sequence[Part]) -> Iterator[list[Response]]:
-    for part in parts:
-        with work.folder.reading(part.name) as path:
-            yield from by_problem(read_responses(path))
+def _read(work: Work, part: Part, unusable: dict[str, str]) -> Iterator[Response]:
+    """The responses of a part; the problems that it leaves out are added to `unusable`."""
+    with work.folder.reading(part.name) as path:
+        unusable |= read_unusable(path)
+        yield from read_responses(path)
 
 
-def _responses_with_sources(work: Work, parts: Sequence[Part]) -> Iterator[tuple[str, Response]]:
-    for part in parts:
-        ids, sources = part.problems.ids, part.problems.sources
-        source_of = {ids[row]: sources[row] for row in part.rows}
-        with work.folder.reading(part.name) as path:
-            yield from ((source_of[one.problem_id], one) for one in read_responses(path))
-
-
-def _unusable(work: Work, parts: Sequence[Part]) -> dict[str, str]:
-    unusable: dict[str, str] = {}
-    for part in parts:
-        with work.folder.reading(part.name) as path:
-            unusable |= read_unusable(path)
-    return unusable
+def _with_sources(work: Work, part: Part, unusable: dict[str, str]) -> Iterator[tuple[str, Response]]:
+    ids, sources = part.problems.ids, part.problems.sources
+    source_of = {ids[row]: sources[row] for row in part.rows}
+    return ((source_of[one.problem_id], one) for one in _read(work, part, unusable))

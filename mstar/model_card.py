@@ -16,12 +16,13 @@ from mstar.rundir import RunDir
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
-def write_card(path: Path, run: RunDir, iteration: int) -> None:
-    """Write the card of the policy after `iteration`."""
+def write_card(path: Path, run: RunDir, iteration: int, adapter: bool = False) -> None:
+    """Write the card of the policy after `iteration`; `adapter`: what is described is that alone."""
     history = read_history(run)
     parts = [
-        _front_matter(run.config),
+        _front_matter(run.config, adapter),
         _opening(run.config, iteration),
+        *_adapter(run.config, adapter),
         _accuracies(run.config, history, iteration),
         _training(history, iteration),
         _asking(run.config),
@@ -29,10 +30,11 @@ def write_card(path: Path, run: RunDir, iteration: int) -> None:
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _front_matter(config: Config) -> str:
+def _front_matter(config: Config, adapter: bool) -> str:
     """What a hub reads; a base model that is a folder has no name there."""
     base = [f"base_model: {config.model.path}"] if _is_on_hub(config) else []
-    lines = ["library_name: transformers", "pipeline_tag: image-text-to-text", *base]
+    library = "peft" if adapter else "transformers"
+    lines = [f"library_name: {library}", "pipeline_tag: image-text-to-text", *base]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -45,6 +47,25 @@ def _opening(config: Config, iteration: int) -> str:
         f"policy after iteration {iteration} (counted from 0) of run `{config.name}`, which started from "
         f"{start}. Its license is that of the model it started from."
     )
+
+
+def _adapter(config: Config, adapter: bool) -> list[str]:
+    """How an adapter was made, and what the folder holds of it."""
+    lora = config.train.lora
+    if lora.rank is None:
+        return []
+    targets = "all linear layers" if lora.targets is None else f"`{'`, `'.join(lora.targets)}`"
+    made = (
+        f"It was trained as an adapter (LoRA of rank {lora.rank}, alpha {lora.scale_numerator:g}, dropout "
+        f"{lora.dropout:g}) of {targets} outside the frozen parts"
+    )
+    if not adapter:
+        return [f"{made}, and is merged with its base here, in float32."]
+    where = f"`{config.model.path}`" if _is_on_hub(config) else "the model that the run started from"
+    return [
+        f"{made}. This folder holds the adapter alone, as peft writes it: `AutoPeftModel.from_pretrained` "
+        f"loads it with its base, {where}, and vLLM takes it as a LoRA of that model."
+    ]
 
 
 def _accuracies(config: Config, history: History, iteration: int) -> str:

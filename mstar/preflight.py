@@ -50,6 +50,16 @@ def check_inputs(run: RunDir, progress: Progress, trains_here: bool = True) -> N
         progress.note(warning)
 
 
+def check_trainer(config: Config) -> None:
+    """Raise UserError where the trainer, or what it runs on, is not here: only after hours of sampling would
+    it be missed.
+    """
+    if config.train.trainer != "single":
+        from mstar.trainers import build_trainer
+
+        build_trainer(config)
+
+
 def load_encoder(config: Config) -> "Encoder":
     """The policy's own processor and tokenizer; the weights are not needed."""
     from mstar.models import Encoder

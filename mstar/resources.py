@@ -2,25 +2,34 @@
 
 What is needed follows from the number of parameters, which a model's configuration tells without its weights.
 Measured with AdamW in float32: 16 bytes for each trained parameter after a step (weight, gradient, two
-moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. Where an adapter is trained,
-its base is frozen in the type of the arithmetic and in no checkpoint. Activations come on top and are not
-estimated: they depend on the lengths of what is trained.
+moments), 19.6 at the peak, 4 for each frozen one; a checkpoint takes 12 and 4. With moments of 8 bits it is
+13 at the peak, and 6 in a checkpoint. Where an adapter is trained, its base is frozen in the type of the
+arithmetic and in no checkpoint. What ZeRO spreads over ranks follows from these figures. Activations come on
+top and are not estimated: they depend on the lengths of what is trained.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstar.cgroups import group_folders
 from mstar.config import Config
-from mstar.config_train import Train
+from mstar.config_train import Deepspeed, Train
 from mstar.errors import UserError
 
 if TYPE_CHECKING:
     from mstar.models import Encoder
 
-PEAK_BYTES, FROZEN_BYTES, SAVED_BYTES = 19.6, 4, 12
-"""Per parameter: trained in memory, frozen in memory and in a checkpoint, trained in a checkpoint."""
+PEAK_BYTES = {"adamw": 19.6, "adamw_8bit": 13.0}
+"""For each trained parameter in memory, by `train.optimizer`."""
+SAVED_BYTES = {"adamw": 12, "adamw_8bit": 6}
+"""For each trained parameter in a checkpoint; 12 for those whose moments are too few to be coded."""
+FROZEN_BYTES = 4
+"""For each frozen parameter in memory and in a checkpoint."""
+ZERO_BYTES = {1: (8.0, 15.6), 2: (4.0, 19.6), 3: (0.0, 19.6)}
+"""Per trained parameter by ZeRO's stage: what every rank holds, and what they share."""
+OFFLOADED_BYTES = 15.6
+"""Of what they share, the optimizer's."""
 ROOM_FOR_ACTIVATIONS = 1.25
 """Free memory below this many times what is needed without activations is warned about."""
 IN_HAND = 2
@@ -35,11 +44,12 @@ class Parameters:
     frozen: int
     base_bytes: int | None = None
     """Of each frozen one in memory, where they are the base of an adapter."""
+    optimizer: str = "adamw"
 
     @property
     def training_bytes(self) -> float:
         """What training holds at its peak, without activations."""
-        return PEAK_BYTES * self.trained + (self.base_bytes or FROZEN_BYTES) * self.frozen
+        return PEAK_BYTES[self.optimizer] * self.trained + (self.base_bytes or FROZEN_BYTES) * self.frozen
 
     @property
     def saved_frozen(self) -> int:
@@ -48,7 +58,12 @@ class Parameters:
 
     @property
     def checkpoint_bytes(self) -> int:
-        return SAVED_BYTES * self.trained + FROZEN_BYTES * self.saved_frozen
+        return SAVED_BYTES[self.optimizer] * self.trained + FROZEN_BYTES * self.saved_frozen
+
+    @property
+    def most_checkpoint_bytes(self) -> int:
+        """The same where no moments are coded."""
+        return replace(self, optimizer="adamw").checkpoint_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +92,44 @@ def check_resources(
     if trains_here:
         memory = cuda_memory() if config.model.device == "cuda" else system_memory()
     warnings = [
-        judge_memory(parameters, memory, config.train) if memory else None,
+        judge_memory(parameters, memory, config.train, needed_bytes(parameters, config)) if memory else None,
         judge_disk(parameters, free_bytes, config) if free_bytes is not None else None,
     ]
     return [warning for warning in warnings if warning]
 
 
-def judge_memory(parameters: Parameters, memory: Memory, train: Train) -> str | None:
-    """A warning if training may not fit; UserError if it cannot."""
-    need = parameters.training_bytes
+def needed_bytes(parameters: Parameters, config: Config) -> float:
+    """What one device holds at the peak of training, without activations; UserError where there are fewer
+    GPUs than `deepspeed.ranks`. Ranks on a CPU have one memory.
+    """
+    if config.train.trainer == "single":
+        return parameters.training_bytes
+    from mstar.trainers.deepspeed import count_ranks
+
+    ranks = count_ranks(config)
+    return rank_bytes(parameters, config.deepspeed, ranks) * (ranks if config.model.device == "cpu" else 1)
+
+
+def rank_bytes(parameters: Parameters, section: Deepspeed, ranks: int) -> float:
+    """What one of several ranks holds at the peak, without activations and what is on its way; without what
+    is offloaded, too.
+    """
+    whole, shared = ZERO_BYTES[section.zero_stage]
+    frozen = float(parameters.base_bytes or FROZEN_BYTES)
+    shared -= OFFLOADED_BYTES if section.offload_optimizer else 0
+    if section.zero_stage == 3:
+        frozen = 0 if section.offload_weights else frozen / ranks
+        shared -= FROZEN_BYTES if section.offload_weights else 0
+    return (whole + shared / ranks) * parameters.trained + frozen * parameters.frozen
+
+
+def judge_memory(
+    parameters: Parameters, memory: Memory, train: Train, need: float | None = None
+) -> str | None:
+    """A warning if training may not fit; UserError if it cannot. `need` is what one device has to hold, if
+    not all.
+    """
+    need = parameters.training_bytes if need is None else need
     needed = (
         f"training {parameters.trained:,} parameters beside {parameters.frozen:,} frozen ones needs "
         f"{amount(need)} of memory without activations"
@@ -144,11 +188,12 @@ def count_parameters(config: Config, encoder: "Encoder") -> Parameters:
             base = sum(parameter.numel() for parameter in model.parameters())
             add_adapter(model, encoder.family, config.train)
             trained = sum(parameter.numel() for parameter in adapter_weights(model).values())
-            return Parameters(trained, base, getattr(torch, config.model.dtype).itemsize)
+            size = getattr(torch, config.model.dtype).itemsize
+            return Parameters(trained, base, size, config.train.optimizer)
     counts = {True: 0, False: 0}
     for name, parameter in model.named_parameters():
         counts[part_of(name, encoder.family) in config.train.freeze] += parameter.numel()
-    return Parameters(trained=counts[False], frozen=counts[True])
+    return Parameters(counts[False], counts[True], optimizer=config.train.optimizer)
 
 
 def cuda_memory() -> Memory | None:

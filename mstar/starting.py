@@ -15,7 +15,7 @@ from mstar.config_storage import FROM_ENVIRONMENT
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
 from mstar.inputs import check_model_paths, pin_revision, problem_files
-from mstar.preflight import check_inputs
+from mstar.preflight import check_inputs, check_trainer
 from mstar.progress import QUIET, Progress
 from mstar.rundir import INPUTS, RUN, RunDir
 from mstar.stagedir import has_left_something
@@ -49,6 +49,8 @@ def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True
             raise UserError(
                 f"{config.output} was started without {new[0]}; take it out or choose another output"
             )
+    if trains_here:
+        check_trainer(config)
     if noted != present:
         check_inputs(run, progress, trains_here)
     return run

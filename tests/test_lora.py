@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import peft
 import pytest
+import torch
+import transformers
 
 from mstar.config import Config
 from mstar.plan.forecast import bound_checkpoint
@@ -15,6 +19,7 @@ from mstar.preflight import load_encoder
 from mstar.resources import count_parameters
 from mstar.starting import open_run
 from tests.commands import mstar, start
+from tests.conftest import BASE
 from tests.smoke import fingerprints, smoke_arguments
 
 MakeConfig = Callable[..., Config]
@@ -68,6 +73,45 @@ def test_killed_while_it_trains_it_ends_like_one_that_was_not(
     process.join()
     mstar(*smoke_arguments(problems, output, *LORA))
     assert fingerprints(output) == fingerprints(adapted)
+
+
+def test_a_merged_export_and_an_adapter_are_one_policy(adapted: Path, tmp_path: Path) -> None:
+    merged, alone = tmp_path / "merged", tmp_path / "alone"
+    mstar("export", str(adapted), str(merged))
+    mstar("export", str(adapted), str(alone), "--adapter")
+    assert {path.name for path in merged.iterdir()} == {path.name for path in BASE.iterdir()} | {"README.md"}
+    own = {"adapter_config.json", "adapter_model.safetensors", "base.json"}
+    assert {path.name for path in alone.iterdir()} - own == {
+        path.name for path in merged.iterdir() if path.name not in ("model.safetensors", "config.json")
+    }
+    load = partial(transformers.AutoModelForImageTextToText.from_pretrained, dtype=torch.float32)
+    weights = load(merged).state_dict()
+    by_peft = peft.AutoPeftModel.from_pretrained(alone, dtype=torch.float32).merge_and_unload().state_dict()
+    assert weights.keys() == by_peft.keys()
+    assert all(torch.equal(weights[name], by_peft[name]) for name in weights)
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.inference_mode():
+        logits = [load(folder)(input_ids=ids).logits for folder in (merged, alone, BASE)]
+    assert torch.allclose(logits[0], logits[1], atol=1e-4) and not torch.allclose(
+        logits[0], logits[2], atol=1e-4
+    )
+
+
+def test_the_card_says_how_an_adapter_was_made(adapted: Path, tmp_path: Path) -> None:
+    cards = []
+    for name, options in (("merged", ()), ("alone", ("--adapter",))):
+        mstar("export", str(adapted), str(tmp_path / name), "--iteration", "0", *options)
+        cards.append((tmp_path / name / "README.md").read_text())
+    made = "LoRA of rank 4, alpha 8, dropout 0.1) of all linear layers"
+    assert all(made in card for card in cards)
+    assert "library_name: transformers" in cards[0] and "is merged with its base here" in cards[0]
+    assert "library_name: peft" in cards[1] and "holds the adapter alone" in cards[1]
+
+
+def test_only_an_adapter_is_exported_as_one(finished: Path, tmp_path: Path) -> None:
+    done = mstar("export", str(finished), str(tmp_path / "out"), "--adapter", check=False)
+    assert done.returncode == 2 and "this policy is a whole model" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

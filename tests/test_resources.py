@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mstar.cgroups import group_folders
 from mstar.config import Config, Model
-from mstar.config_train import Train
+from mstar.config_train import Deepspeed, Train
 from mstar.errors import UserError
 from mstar.models import load_model
 from mstar.preflight import load_encoder
@@ -19,6 +20,7 @@ from mstar.resources import (
     count_parameters,
     judge_disk,
     judge_memory,
+    rank_bytes,
     system_memory,
 )
 from mstar.starting import look_at, start_run
@@ -35,6 +37,27 @@ BILLION = Parameters(trained=10**9, frozen=10**9)
 def test_bytes_for_each_parameter() -> None:
     assert BILLION.training_bytes == pytest.approx(23.6e9)
     assert BILLION.checkpoint_bytes == 16 * 10**9
+
+
+@pytest.mark.parametrize(
+    "section, ranks, expected",
+    [
+        ({"zero_stage": 1}, 1, 27.6),
+        ({"zero_stage": 1}, 4, 12 + 3.9),
+        ({"zero_stage": 2}, 4, 8 + 4.9),
+        ({"zero_stage": 3}, 4, 5.9),
+        ({"zero_stage": 2, "offload_optimizer": True}, 4, 8 + 1.0),
+        ({"zero_stage": 3, "offload_optimizer": True, "offload_weights": True}, 4, 0.0),
+    ],
+)
+def test_bytes_on_each_of_several_ranks(section: dict[str, Any], ranks: int, expected: float) -> None:
+    assert rank_bytes(BILLION, Deepspeed(**section), ranks) == pytest.approx(expected * 1e9, abs=1)
+
+
+def test_bytes_for_each_parameter_by_optimizer() -> None:
+    coded = Parameters(10**9, 10**9, optimizer="adamw_8bit")
+    assert (coded.training_bytes, coded.checkpoint_bytes) == (17e9, 10e9)
+    assert coded.most_checkpoint_bytes == BILLION.checkpoint_bytes
 
 
 def test_enough_memory_is_no_matter() -> None:

@@ -11,6 +11,7 @@ time, and so does the rounding of their sums.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import count
@@ -23,6 +24,7 @@ from mstar.engines import Chunk, Generated, Sampling
 from mstar.engines.probe import TOLERANCE, Expected, expect
 from mstar.engines.reading import RequestReader
 from mstar.engines.tokens import banned_ids, broken_logits, end_ids, text_after
+from mstar.engines.vllm_adapter import served
 from mstar.engines.vllm_process import VllmProcess
 from mstar.errors import UnusableRequest, UserError
 from mstar.models import Encoded, Encoder
@@ -83,13 +85,16 @@ class VllmEngine:
         self.most_responses = AHEAD * config.generate.rows_in_flight
         self.names = map(str, count())
         expected = expect(policy, config, self.encoder, self.banned) if config.vllm.verify_weights else []
-        self.process = VllmProcess(policy, config, self.encoder, self.longest)
+        self.holding = ExitStack()
+        model = self.holding.enter_context(served(policy, config.model, self.encoder.family))
         try:
+            self.process = VllmProcess(model, config, self.encoder, self.longest)
+            self.holding.callback(self.process.close)
             self.process.engine.collective_rpc("ban_tokens", args=(self.banned,))
             for one in expected:
                 self._verify(one)
         except BaseException:
-            self.process.close()
+            self.holding.close()
             raise
 
     def check(self, request: Request) -> None:
@@ -119,7 +124,7 @@ class VllmEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.close()
+        self.holding.close()
 
     def _requests(self, chunks: Iterable[Chunk], flight: _Flight) -> Iterator[tuple[_Part, int]]:
         """The requests of one chunk after the other; a chunk is taken when all before it are asked."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mstar.config import Config
+from mstar.engines.vllm_adapter import Served
 from mstar.errors import UserError
 from mstar.models import Encoder
 from mstar.models.threads import allowed_cores
@@ -46,9 +47,9 @@ CAUSE = re.compile(r"(?:^|[\])] )((?:\w+\.)*\w*(?:Error|Exception): \S.*)$")
 class VllmProcess:
     """vLLM with one policy. Its processes end with `close`, whatever state they are in."""
 
-    def __init__(self, policy: Path, config: Config, encoder: Encoder, longest: int) -> None:
+    def __init__(self, served: Served, config: Config, encoder: Encoder, longest: int) -> None:
         """`longest` is a prompt and its response together, in tokens. UserError where vLLM cannot start."""
-        self.policy = policy
+        self.policy = encoder.folder
         self.stalled_seconds = config.vllm.stalled_seconds
         with tempfile.NamedTemporaryFile(prefix="mstar-vllm-", suffix=".log", delete=False) as file:
             self.log = Path(file.name)
@@ -59,7 +60,7 @@ class VllmProcess:
         try:
             with _environment(config), _output_to(self.log):
                 llm = _import_vllm(config)
-                self.llm = llm(**_arguments(policy, config, encoder, longest))
+                self.llm = llm(**_arguments(served, config, encoder, longest))
         except UserError:
             self.log.unlink()
             raise
@@ -67,7 +68,7 @@ class VllmProcess:
             self.processes = _started_since(before)
             self.close(failed=True)
             raise UserError(
-                f"vLLM cannot load model {policy}: {self._cause(error)}; its log: {self.log}"
+                f"vLLM cannot load model {self.policy}: {self._cause(error)}; its log: {self.log}"
             ) from error
         except BaseException:
             self.processes = _started_since(before)
@@ -75,6 +76,7 @@ class VllmProcess:
             raise
         self.processes = _started_since(before)
         logging.getLogger("vllm").setLevel(logging.ERROR)
+        self._adapter = served.request()
         self._stepper = _Stepper(self.engine.step)
 
     @property
@@ -88,7 +90,7 @@ class VllmProcess:
 
         try:
             [rendered] = self.engine.renderer.render_cmpl([prompt])
-            self.engine.add_request(name, rendered, params)
+            self.engine.add_request(name, rendered, params, lora_request=self._adapter)
         except VLLMClientError as error:
             raise ValueError(str(error)) from error
         except ValueError:
@@ -191,12 +193,13 @@ def _import_vllm(config: Config) -> Any:
     return LLM
 
 
-def _arguments(policy: Path, config: Config, encoder: Encoder, longest: int) -> dict[str, Any]:
+def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -> dict[str, Any]:
     """Everything that vLLM is told. The slow image processor is the one of training (see models.loading)."""
     section, generate = config.vllm, config.generate
-    revision = None if policy.is_dir() else config.model.revision
+    revision = None if served.model.is_dir() else config.model.revision
     return {
-        "model": str(policy),
+        **served.arguments,
+        "model": str(served.model),
         "revision": revision,
         "tokenizer_revision": revision,
         "served_model_name": "policy",

@@ -14,7 +14,7 @@ several sequences), loading, adapters, threads.
 from mstar.models.encoder import Encoder
 from mstar.models.families import FAMILIES, Family, part_of
 from mstar.models.loading import load_model
-from mstar.models.packing import pack, refuse_leaks
+from mstar.models.packing import pack, prepare_for_packs
 from mstar.models.sequences import Encoded, collate
 from mstar.models.threads import set_threads
 
@@ -27,6 +27,6 @@ __all__ = [
     "load_model",
     "pack",
     "part_of",
-    "refuse_leaks",
+    "prepare_for_packs",
     "set_threads",
 ]

@@ -23,6 +23,8 @@ from mstar.inputs import ADAPTER_CONFIG, model_identity
 from mstar.models.families import Family, part_of
 
 BASE, WEIGHTS = "base.json", "adapter_model.safetensors"
+ADAPTER_FILES = ("adapter_*", BASE)
+"""What a whole model's folder has not."""
 PREFIX = "base_model.model."
 """Before the name of every module in peft's files."""
 SHOWN = 6
@@ -49,6 +51,11 @@ def base_of(folder: Path, model: Model) -> Path:
             f"here {present[:12]}); put back the model that the run was started with"
         )
     return Path(model.path)
+
+
+def rank_of(folder: Path) -> int:
+    """The rank of an adapter's matrices."""
+    return int(json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["r"])
 
 
 def target_names(model: nn.Module, family: Family, config: Train) -> list[str]:

@@ -37,6 +37,8 @@ class Family(Protocol):
     """Stands for each place of an image in an expanded prompt."""
     frame: tuple[str, str]
     """Text that the model's own processor puts before and after a placeholder in a rendered prompt."""
+    sees_ahead: bool
+    """Whether the tokens of an image see those that follow in it."""
     never_sampled: frozenset[int]
     """Tokens of images and videos, which a response must not hold."""
     processor_settings: Mapping[str, Any] | None

@@ -22,6 +22,7 @@ class Gemma3(TowerFamily):
     """See families.Family. A shape is (tokens,)."""
 
     frame = ("\n\n", "\n\n")
+    sees_ahead = True
 
     def __init__(self, config: Any, image_processor: Any, images: Images) -> None:
         self.image_processor = image_processor

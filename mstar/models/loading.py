@@ -88,6 +88,11 @@ def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> 
     return wrapper.merge_and_unload() if loaded.dtype == torch.float32 else loaded
 
 
+def write_merged(folder: Path, model: Model, target: Path) -> None:
+    """Write a policy's adapter and its base as one whole model in float32, added up on the CPU."""
+    load_model(folder, model.model_copy(update={"dtype": "float32", "device": "cpu"})).save_pretrained(target)
+
+
 def load_weights(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:
     """The whole model in a folder, on its device, in evaluation mode."""
     if model.device == "cuda" and not torch.cuda.is_available():

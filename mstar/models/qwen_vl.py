@@ -25,6 +25,7 @@ class QwenVL:
 
     axes = 3
     frame = ("", "")
+    sees_ahead = False
     parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
         "vision": ("model.visual.",),
         "projector": ("model.visual.merger.", "model.visual.deepstack_merger_list."),

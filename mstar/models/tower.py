@@ -16,6 +16,7 @@ class TowerFamily:
 
     axes = 1
     frame = ("", "")
+    sees_ahead = False
     processor_settings: Mapping[str, Any] | None = None
     parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
         "vision": ("model.vision_tower.",),

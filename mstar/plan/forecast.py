@@ -99,7 +99,7 @@ def bound_checkpoint(config: Config) -> Amount:
     numbers = parameters.checkpoint_bytes
     return Amount(
         FROZEN_BYTES * (parameters.trained + parameters.saved_frozen),
-        (1 + NAMES_SHARE) * numbers + around + AROUND_BYTES,
+        (1 + NAMES_SHARE) * parameters.most_checkpoint_bytes + around + AROUND_BYTES,
         numbers + around,
     )
 

@@ -3,7 +3,9 @@
 A lesson is data: paths and numbers, so that it can be written down and handed to another process. Whoever
 trains it opens the files that it names. One module each: batches (which responses make a batch and a
 micro-batch), rows (a lesson as tokens and labels), losses (what is minimised, behind one forward), learning
-(the optimizer's steps, for any loss), checkpoint (what is left, and what goes on), single (one process).
+(the optimizer's steps, for any loss), optimizers (which there are), checkpoint (what is left, and what goes
+on; tensor_file is how its largest part is written), single (one process), deepspeed (several: ranks starts
+and watches them, deepspeed_rank is what each does, shares who learns what, zero what DeepSpeed does).
 """
 
 from collections.abc import Callable, Iterator
@@ -74,3 +76,7 @@ def build_trainer(config: Config) -> Trainer:
             from mstar.trainers.single import SingleTrainer
 
             return SingleTrainer(config)
+        case "deepspeed":
+            from mstar.trainers.deepspeed import DeepspeedTrainer
+
+            return DeepspeedTrainer(config)

@@ -40,6 +40,18 @@ class TrainingState:
 
 def save_checkpoint(folder: Path, policy: Policy, state: TrainingState) -> None:
     """Write everything into a folder that does not exist yet."""
+    save_policy(folder, policy)
+    tensors = {
+        f"{name}/{kind}": moment.contiguous()
+        for name, kinds in state.moments.items()
+        for kind, moment in kinds.items()
+    }
+    save_file(tensors, folder / MOMENTS)
+    save_progress(folder, state.progressed, state.learning_rate)
+
+
+def save_policy(folder: Path, policy: Policy) -> None:
+    """What `from_pretrained` loads, and a folder for the rest."""
     (folder / MOMENTS).parent.mkdir(parents=True)
     if policy.base is None:
         policy.model.save_pretrained(folder)
@@ -47,13 +59,10 @@ def save_checkpoint(folder: Path, policy: Policy, state: TrainingState) -> None:
         save_adapter(folder, policy.model, policy.base)
     policy.encoder.tokenizer.save_pretrained(folder)
     policy.encoder.image_processor.save_pretrained(folder)
-    tensors = {
-        f"{name}/{kind}": moment.contiguous()
-        for name, kinds in state.moments.items()
-        for kind, moment in kinds.items()
-    }
-    save_file(tensors, folder / MOMENTS)
-    facts = {"learning_rate": state.learning_rate, "progressed": dataclasses.asdict(state.progressed)}
+
+
+def save_progress(folder: Path, progressed: Progressed, learning_rate: float) -> None:
+    facts = {"learning_rate": learning_rate, "progressed": dataclasses.asdict(progressed)}
     (folder / PROGRESS).write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 

@@ -8,11 +8,12 @@ import math
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mstar.config_train import Train
 from mstar.errors import UserError
 from mstar.trainers import Progressed
+from mstar.trainers.optimizers import Moments, build_optimizer, read_moments, write_moments
 from mstar.trainers.rows import MicroBatch
 
 
@@ -29,43 +30,27 @@ class Learner:
         self.trained = {name: tensor for name, tensor in parameters.items() if tensor.requires_grad}
         self.frozen = parameters.keys() - self.trained.keys()
         self.device = next(iter(self.trained.values())).device
-        self.optimizer = torch.optim.AdamW(
-            self.trained.values(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-        )
+        self.optimizer = build_optimizer(self.trained.values(), config)
 
-    def restore(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def restore(self, moments: Mapping[str, Moments]) -> None:
         """Take over moments, named as `moments` names them; parameters without some begin anew."""
-        held = {index: moments[name] for index, name in enumerate(self.trained) if name in moments}
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": held, "param_groups": groups})
+        write_moments(self.optimizer, self.trained, moments)
 
-    def moments(self) -> dict[str, dict[str, Tensor]]:
+    def moments(self) -> dict[str, Moments]:
         """Adam's `step`, `exp_avg` and `exp_avg_sq` by parameter name."""
-        held = self.optimizer.state_dict()["state"]
-        return {name: held[index] for index, name in enumerate(self.trained) if index in held}
+        return read_moments(self.optimizer, self.trained)
 
     def step(self, micro_batches: Iterable[MicroBatch], learned: int, before: Progressed) -> Progressed:
         """One optimizer step on the mean loss over a batch's labels, of which there are `learned`."""
         train_step = before.train_step + 1
         loss, padded, total = self.accumulate(micro_batches, learned)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.config.max_grad_norm)
-        self._refuse_nonfinite(train_step, loss, float(norm))
+        refuse_nonfinite(train_step, loss, float(norm), self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(train_step, self.config)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return Progressed(
-            train_step=train_step,
-            steps_done=before.steps_done + 1,
-            loss=loss,
-            first_loss=loss if before.first_loss is None else before.first_loss,
-            response_tokens=before.response_tokens + learned,
-            padded_tokens=before.padded_tokens + padded,
-            total_tokens=before.total_tokens + total,
-        )
+        return advance(before, loss, learned, padded, total)
 
     def accumulate(self, micro_batches: Iterable[MicroBatch], learned: float) -> tuple[float, int, int]:
         """Add a batch's gradients; returns its mean loss, its padding and all its tokens."""
@@ -81,13 +66,27 @@ class Learner:
             total += batch.total_tokens
         return float(loss), padded, total
 
-    def _refuse_nonfinite(self, train_step: int, loss: float, norm: float) -> None:
-        """A step on such a gradient would make every weight NaN."""
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise UserError(
-                f"the loss is {loss} and its gradient's norm {norm} at train step {train_step}; both must be "
-                f"finite; train.learning_rate is {self.config.learning_rate:g}: start a run with a lower one"
-            )
+
+def advance(before: Progressed, loss: float, learned: int, padded: int, total: int) -> Progressed:
+    """How far a lesson has come after one more step, on a batch of so many labels and tokens."""
+    return Progressed(
+        train_step=before.train_step + 1,
+        steps_done=before.steps_done + 1,
+        loss=loss,
+        first_loss=loss if before.first_loss is None else before.first_loss,
+        response_tokens=before.response_tokens + learned,
+        padded_tokens=before.padded_tokens + padded,
+        total_tokens=before.total_tokens + total,
+    )
+
+
+def refuse_nonfinite(train_step: int, loss: float, norm: float, config: Train) -> None:
+    """A step on such a gradient would make every weight NaN."""
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise UserError(
+            f"the loss is {loss} and its gradient's norm {norm} at train step {train_step}; both must be "
+            f"finite; train.learning_rate is {config.learning_rate:g}: start a run with a lower one"
+        )
 
 
 def learning_rate_at(train_step: int, config: Train) -> float:

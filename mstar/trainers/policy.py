@@ -9,7 +9,7 @@ from torch import nn
 
 from mstar.config import Config, Model
 from mstar.config_train import Train
-from mstar.models import Encoder, Family, load_model, part_of, refuse_leaks
+from mstar.models import Encoder, Family, load_model, part_of, prepare_for_packs
 from mstar.models.adapters import adapter_weights, add_adapter, base_of, is_adapter, read_adapter
 from mstar.models.loading import load_weights
 from mstar.seeds import derive_seed
@@ -41,7 +41,7 @@ def open_policy(folder: Path, config: Config) -> Policy:
         model = load_model(folder, config.model, torch.float32)
         freeze(model, encoder.family, config.train)
     if config.train.packing:
-        refuse_leaks(model, encoder)
+        prepare_for_packs(model, encoder)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     forward = ModelWithLoss(model, response_loss, getattr(torch, config.model.dtype))

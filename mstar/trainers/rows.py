@@ -23,7 +23,9 @@ from mstar.trainers.batches import plan_micro_batches, plan_packs
 IGNORED = -100
 """Label of the positions where nothing is learned, as in torch's cross_entropy."""
 HELD_BYTES = 1 << 30
-"""Pixels that are kept in memory during a lesson."""
+"""Prompts that are kept in memory during a lesson, with their pixels."""
+PROMPT_BYTES = 1 << 12
+"""What a prompt takes besides its tokens, their positions, its pixels and the images that its row embeds."""
 AT_ONCE = 64
 """Prompts that are encoded together."""
 CPU = torch.device("cpu")
@@ -58,8 +60,8 @@ class MicroBatch:
 class LessonRows:
     """The responses of a lesson as rows.
 
-    Prompts are encoded once, in the order in which their problems are read fastest, as far as their pixels
-    fit into `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time.
+    Prompts are encoded once, in the order in which their problems are read fastest, as far as they fit into
+    `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time.
     """
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
@@ -71,9 +73,9 @@ class LessonRows:
         numbers, room = sorted(set(lesson.rows)), HELD_BYTES
         for start in range(0, len(numbers), AT_ONCE):
             own = numbers[start : start + AT_ONCE]
-            requests = self._ask(own)
+            requests = self.ask(own)
             prompts = dict(zip(own, zip(requests, encoder.encode(requests), strict=True), strict=True))
-            room -= sum(pixels.nbytes for _, prompt in prompts.values() for pixels in prompt.pixels)
+            room -= sum(held_bytes(*prompt) for prompt in prompts.values())
             if room < 0:
                 break
             self.held.update(prompts)
@@ -81,23 +83,30 @@ class LessonRows:
     def read(self, batch: Sequence[int]) -> list[Row]:
         """The rows of some responses."""
         numbers = [self.numbers[index] for index in batch]
-        missing = sorted(set(numbers) - self.held.keys())
-        prompts = {**self.held, **self._plan(missing)} if missing else self.held
+        needed = self._plan(sorted({number for number in numbers if number not in self.held}))
+        prompts = [needed.get(number) or self.held[number] for number in numbers]
         responses = self.encoder.encode_responses([self.texts[index] for index in batch])
         return [
-            learn_response(*prompts[number], response)
-            for number, response in zip(numbers, responses, strict=True)
+            learn_response(*prompt, response) for prompt, response in zip(prompts, responses, strict=True)
         ]
 
-    def _ask(self, numbers: Sequence[int]) -> list[Request]:
+    def ask(self, numbers: Sequence[int]) -> list[Request]:
+        """The requests of problems, by their numbers in the file."""
         return [build_request(problem, self.encoder.prompt) for problem in self.problems.read(numbers)]
 
     def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
         """Prompts without pixels."""
-        requests, planned = self._ask(numbers), []
+        requests, planned = self.ask(numbers), []
         for group, images in decode_in_groups(requests, self.encoder.decode_images):
             planned += self.encoder.plan(group, images)
         return dict(zip(numbers, zip(requests, planned, strict=True), strict=True))
+
+
+def held_bytes(request: Request, prompt: Encoded) -> int:
+    """What a prompt takes in memory, about."""
+    images = sum(len(image.data or b"") for image in request.images)
+    tensors = prompt.positions.nbytes + sum(pixels.nbytes for pixels in prompt.pixels)
+    return PROMPT_BYTES + 8 * len(prompt.ids) + tensors + images
 
 
 def read_texts(lesson: Lesson) -> list[str]:
@@ -123,9 +132,20 @@ def learn_response(request: Request, prompt: Encoded, response: list[int]) -> Ro
 
 def cut_micro_batches(rows: Sequence[Row], encoder: Encoder, config: Train) -> Iterator[MicroBatch]:
     """The rows of one batch, padded or packed, with their pixels as they are needed."""
-    plan, build = (plan_packs, pack_rows) if config.packing else (plan_micro_batches, pad_rows)
-    for group in plan([len(row.encoded.ids) for row in rows], config):
-        yield build([rows[index] for index in group], encoder)
+    for group in group_rows(rows, config):
+        yield build_micro_batch(group, encoder, config)
+
+
+def group_rows(rows: Sequence[Row], config: Train) -> list[list[Row]]:
+    """The rows of each micro-batch."""
+    plan = plan_packs if config.packing else plan_micro_batches
+    return [
+        [rows[index] for index in group] for group in plan([len(row.encoded.ids) for row in rows], config)
+    ]
+
+
+def build_micro_batch(rows: Sequence[Row], encoder: Encoder, config: Train) -> MicroBatch:
+    return pack_rows(rows, encoder) if config.packing else pad_rows(rows, encoder)
 
 
 def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:

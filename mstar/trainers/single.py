@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from mstar.config import Config
+from mstar.config_train import Train
 from mstar.errors import UserError
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
@@ -32,11 +33,12 @@ class SingleTrainer:
         yield begun
         saved, saved_at, reached = begun.steps_done, self.clock(), begun
         for reached in self.steps(lesson, policy, begun):
-            if self._due(reached.steps_done - saved, self.clock() - saved_at):
+            if is_due(self.config.train, reached.steps_done - saved, self.clock() - saved_at):
                 self._save(policy, reached, save_to)
                 saved, saved_at = reached.steps_done, self.clock()
             yield reached
-        self._refuse_no_gradient(policy, reached)
+        if reached.steps_done and not policy.learner.moments():
+            raise nothing_to_train(self.config.train)
         if saved < reached.steps_done:
             self._save(policy, reached, save_to)
 
@@ -59,25 +61,25 @@ class SingleTrainer:
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
 
-    def _refuse_no_gradient(self, policy: Policy, reached: Progressed) -> None:
-        """A lesson of texts alone teaches nothing where only the vision tower learns."""
-        if reached.steps_done and not policy.learner.moments():
-            raise UserError(
-                f"none of the responses reached a part that is trained: train.freeze is "
-                f"[{', '.join(self.config.train.freeze)}], and their problems have no image; choose another "
-                "output, and take text out of train.freeze"
-            )
-
-    def _due(self, steps: int, seconds: float) -> bool:
-        """Whether it is time for a checkpoint, that long after the last one."""
-        config = self.config.train
-        return steps >= config.checkpoint_every or seconds >= 60 * config.checkpoint_minutes
-
     def _save(self, policy: Policy, progressed: Progressed, save_to: SaveTo) -> None:
         rate = learning_rate_at(progressed.train_step, self.config.train)
         with save_to(progressed.steps_done) as folder:
             state = TrainingState(progressed, rate, policy.learner.moments())
             save_checkpoint(folder, policy, state)
+
+
+def is_due(config: Train, steps: int, seconds: float) -> bool:
+    """Whether it is time for a checkpoint, that long after the last one."""
+    return steps >= config.checkpoint_every or seconds >= 60 * config.checkpoint_minutes
+
+
+def nothing_to_train(config: Train) -> UserError:
+    """A lesson of texts alone teaches nothing where only the vision tower learns."""
+    return UserError(
+        f"none of the responses reached a part that is trained: train.freeze is "
+        f"[{', '.join(config.freeze)}], and their problems have no image; choose another "
+        "output, and take text out of train.freeze"
+    )
 
 
 def starting_state(lesson: Lesson) -> TrainingState:

@@ -9,21 +9,24 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from mstar.config import Config
 from mstar.config_file import load_config
+from mstar.config_train import Lora
 from mstar.engines import Chunk, Sampling, build_engine
 from mstar.engines.probe import expect
 from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm import VllmEngine, by_image
+from mstar.engines.vllm_adapter import ROOMS, smallest_room
 from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
 from mstar.models import collate
@@ -31,6 +34,9 @@ from mstar.models.families import QWEN_VL
 from mstar.prompts import Request
 from mstar.stages import GENERATE
 from mstar.starting import open_run, start_run
+from mstar.trainers import Progressed
+from mstar.trainers.checkpoint import TrainingState, save_checkpoint
+from mstar.trainers.policy import open_policy
 from tests.conftest import BASE, QUICKSTART
 from tests.engines.asking import GREEDY, MIXED, SHORT, ask, generate, heldout, picture, problem
 from tests.test_metrics import free_port, scrape
@@ -424,3 +430,53 @@ def test_shards_sample_a_run_and_a_stalled_one_goes_on(make_config: MakeConfig, 
         subprocess.run([*stage, shard], check=True)
     sampled = open_run(config.output).result(GENERATE, 0)
     assert sampled.responses == 2 * sampled.problems == 2 * round(160 * 0.125)
+
+
+def save_adapter(folder: Path, model: Path, config: Config, **train: Any) -> Path:
+    """A checkpoint of an adapter whose random matrices change what the model says."""
+    section = config.train.model_copy(update={"lora": Lora(rank=4), **train})
+    policy = open_policy(model, config.model_copy(update={"train": section}))
+    torch.manual_seed(5)
+    for parameter in policy.learner.trained.values():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_checkpoint(folder, policy, TrainingState(Progressed(0), 0.0, {}))
+    return folder
+
+
+@pytest.mark.parametrize("frozen", [("vision", "projector"), ()])
+def test_an_adapter_says_the_same_beside_its_base_or_merged(
+    config: Config, tmp_path: Path, frozen: tuple[str, ...]
+) -> None:
+    """One of the text model is not merged; one that reads images otherwise is."""
+    policy = save_adapter(tmp_path / "policy", BASE, config, freeze=frozen)
+    with VllmEngine(policy, config) as engine:
+        assert (engine.process.engine.vllm_config.lora_config is not None) == bool(frozen)
+        found = generate(engine, heldout(64), GREEDY)
+    expected = generate(TransformersEngine(policy, config), heldout(64), GREEDY)
+    same = sum(one == other for one, other in zip(found, expected, strict=True))
+    assert same >= 63  # sums in another order
+    assert found != generate(TransformersEngine(BASE, config), heldout(64), GREEDY)
+    assert not list(Path(tempfile.gettempdir()).glob("mstar-merged-*"))
+
+
+@pytest.mark.parametrize("model_type", [*QWEN_VL, "internvl"])
+def test_every_family_takes_an_adapter(make_config: MakeConfig, tmp_path: Path, model_type: str) -> None:
+    model = save_model(model_type, tmp_path / "model")
+    own = make_config(
+        model={"path": str(model), "threads": 1},
+        images={"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28},
+        prompt={"version": "question-1", "max_tokens": 300},
+        vllm=SMALL,
+    )
+    policy = save_adapter(tmp_path / "policy", model, own)
+    with VllmEngine(policy, own) as engine:
+        found = generate(engine, MIXED, SHORT)
+    assert found == generate(TransformersEngine(policy, own), MIXED, SHORT)
+    assert found != generate(TransformersEngine(model, own), MIXED, SHORT)
+
+
+def test_the_ranks_that_there_is_room_for_are_vllms() -> None:
+    from vllm.config.lora import MaxLoRARanks
+
+    assert get_args(MaxLoRARanks) == ROOMS
+    assert [smallest_room(rank) for rank in (1, 2, 512, 513)] == [1, 8, 512, None]

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mstar.config import Images, Model
 from mstar.errors import UserError
-from mstar.models import FAMILIES, Encoder, load_model, refuse_leaks
+from mstar.models import FAMILIES, Encoder, load_model, prepare_for_packs
 from mstar.trainers.losses import response_loss
 from mstar.trainers.rows import IGNORED, MicroBatch, Row, learn_response, pack_rows, pad_rows
 from tests.engines.asking import MIXED, QUESTION
@@ -50,17 +50,23 @@ def losses_of_each(model: Any, rows: Sequence[Row], encoder: Encoder) -> list[fl
     return [float(one.sum()) for one in of_tokens.split([len(row.labels) for row in rows])]
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["ours", "sdpa", "eager"])
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_packed_rows_teach_what_padded_ones_do(model_type: str, attention: str, tmp_path: Path) -> None:
     encoder, model = open_tiny(tmp_path, model_type)
-    model.set_attn_implementation(attention)
     rows = learn(encoder)
     learned = sum(row.learned for row in rows)
     padded, packed = pad_rows(rows, encoder), pack_rows(rows, encoder)
     assert packed.labels.shape == (1, packed.total_tokens) == (1, padded.total_tokens - padded.padded_tokens)
     assert packed.padded_tokens == 0 < padded.padded_tokens
-    (loss, expected), (packed_loss, found) = (gradients(model, one, learned) for one in (padded, packed))
+    loss, expected = gradients(model, padded, learned)
+    if attention == "ours":
+        prepare_for_packs(model, encoder)
+        attends = "masked" if model_type == "gemma3" else "causal"
+        assert attends in model.config.get_text_config()._attn_implementation
+    else:
+        model.set_attn_implementation(attention)
+    packed_loss, found = gradients(model, packed, learned)
     assert packed_loss == pytest.approx(loss, rel=1e-5)
     assert float(expected.norm()) > 0.1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -69,7 +75,7 @@ def test_packed_rows_teach_what_padded_ones_do(model_type: str, attention: str, 
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_a_response_in_a_pack_sees_no_other(model_type: str, tmp_path: Path) -> None:
     encoder, model = open_tiny(tmp_path, model_type)
-    refuse_leaks(model, encoder)
+    prepare_for_packs(model, encoder)
     before = losses_of_each(model, learn(encoder), encoder)
     changed = losses_of_each(model, learn(encoder, [*TEXTS[:2], "9;8;7;6", *TEXTS[3:]]), encoder)
     assert changed[2] != pytest.approx(before[2], rel=0.1)
@@ -82,4 +88,4 @@ def test_a_text_model_with_convolutions_is_refused(tmp_path: Path) -> None:
     layers = {"layer_types": ["conv", "full_attention"], "model_type": "lfm2"}
     encoder, model = open_tiny(tmp_path, "internvl", **layers)
     with pytest.raises(UserError, match=r"train\.packing is true, but .* \(lfm2\) .* set train\.packing"):
-        refuse_leaks(model, encoder)
+        prepare_for_packs(model, encoder)

@@ -264,3 +264,15 @@ def test_without_peft_one_line_says_what_to_install(
     with pytest.raises(UserError, match=r"peft, and that is not installed: pip install 'mstar\[lora\]'"):
         open_policy(tiny, configure(make_config, tiny))
     open_policy(tiny, configure(make_config, tiny, lora={}))
+
+
+def test_an_adapter_learns_the_same_from_packed_rows(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for packing in (False, True):
+        config = configure(make_config, tiny, lora={"rank": 4}, packing=packing)
+        steps = list(build_trainer(config).train(make_lesson(tiny), save_to(tmp_path / f"{packing}")))
+        found[packing] = [one.loss for one in steps[1:]], steps[-1].padded_tokens
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-4)
+    assert found[True][1] == 0 < found[False][1]

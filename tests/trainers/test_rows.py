@@ -1,5 +1,6 @@
 """A lesson as rows: what is learned, and where it is read from."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from mstar.errors import UserError
-from mstar.records import from_json, to_json
+from mstar.records import Response, from_json, to_json, write_responses
 from mstar.trainers import Lesson
 from mstar.trainers.policy import open_policy
 from mstar.trainers.rows import LessonRows, pad_rows
@@ -46,6 +47,23 @@ def test_prompts_that_do_not_fit_are_encoded_when_needed(
     assert torch.equal(whole.labels, late.labels)
     assert whole.inputs.keys() == late.inputs.keys() >= {"pixel_values"}
     assert all(torch.equal(whole.inputs[name], late.inputs[name]) for name in whole.inputs)
+
+
+def test_prompts_without_images_need_room_too(
+    make_config: MakeConfig, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, total = open_policy(tiny, make_config()).encoder, 300
+    questions = [{"id": f"p{number}", "question": f"3 + {number}", "answer": "7"} for number in range(total)]
+    problems, selected = tmp_path / "train.jsonl", tmp_path / "selected.parquet"
+    problems.write_text("".join(json.dumps({**one, "answer_type": "number"}) + "\n" for one in questions))
+    write_responses(selected, [Response(f"p{n}", 0, TEXTS[0], 1, False, 1.0) for n in range(total)])
+    lesson = Lesson(tiny, False, None, str(problems), (selected,), tuple(range(total)), 0)
+    whole = LessonRows(lesson, encoder)
+    monkeypatch.setattr("mstar.trainers.rows.HELD_BYTES", 1 << 20)
+    bounded = LessonRows(lesson, encoder)
+    assert len(whole.held) == total > len(bounded.held) > 0
+    every = [[row.encoded.ids for row in rows.read(range(total))] for rows in (whole, bounded)]
+    assert every[0] == every[1]
 
 
 def test_a_response_goes_with_the_row_that_the_lesson_names(

@@ -133,6 +133,7 @@ def test_packing_may_change_where_a_training_was_left(
     rest = list(build_trainer(packed).train(resumed, save_to(tmp_path / "mixed")))
     assert (len(whole), len(rest)) == (21, 11)
     assert whole[-1].padded_tokens > rest[-1].padded_tokens > other[-1].padded_tokens == 0
+    assert files_of(tmp_path / "packed")["config.json"] == files_of(tmp_path / "padded")["config.json"]
     expected = load_file(tmp_path / "padded" / "model.safetensors")
     for steps, name in ((other, "packed"), (rest, "mixed")):
         assert steps[-1].loss == pytest.approx(whole[-1].loss, rel=1e-4)
