@@ -7,10 +7,10 @@ KILLS ?= 20
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed lint fuzz kills seeds benchmarks peers scale growth clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers scale growth clean
 
 help:  ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 # torch comes first and pinned. Where pip's index serves the CUDA build (several GB), TORCH_INDEX may name PyTorch's
 # own index of CPU builds: make quickstart TORCH_INDEX=...
@@ -30,8 +30,8 @@ test: $(VENV)/installed  ## all tests
 	$(BIN)/python -m pytest -q
 
 # vLLM has a virtual environment of its own, as it fixes versions of what others need too; DeepSpeed shares it. It is
-# the build for CPUs here: a GPU's is `pip install 'mstar[vllm]'`. torchaudio and torchcodec come along built for CUDA, where transformers
-# stumbles over them; tests/torchvision_shim is for torchvision, which has the same trouble.
+# the build for CPUs here: a GPU's is `pip install 'mstar[vllm]'`. torchaudio and torchcodec come along built for CUDA,
+# where transformers stumbles over them; tests/torchvision_shim is for torchvision, which has the same trouble.
 VLLM_VENV := .venv-vllm
 VLLM_BIN := $(VLLM_VENV)/bin
 $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
@@ -48,6 +48,9 @@ test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an enviro
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
 		tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
+
+test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
+	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow" tests/storage
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

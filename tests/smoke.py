@@ -18,7 +18,7 @@ SMALL = (
 )
 
 
-def smoke_arguments(problems: Path, output: Path, *overrides: str) -> list[str]:
+def smoke_arguments(problems: Path, output: Path | str, *overrides: str) -> list[str]:
     """`run smoke.yaml` on the problems of this folder."""
     settings = [
         f"output={output}",

@@ -1,17 +1,21 @@
 """S3 servers for tests: moto's, which is always there, and MinIO's where `minio` is on PATH."""
 
+import hashlib
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from minio import Minio
+
+from tests.smoke import VARIES
 
 KEY, SECRET = "mstar-tests", "mstar-tests-secret"
 BUCKET = "runs"
@@ -99,8 +103,35 @@ def ready(port: int) -> str:
 
 
 def client(port: int) -> Minio:
-    """For looking at what the code under test left."""
     return Minio(f"127.0.0.1:{port}", KEY, SECRET, secure=False, region="us-east-1")
+
+
+class Stored:
+    """What a server has below `s3://runs/prefix`, seen without the code under test."""
+
+    def __init__(self, address: str, output: str) -> None:
+        self._client = client(urlsplit(address).port or 0)
+        self._prefix = output.removeprefix(f"s3://{BUCKET}/") + "/"
+
+    def keys(self) -> list[str]:
+        found = self._client.list_objects(BUCKET, prefix=self._prefix, recursive=True)
+        return [(one.object_name or "").removeprefix(self._prefix) for one in found]
+
+    def headers(self, key: str) -> Mapping[str, str]:
+        return self._client.stat_object(BUCKET, self._prefix + key).metadata or {}
+
+    def read(self, key: str) -> bytes:
+        response = self._client.get_object(BUCKET, self._prefix + key)
+        try:
+            return response.read()
+        finally:
+            response.close()
+            response.release_conn()
+
+    def fingerprints(self) -> dict[str, str]:
+        """The hash of every file that must not vary, by the bytes that the server has."""
+        kept = [key for key in self.keys() if key.rpartition("/")[2] not in VARIES]
+        return {key: hashlib.sha256(self.read(key)).hexdigest() for key in sorted(kept)}
 
 
 def _free_port() -> int:

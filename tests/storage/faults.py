@@ -1,0 +1,147 @@
+"""A proxy in front of an S3 server that spoils requests in turn, as networks and busy servers do."""
+
+import http.client
+import itertools
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+FAULTS = ("reset", "503", "429", "lost answer", "slow", "truncated", "wrong bytes")
+SLOW_SECONDS = 0.2
+
+
+class Proxy(ThreadingHTTPServer):
+    """Every request in `every` meets the next fault; `refusal` (status, code) answers all of them instead."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str, every: int, faults: Sequence[str]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.upstream = urlsplit(upstream).netloc
+        self.every = every
+        self.refusal: tuple[int, str] | None = None
+        self.injected: Counter[str] = Counter()
+        self._pending: list[str] = []
+        self._faults = itertools.cycle(faults)
+        self._lock = threading.Lock()
+        self._seen = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def next_fault(self, command: str) -> str | None:
+        """A fault that does not fit a request waits for the next one that it fits."""
+        with self._lock:
+            self._seen += 1
+            if self.every and self._seen % self.every == 0:
+                self._pending.append(next(self._faults))
+            for fault in self._pending:
+                if command == "GET" or fault not in ("truncated", "wrong bytes"):
+                    self._pending.remove(fault)
+                    return fault
+        return None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections that end early are its business."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def forward(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.refusal:
+            self._say(*self.server.refusal)
+            return
+        fault = self.server.next_fault(self.command)
+        if fault in ("503", "429"):
+            self._count(fault)
+            self._say(int(fault), "SlowDown")
+            return
+        if fault == "reset":
+            self._count(fault)
+            self._reset()
+            return
+        if fault == "slow":
+            self._count(fault)
+            time.sleep(SLOW_SECONDS)
+        status, headers, data = self._ask(body)
+        if fault == "lost answer":
+            self._count(fault)
+            self._reset()
+        elif fault == "wrong bytes" and len(data) > 1 and b"<?xml" not in data[:64]:
+            self._count(fault)
+            self._answer(status, headers, data[:-1] + bytes([data[-1] ^ 1]))
+        elif fault == "truncated" and len(data) > 1:
+            self._count(fault)
+            self._answer(status, headers, data, len(data) // 2)
+            self._reset()
+        else:
+            self._answer(status, headers, data)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = forward
+
+    def _count(self, fault: str) -> None:
+        self.server.injected[fault] += 1
+
+    def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
+        try:
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders(body)
+            answer = upstream.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            upstream.close()
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], data: bytes, sent: int | None = None
+    ) -> None:
+        self.send_response(status)
+        left_out = ("transfer-encoding", "connection", "date", "server")
+        kept = [pair for pair in headers if pair[0].lower() not in left_out]
+        if self.command != "HEAD":
+            kept = [pair for pair in kept if pair[0].lower() != "content-length"]
+            kept.append(("Content-Length", str(len(data))))
+        for name, value in kept:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data[:sent])
+
+    def _say(self, status: int, code: str) -> None:
+        text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as a test says</Message></Error>"
+        self._answer(
+            status, [("Content-Type", "application/xml")], b"" if self.command == "HEAD" else text.encode()
+        )
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def proxy(upstream: str, every: int = 0, faults: Sequence[str] = FAULTS) -> Iterator[Proxy]:
+    """As long as the block lasts."""
+    with Proxy(upstream, every, faults) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
