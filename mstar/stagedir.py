@@ -238,13 +238,13 @@ class StageDir:
         return self._entries[stored]
 
     def _delete_others(self, counting: Iterable[str]) -> None:
-        """What other writers, and a stage's own work in progress, have left beside the files that count."""
+        """What other writers, and a stage's own work, have left beside the files that count; the note last."""
         kept = {*counting, MANIFEST, TIMING, REMOVED}
         folders = {name.split("/")[0] for name in kept}
         start = f"{self.prefix}/"
         found = (key.removeprefix(start) for key in self.storage.keys(start))
         others = {name if name.split("/")[0] in folders else name.split("/")[0] for name in found} - kept
-        for name in sorted(others):
+        for name in sorted(others, key=lambda name: (name == BEGUN, name)):
             self.storage.remove(start + name)
 
     def _forget_without_note(self) -> None:

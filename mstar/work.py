@@ -6,6 +6,7 @@ writes files through `Work` and returns the stage's result, or None while other 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from mstar.config import Config
 from mstar.fingerprints import Fingerprint, settings_of
 from mstar.progress import QUIET, Progress
 from mstar.rundir import RunDir
-from mstar.stagedir import Begun, StageDir
+from mstar.stagedir import BEGUN, Begun, StageDir
 from mstar.stages import WHOLE, Shard, Stage, stage_prefix
 from mstar.timing import StageClock, stage_clock
 
@@ -92,7 +93,9 @@ def perform(
     run, prefix = turn.run, stage_prefix(folder_name or stage.name, turn.iteration)
     made_from = Begun(settings_of(run.config, stage.name) | reads, stage.version)
     folder = StageDir(run.storage, prefix, made_from)
-    if not folder.done:
+    if folder.done:
+        _finish_deleting(folder)
+    else:
         folder.begin()
         try:
             with stage_clock(run.storage, prefix) as clock:
@@ -104,6 +107,13 @@ def perform(
             if found is None and not _is_done_by_another(folder):
                 return None
     return run.result(stage, turn.iteration, folder_name)
+
+
+def _finish_deleting(folder: StageDir) -> None:
+    """The note that a stage has begun goes last: where it is left, a process was killed while it deleted."""
+    with suppress(FileNotFoundError):
+        folder.storage.describe(f"{folder.prefix}/{BEGUN}")
+        folder.delete_others()
 
 
 def _is_done_by_another(folder: StageDir) -> bool:

@@ -36,3 +36,21 @@ def test_a_slower_process_takes_over_the_result_and_leaves_nothing(make_config: 
     assert perform(SELECT, turn, {}, slow) == Selected(kept=1)
     left = [path for path in (Path(config.output) / "iterations/000/select").glob("selected-*")]
     assert [path.read_text() for path in left] == ["of the quick one"]
+
+
+def test_what_a_killed_process_left_beside_a_manifest_goes_at_the_next_start(make_config: MakeConfig) -> None:
+    """It was killed after the manifest, before or while it deleted: the note is what goes last."""
+    config = make_config()
+    turn = Turn(RunDir(build_storage(config.output), config), 0)
+
+    def work(work: Work) -> Selected | None:
+        write(work, "counts")
+        return work.commit([NAME], lambda: Selected(kept=1))
+
+    perform(SELECT, turn, {}, work)
+    folder = Path(config.output) / "iterations/000/select"
+    names = {path.name for path in folder.iterdir()}
+    for name in ("begun.json", "other-0123456789ab.parquet"):
+        (folder / name).write_text("{}")
+    assert perform(SELECT, turn, {}, work) == Selected(kept=1)
+    assert {path.name for path in folder.iterdir()} == names

@@ -150,11 +150,6 @@ def test_a_server_that_comes_back_is_waited_for(moto: str, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False,
-    reason="a kill between a manifest and the deletion of what it does not name leaves that behind; "
-    "all files that count are equal",
-)
 def test_a_run_through_all_of_them_with_kills_ends_like_an_undisturbed_one(
     problems: Path, finished: Path, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
