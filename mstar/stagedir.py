@@ -238,7 +238,7 @@ class StageDir:
         return self._entries[stored]
 
     def _delete_others(self, counting: Iterable[str]) -> None:
-        """What other writers, and a stage's own work, have left beside the files that count; the note last."""
+        """What others, and a stage at work, have left beside the files that count; the note goes last."""
         kept = {*counting, MANIFEST, TIMING, REMOVED}
         folders = {name.split("/")[0] for name in kept}
         start = f"{self.prefix}/"
