@@ -47,7 +47,7 @@ test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an enviro
 
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
-		tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
+		-m "slow or not slow" tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
 
 test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
 	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow" tests/storage
@@ -61,7 +61,8 @@ fuzz: $(VENV)/installed  ## 100,000 generated responses to the answer checker (F
 	MSTAR_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -n 0 tests/answers/test_fuzz.py
 
 kills: $(VENV)/installed  ## kill -9 at random moments (KILLS of them), and compare with a run that was not
-	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" tests/test_kills.py
+	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" \
+		tests/test_kills.py tests/test_lora.py::test_killed_while_it_trains_it_ends_like_one_that_was_not
 
 seeds: $(VENV)/installed  ## the quick start over several seeds, with the table for the README
 	$(BIN)/python benchmarks/seeds.py $(SEEDS)

@@ -61,6 +61,7 @@ def test_iterations_follow_each_other_and_say_what_they_took(adapted: Path) -> N
     assert bound.holds(size) and bound.expected == pytest.approx(size, rel=0.15)
 
 
+@pytest.mark.slow
 def test_killed_while_it_trains_it_ends_like_one_that_was_not(
     problems: Path, adapted: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ def output(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{BUCKET}/runs/{uuid.uuid4().hex}"
 
 
+@pytest.mark.slow
 def test_a_run_in_a_bucket_leaves_the_files_of_one_in_a_folder(
     problems: Path, finished: Path, moto: str, output: str, tmp_path: Path
 ) -> None:

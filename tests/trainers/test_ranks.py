@@ -79,6 +79,7 @@ def test_the_end_of_one_is_the_end_of_all_in_one_line(lesson: list[str], said: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_silence_is_ended() -> None:
     said = r"^the training took no step for 20 s \(deepspeed.stalled_seconds\) and was ended; start the same"
     with (
@@ -95,6 +96,7 @@ def start_and_wait(pipe: Any) -> None:
     time.sleep(PATIENCE)
 
 
+@pytest.mark.slow
 def test_ranks_end_where_the_stage_is_killed() -> None:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
