@@ -27,6 +27,7 @@ problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", 
 app.add_typer(problems_app, name="problems")
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the run.")]
+Prepare = Annotated[bool, typer.Option("--prepare", help="Write the run's folder; do not start the loop.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),
@@ -83,9 +84,7 @@ def init(
 def run(
     config: ConfigPath,
     overrides: Overrides = None,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Write the run's folder and stop before the loop.")
-    ] = False,
+    prepare: Prepare = False,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Run the whole loop, or go on with a run that was interrupted."""

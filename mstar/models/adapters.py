@@ -127,14 +127,11 @@ def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def save_adapter(folder: Path, model: Any, base: Model, weights: Mapping[str, Tensor] | None = None) -> None:
-    """Write the adapter in a model, its base's identity, and the policy's configuration.
-
-    `weights` takes the place of `adapter_weights` where a process holds only a share of them.
-    """
-    found = adapter_weights(model) if weights is None else weights
+def save_adapter(folder: Path, model: Any, base: Model) -> None:
+    """Write the adapter in a model, its base's identity, and the policy's configuration."""
+    weights = adapter_weights(model)
     save_file(
-        {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()},
+        {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()},
         folder / WEIGHTS,
         metadata={"format": "pt"},
     )

@@ -26,15 +26,15 @@ VARIABLES = {
 }
 
 
-class MotoServer:
-    """moto's server in a process of its own; what it holds goes with it."""
+class Server:
+    """A process that answers at a port of this machine."""
 
-    def __init__(self) -> None:
-        self.port = _free_port()
+    port: int
+    _process: subprocess.Popen[bytes]
+
+    def _listen(self, command: list[str], **environment: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         _wait_for(self.port)
 
@@ -43,7 +43,17 @@ class MotoServer:
         self._process.wait()
 
 
-class MinioServer:
+class MotoServer(Server):
+    """moto's server in a process of its own; what it holds goes with it."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self._listen(
+            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        )
+
+
+class MinioServer(Server):
     """A real one, on a folder; it can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,18 +62,12 @@ class MinioServer:
         self.start()
 
     def start(self) -> None:
-        credentials = {"MINIO_ROOT_USER": KEY, "MINIO_ROOT_PASSWORD": SECRET, "MINIO_BROWSER": "off"}
-        self._process = subprocess.Popen(
+        self._listen(
             ["minio", "server", "--quiet", "--address", f"127.0.0.1:{self.port}", str(self.folder)],
-            env=os.environ | credentials,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            MINIO_ROOT_USER=KEY,
+            MINIO_ROOT_PASSWORD=SECRET,
+            MINIO_BROWSER="off",
         )
-        _wait_for(self.port)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @contextmanager
