@@ -19,7 +19,7 @@ from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normal
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
 from mstar.answers.golds import Gold, read_golds
-from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
+from mstar.answers.quantities import Quantity, half_a_place, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion
 
@@ -124,7 +124,7 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     plain = [value.value * value.scale * (factor or 0) for value, factor in zip(known, factors, strict=True)]
     places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
     is_plain = all(factor in (1, Fraction(1, 100)) for factor in factors)
-    rounding = Fraction(1, 2 * 10 ** min(places)) if places and is_plain else Fraction(0)
+    rounding = half_a_place(min(places)) if places and is_plain else Fraction(0)
     allowed = min(rounding, abs(plain[0]) * _RELATIVE_DIFFERENCE)
     is_one = None not in factors and all(abs(value - plain[0]) <= allowed for value in plain)
     return known if is_one else []

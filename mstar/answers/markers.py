@@ -73,30 +73,27 @@ _OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (
 _CHINESE_IS = re.compile(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
-_FURTHER = "réponse lösung 答案 答： 答: 選擇 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 ，选 ,选 正确"
-_FURTHER_WORDS = tuple(_FURTHER.split())
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
+_FURTHER = "réponse lösung 答案 答： 答: 選擇 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 ，选 ,选 正确"
+_ALL_WORDS = (*WORDS, *_FURTHER.split())
 
 
 def last_statement(text: str, lowered: str) -> Statement | None:
-    words = WORDS if text.isascii() else WORDS + _FURTHER_WORDS
-    found = [_boxed(text), _tagged(text, lowered), _hashes(text)]
-    found += [_last_with(word, text, lowered) for word in words]
-    return max(filter(None, found), key=lambda statement: statement.marker, default=None)
-
-
-def _last_with(word: str, text: str, lowered: str) -> Statement | None:
-    """The last statement that a word makes, of its MAX_MENTIONS last ones."""
-    position = lowered.rfind(word)
+    """The statement of the last marker, of the words' MAX_MENTIONS last mentions."""
+    marked = filter(None, (_boxed(text), _tagged(text, lowered), _hashes(text)))
+    last = max(marked, key=lambda statement: statement.marker, default=None)
+    least = last.marker if last else NOWHERE
+    mentions = {word: lowered.rfind(word, least + 1) for word in (WORDS if text.isascii() else _ALL_WORDS)}
     for _ in range(MAX_MENTIONS):
+        word = max(mentions, key=mentions.__getitem__)
+        position = mentions[word]
         if position < 0:
-            return None
-        found = _at(word, text, lowered, position)
-        if found is not None:
+            return last
+        if found := _at(word, text, lowered, position):
             return found
-        position = lowered.rfind(word, 0, position)
-    return None
+        mentions[word] = lowered.rfind(word, least + 1, position)
+    return last
 
 
 def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
@@ -151,6 +148,8 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
+    if ">" not in text:
+        return None
     tags = (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>"))
     marker, opening, closing = max((lowered.rfind(opening), opening, closing) for opening, closing in tags)
     end = lowered.find(closing, marker)

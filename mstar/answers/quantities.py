@@ -232,12 +232,14 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
     decimals = gold.decimals if precision is None else precision
     if decimals is None:
         is_decimal = answer.decimals and answer.significant_digits >= 3
-        return bool(is_decimal) and abs(answer.value - gold.value) <= Fraction(
-            1, 2 * 10 ** (answer.decimals or 0)
-        )
-    if decimals == 0 and precision is None:
-        return False
-    return abs(answer.value - _rounded(gold, decimals)) <= Fraction(1, 2 * 10**decimals)
+        return bool(is_decimal) and abs(answer.value - gold.value) <= half_a_place(answer.decimals or 0)
+    is_exact = decimals == 0 and precision is None
+    return not is_exact and abs(answer.value - _rounded(gold, decimals)) <= half_a_place(decimals)
+
+
+@lru_cache
+def half_a_place(decimals: int) -> Fraction:
+    return Fraction(1, 2 * 10**decimals)
 
 
 def _rounded(gold: Quantity, decimals: int) -> Fraction:

@@ -39,10 +39,10 @@ class Encoded:
     def followed_by(self, ids: list[int]) -> Encoded:
         """This sequence and more text."""
         before = self.positions.numpy()
-        start = before.max() + 1
-        more = np.broadcast_to(np.arange(start, start + len(ids)), (len(before), len(ids)))
-        positions = torch.from_numpy(np.concatenate([before, more], axis=1))
-        return replace(self, ids=self.ids + ids, positions=positions)
+        positions = np.empty((len(before), len(self.ids) + len(ids)), dtype=np.int64)
+        positions[:, : len(self.ids)] = before
+        positions[:, len(self.ids) :] = np.arange(len(ids)) + before.max() + 1
+        return replace(self, ids=self.ids + ids, positions=torch.from_numpy(positions))
 
 
 def collate(
@@ -53,7 +53,7 @@ def collate(
     """
     family, length = encoder.family, max(len(row.ids) for row in rows)
     padded = [(row.ids, [encoder.pad_id] * (length - len(row.ids))) for row in rows]
-    ids = torch.tensor([pads + own if side == "left" else own + pads for own, pads in padded])
+    ids = torch.from_numpy(np.array([pads + own if side == "left" else own + pads for own, pads in padded]))
     filled, places = torch.tensor([[len(row.ids)] for row in rows]), torch.arange(length)
     mask = (places >= length - filled if side == "left" else places < filled).long()
     positions = torch.zeros((family.axes, len(rows), length), dtype=torch.long)
