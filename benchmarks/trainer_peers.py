@@ -42,8 +42,8 @@ MEDIAN, TAIL, LONGEST = 90, 0.9, 1200
 """Tokens of a text's response: a log-normal draw's median and sigma, and where it is cut."""
 AT_ONCE = (32, 8)
 """Rows of the peers' micro-batches: all of a step's, and what both have by default."""
-PACKS = (640, 1280, 2560)
-"""Tokens in a pack of TRL's; its attention mask costs more in larger ones."""
+PACKS = (1280, 2560)
+"""Tokens in a pack of TRL's: it cuts what is longer, and its attention mask costs more in larger ones."""
 Way = tuple[str, int]
 """How a peer trains: "TRL, padded", "TRL, packed" or "Trainer, padded", and rows or tokens at once."""
 PADDED: tuple[Way, ...] = tuple(
