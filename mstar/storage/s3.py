@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mstar.config_storage import StorageSettings
 from mstar.content_hashes import cache_folder
-from mstar.errors import UserError
+from mstar.errors import WrongBytes
 from mstar.storage import FileEntry, checked_key, describe
 from mstar.storage.cache import Cache
 from mstar.storage.s3_bucket import Bucket, Object, Upload
@@ -28,6 +28,8 @@ from mstar.storage.s3_parts import fetch_parts
 
 SMALL_BYTES = 1 << 16
 """Files up to this size are read in one request, and not kept: asking about them takes as long."""
+BLOCK_BYTES = 8 << 20
+"""What `blocks` asks for at once."""
 WRONG_READS = 3
 """How often a file may arrive with other bytes than were written."""
 CONTENT_TYPES = {
@@ -81,8 +83,23 @@ class BucketStorage:
             return describe(path)
 
     def keys(self, prefix: str) -> list[str]:
-        found = self._bucket.keys(prefix)
-        return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        found = self._bucket.sizes(prefix)
+        return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        found, data = self._bucket.get(checked_key(key), BLOCK_BYTES)
+        if data is not None:
+            yield data
+            return
+        for offset in range(0, found.size, BLOCK_BYTES):
+            yield self._bucket.get_block(key, offset, min(BLOCK_BYTES, found.size - offset))
+
+    def abandoned(self) -> dict[str, int]:
+        """Scratch is in the cache, which many runs share and which cleans itself."""
+        return {}
 
     def remove(self, key: str) -> None:
         """File by file; whoever removes a folder that counted has said first that it no longer does."""
@@ -136,7 +153,7 @@ class BucketStorage:
                 if path := self._read(key, stack):
                     break
             else:
-                raise UserError(
+                raise WrongBytes(
                     f"{self._bucket.url(key)} does not arrive as it was written (its sha256 differs, "
                     f"{WRONG_READS} times); look at the network, or delete it there and start the same "
                     "command again"
@@ -161,11 +178,11 @@ class BucketStorage:
         def fetch(path: Path) -> None:
             sha256 = fetch_parts(path, found.size, self._bucket.settings.parts_in_flight, read)
             if found.sha256 not in (None, sha256):
-                raise _WrongBytes
+                raise _ArrivedWrong
 
         try:
             return stack.enter_context(self._cache.reading(name, found.size, fetch))
-        except _WrongBytes:
+        except _ArrivedWrong:
             return None
 
     @contextmanager
@@ -185,7 +202,7 @@ class BucketStorage:
             yield folder
 
 
-class _WrongBytes(Exception):
+class _ArrivedWrong(Exception):
     """Other bytes arrived than were written."""
 
 
