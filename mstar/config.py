@@ -47,7 +47,9 @@ class Iterations(Section):
 
 class Data(Section):
     train: Annotated[str, BY_CONTENT]
-    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file)."""
+    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file), or one at
+    `s3://bucket/key`.
+    """
     validation: Annotated[str | None, BY_CONTENT] = None
     """Problems for the temperature sweep; needed by every `adapt.policy` that reads measurements."""
     tests: Annotated[dict[TestName, str], BY_CONTENT] = Field(min_length=1)

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mstar.addresses import is_address
 from mstar.config import Config
 from mstar.errors import UserError
 
@@ -207,7 +208,7 @@ def _keys_below(top: str) -> list[str]:
 
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(text: str) -> str:
-        return os.path.normpath(folder / text)
+        return text if is_address(text) else os.path.normpath(folder / text)
 
     data = config.data.model_copy(
         update={

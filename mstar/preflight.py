@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mstar.addresses import is_address
 from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config
 from mstar.datasets import ModelCheck, check_problems, shared_problems
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 LOOKED_INTO = 20_000
 """Of larger files so many rows are read with their images, the same ones every time."""
+STORED_LOOKED_INTO = 1_000
+"""The same in a bucket, where each image has to be fetched."""
 MODEL_SAMPLE = 1_000
 """Of larger files so many rows are tried with the model's own processor."""
 SHOWN = 3
@@ -115,7 +118,8 @@ def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress:
     if total >= WORTH_SAYING:
         progress.note(f"looking at the {total:,} problems of {key}")
     reader = ModelReader(ask, run.config.prompt.max_tokens, total)
-    bad = check_problems(path, reader.check, sample=LOOKED_INTO).bad
+    sample = STORED_LOOKED_INTO if is_address(path) else LOOKED_INTO
+    bad = check_problems(path, reader.check, sample, run.config.storage).bad
     if bad:
         shown = "; ".join(f"{flaw}" for flaw in bad[:SHOWN])
         raise UserError(

@@ -74,7 +74,7 @@ class RunDir:
     def problems(self, path: str) -> ProblemFile:
         """A problem file, opened once: its ids and its identity are the same for every stage."""
         if path not in self._problems:
-            self._problems[path] = open_problems(path)
+            self._problems[path] = open_problems(path, self.config.storage)
         return self._problems[path]
 
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:

@@ -81,6 +81,7 @@ def _lesson(
         selected=tuple(selected),
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
+        storage=work.config.storage,
     )
 
 

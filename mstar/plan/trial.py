@@ -160,7 +160,8 @@ def _train(run: RunDir, policy: Path, folder: Path) -> Finished:
     pq.write_table(learned, folder / LEARNED)
     row_of = {problem_id: row for row, problem_id in enumerate(ids)}
     rows = tuple(row_of[problem_id] for problem_id in learned["problem_id"].to_pylist())
-    lesson = Lesson(policy, False, None, run.config.data.train, (folder / LEARNED,), rows, seed=0)
+    problems, storage = run.config.data.train, run.config.storage
+    lesson = Lesson(policy, False, None, problems, (folder / LEARNED,), rows, seed=0, storage=storage)
     steps = math.ceil(len(rows) / batch)
     once = {"epochs": 1, "checkpoint_every": steps + 1, "checkpoint_minutes": math.inf}
     config = run.config.model_copy(update={"train": run.config.train.model_copy(update=once)})

@@ -18,18 +18,15 @@ from functools import partial
 from pathlib import Path
 
 from mstar.config_storage import StorageSettings
-from mstar.content_hashes import cache_folder
 from mstar.errors import UserError
 from mstar.storage import FileEntry, checked_key, describe
-from mstar.storage.cache import Cache
+from mstar.storage.cache import open_cache
 from mstar.storage.s3_bucket import Bucket, Object, Upload
 from mstar.storage.s3_client import parse_address, resolve
-from mstar.storage.s3_parts import fetch_parts
+from mstar.storage.s3_parts import WRONG_READS, fetch_parts
 
 SMALL_BYTES = 1 << 16
 """Files up to this size are read in one request, and not kept: asking about them takes as long."""
-WRONG_READS = 3
-"""How often a file may arrive with other bytes than were written."""
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
@@ -49,9 +46,7 @@ class BucketStorage:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        settings = bucket.settings
-        folder = Path(settings.cache).expanduser() if settings.cache else cache_folder() / "s3"
-        self._cache = Cache(folder.absolute(), int(settings.cache_gib * 2**30))
+        self._cache = open_cache(bucket.settings)
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self._cache.scratch()
