@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from mstar.addresses import is_address
 from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config
+from mstar.config_storage import StorageSettings
 from mstar.datasets import ModelCheck, check_problems, shared_problems
 from mstar.errors import UnusableRequest, UserError
 from mstar.inputs import problem_files
+from mstar.model_folders import fetched, local_policy
 from mstar.progress import Progress
 from mstar.prompts import build_request
 from mstar.records import Problem
@@ -67,7 +69,8 @@ def load_encoder(config: Config) -> "Encoder":
     """The policy's own processor and tokenizer; the weights are not needed."""
     from mstar.models import Encoder
 
-    return Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
+    policy = local_policy(config, weights=False)
+    return Encoder(policy, config.images, config.prompt, config.model.revision)
 
 
 def ask_model(encoder: "Encoder") -> ModelCheck:
@@ -89,7 +92,8 @@ def check_for_model(name: str) -> ModelCheck:
         return ask_model(load_encoder(load_config(Path(name))))
     from mstar.models import Encoder
 
-    return ask_model(Encoder(Path(name), Images(), Prompt()))
+    folder = fetched(name, StorageSettings(), weights=False) if is_address(name) else Path(name)
+    return ask_model(Encoder(folder, Images(), Prompt()))
 
 
 class ModelReader:

@@ -8,6 +8,7 @@ The kernel drops the locks of the dead; what they had in hand is deleted like ev
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BufferedReader
@@ -28,6 +29,15 @@ def open_cache(settings: StorageSettings) -> "Cache":
     """The cache of this machine."""
     folder = Path(settings.cache).expanduser() if settings.cache else cache_folder() / "s3"
     return Cache(folder.absolute(), int(settings.cache_gib * 2**30))
+
+
+def place_copy(path: Path, place: Path) -> None:
+    """Put a kept file somewhere else too; a link where that is possible."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, place)
+    except OSError:
+        shutil.copyfile(path, place)
 
 
 class Cache:

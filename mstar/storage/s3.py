@@ -9,9 +9,7 @@ folder appear one by one: nobody reads a checkpoint before the small file beside
 import errno
 import hashlib
 import mimetypes
-import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -20,7 +18,7 @@ from pathlib import Path
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
 from mstar.storage import FileEntry, checked_key, describe
-from mstar.storage.cache import open_cache
+from mstar.storage.cache import open_cache, place_copy
 from mstar.storage.s3_bucket import Bucket, Object, Upload
 from mstar.storage.s3_client import parse_address, resolve
 from mstar.storage.s3_parts import WRONG_READS, fetch_parts
@@ -171,12 +169,7 @@ class BucketStorage:
         with self.scratch() as folder, ExitStack() as held:
             for name in inner:
                 path = held.enter_context(self._reading_file(name))
-                place = folder / name.removeprefix(f"{key}/")
-                place.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(path, place)
-                except OSError:
-                    shutil.copyfile(path, place)
+                place_copy(path, folder / name.removeprefix(f"{key}/"))
             yield folder
 
 

@@ -8,8 +8,8 @@ ranges (ranged.py).
 
 import hashlib
 import posixpath
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from urllib3.response import BaseHTTPResponse
 from mstar.config_storage import StorageSettings
 from mstar.content_hashes import HASHES, file_sha256, read_cached, write_cached
 from mstar.errors import UserError
-from mstar.storage.cache import open_cache
+from mstar.storage.cache import open_cache, place_copy
 from mstar.storage.s3_bucket import Bucket, Object
 from mstar.storage.s3_client import parse_address, resolve
 from mstar.storage.s3_parts import BLOCK_BYTES, WRONG_READS, Rest, Write, fetch_parts
@@ -51,6 +51,14 @@ class InputBucket:
         """A local path with the contents, as long as the block lasts; fetched where it is not there yet."""
         fetch = partial(self._fetch, key, found)
         return self._cache.reading(found.sha256 or self._name(key, found), found.size, fetch)
+
+    @contextmanager
+    def reading_all(self, keys: Iterable[str]) -> Iterator[Path]:
+        """A local folder with these objects, as long as the block lasts."""
+        with self._cache.scratch() as folder, ExitStack() as held:
+            for key in keys:
+                place_copy(held.enter_context(self.reading(key, self.look_at(key))), folder / key)
+            yield folder
 
     def read(self, key: str, found: Object, offset: int, length: int) -> bytes:
         """Some bytes of an object."""

@@ -3,9 +3,7 @@
 import io
 import json
 import random
-import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,37 +24,9 @@ from mstar.errors import UserError
 from tests.commands import mstar
 from tests.smoke import smoke_arguments
 from tests.storage.faults import FAULTS, proxy
-from tests.storage.servers import BUCKET, client
+from tests.storage.uploads import Uploads
 
 Row = dict[str, object]
-
-
-class Uploads:
-    """A folder of a bucket, written without the code under test."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.client = client(urlsplit(endpoint).port or 0)
-        self.name = uuid.uuid4().hex
-        self.prefix = f"inputs/{self.name}"
-        self.address = f"s3://{BUCKET}/{self.prefix}"
-
-    def put(self, name: str, data: bytes, **metadata: str) -> str:
-        length, key = len(data), f"{self.prefix}/{name}"
-        self.client.put_object(BUCKET, key, io.BytesIO(data), length, metadata=dict(metadata))
-        return f"{self.address}/{name}"
-
-    def put_folder(self, folder: Path) -> str:
-        for path in folder.rglob("*"):
-            if path.is_file():
-                self.put(path.relative_to(folder).as_posix(), path.read_bytes())
-        return self.address
-
-
-@pytest.fixture
-def uploads(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uploads:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
-    monkeypatch.setenv("MSTAR_CACHE", str(tmp_path / "cache"))
-    return Uploads(moto)
 
 
 def picture(number: int) -> bytes:
