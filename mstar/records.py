@@ -24,7 +24,9 @@ ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where the pixels of one image come from: a file, or the encoded bytes of one (PNG, JPEG, ...)."""
+    """Where the pixels of one image come from: a file, or the encoded bytes of one (PNG, JPEG, ...), with
+    its address where they were fetched.
+    """
 
     path: str | None = None
     data: bytes | None = None
