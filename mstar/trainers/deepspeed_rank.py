@@ -57,9 +57,9 @@ class Rank:
         batches = plan_batches(len(self.lesson.rows), self.config.train, self.lesson.seed)
         progressed, saved, saved_at = self.begun, self.begun.steps_done, time.monotonic()
         self._tell(progressed)
-        for number in range(progressed.steps_done, len(batches)):
+        done = progressed.steps_done
+        for number, batch in enumerate(self.rows.read_in_turn(batches[done:]), done):
             torch.manual_seed(self._dropout_seed(number))
-            batch = self.rows.read(batches[number])
             learned = sum(row.learned for row in batch)
             progressed = self.learner.step(self._micro_batches(batch), learned, progressed)
             due = is_due(self.config.train, number + 1 - saved, time.monotonic() - saved_at)

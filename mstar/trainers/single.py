@@ -54,9 +54,9 @@ class SingleTrainer:
         """Take the optimizer steps that are left, and save nothing."""
         rows = LessonRows(lesson, policy.encoder)
         batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
-        for number in range(progressed.steps_done, len(batches)):
+        done = progressed.steps_done
+        for number, batch in enumerate(rows.read_in_turn(batches[done:]), done):
             torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
-            batch = rows.read(batches[number])
             micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
