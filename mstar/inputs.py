@@ -14,7 +14,8 @@ from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
 
 ADAPTER_CONFIG = "adapter_config.json"
-IGNORED = ("training_state", "README", ".")
+PROBE = "probe.json"
+IGNORED = ("training_state", "README", ".", PROBE)
 """Beginnings of file names in a model's folder that change no response."""
 
 
