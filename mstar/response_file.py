@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mstar.answers import AnswerChecker, Expected, Judgement
+from mstar.datasets.quoting import quote
 from mstar.datasets.rows import (
-    quote,
     read_answer,
     read_answer_type,
     read_choices,

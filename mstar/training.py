@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mstar.config_train import Train
+from mstar.model_folders import PROBE
 from mstar.progress import QUIET, Progress
 from mstar.reads import lesson_iterations, lesson_policy, train_reads
 from mstar.records import Trained
@@ -76,7 +77,17 @@ def _lesson(
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
         storage=work.config.storage,
+        left_out=_left_out(work),
     )
+
+
+def _left_out(work: Work) -> tuple[str, ...]:
+    """What checkpoints did not have yet when a policy was made that is trained again: later stages were made
+    from its manifest.
+    """
+    manifest = work.folder.manifest
+    had = {PROBE} if manifest is None else {file.rpartition("/")[2] for file in manifest.files}
+    return () if PROBE in had else (PROBE,)
 
 
 def _teach(work: Work, lesson: Lesson) -> Progressed:

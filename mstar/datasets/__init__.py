@@ -6,9 +6,10 @@ and identity of all of them from an index. `check_problems(path)` looks at every
 all that is wrong; `shared_problems(train, test)` finds what stands in both. Pixels are decoded in one place,
 `load_image`. No tokens, no prompts, no torch here.
 
-One module each: rows (a row of ours becomes a Problem), mathv360k and mathvista (their rows become rows of
-ours), json_rows and table_rows (getting at single rows of a file), index and image_hashes (what is remembered
-of a file and of the images beside it), problem_file, opening, images, checking, odd_golds, overlap.
+One module each: rows (a row of ours becomes a Problem), quoting (how messages show what is there), mathv360k
+and mathvista (their rows become rows of ours), json_rows and table_rows (getting at single rows of a file),
+index and image_hashes (what is remembered of a file and of the images beside it), problem_file, opening,
+images, checking, odd_golds, overlap.
 """
 
 from mstar.datasets.checking import CheckResult, Flaw, ModelCheck, check_problems, print_check

@@ -7,7 +7,6 @@ images.py).
 """
 
 import difflib
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,14 +15,12 @@ from decimal import Decimal
 from typing import Any
 
 from mstar.addresses import BUCKET, joined, scheme_of
-from mstar.answers import ANSWER_TYPES, AnswerType
+from mstar.answers import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.golds import read_golds
+from mstar.datasets.quoting import quote
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
-
-LONGEST_QUOTE = 60
-"""Characters of a wrong value that a message repeats."""
 
 
 class BadRow(ValueError):
@@ -56,26 +53,47 @@ class Format:
 
 def problem_from_row(row: Row, folder: str, source: str) -> Problem:
     """The problem in a row, or BadRow; image paths begin at `folder`, `source` is for rows without one."""
-    fields: dict[str, Any] = {}
-    reasons = []
-    for name, read in READERS.items():
-        try:
-            fields[name] = read(row)
-        except ValueError as error:
-            reasons.append(str(error))
-    id = fields.get("id")
-    if reasons:
-        raise BadRow(reasons, id)
-    fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
+    try:
+        fields = {name: read(row) for name, read in READERS.items()}
+    except ValueError:
+        raise _bad_row(row) from None
+    answer, *others = fields.pop("answers") or (None,)
+    if fields["images"]:
+        fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
     fields["source"] = fields["source"] or source
-    problem = Problem(**fields)
-    if problem.answer is None:
+    problem = Problem(**fields, answer=answer, other_answers=tuple(others))
+    if answer is None:
         return problem
     try:
         read_golds(problem.expected)
     except ValueError as error:
-        raise BadRow([str(error)], id) from error
+        raise BadRow([str(error)], problem.id) from error
     return problem
+
+
+def expected_from_row(row: Row) -> Expected | None:
+    """What the problem in a row expects of an answer, None where it has no gold; or BadRow."""
+    try:
+        answer, *others = read_answers(row) or (None,)
+        if answer is None:
+            return None
+        rest = read_answer_type(row), read_choices(row), read_precision(row), read_unit(row)
+    except ValueError:
+        raise _bad_row(row) from None
+    return Expected(answer, *rest, tuple(others))
+
+
+def _bad_row(row: Row) -> BadRow:
+    """All that is wrong with a row."""
+    reasons, id = [], None
+    for name, read in READERS.items():
+        try:
+            value = read(row)
+        except ValueError as error:
+            reasons.append(str(error))
+        else:
+            id = value if name == "id" else id
+    return BadRow(reasons, id)
 
 
 def resolve(image: ImageSource, folder: str) -> ImageSource:
@@ -262,35 +280,21 @@ def whole(text: str, name: str) -> str:
     return text
 
 
-def quote(value: object) -> str:
-    """A value in a message: as JSON, on one line, cut to a length that can be read."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters spelled out."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
 READERS: dict[str, Callable[[Row], Any]] = {
     "id": read_id,
     "question": read_question,
     "images": read_images,
     "choices": read_choices,
-    "answer": read_answer,
+    "answers": read_answers,
     "answer_type": read_answer_type,
     "precision": read_precision,
     "unit": read_unit,
     "source": read_source,
-    "other_answers": read_other_answers,
 }
 
 OWN_ROWS = Format(
     name="mstar",
-    known=frozenset(READERS) - {"other_answers"} | {"answers", "image"},
+    known=frozenset(READERS) | {"answer", "image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),
