@@ -205,7 +205,8 @@ def config(
 @problems_app.command()
 def check(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here or at s3://.")
+        str,
+        typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here, at s3:// or hf://."),
     ],
     model: Annotated[
         str | None,

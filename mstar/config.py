@@ -49,8 +49,8 @@ class Iterations(Section):
 
 class Data(Section):
     train: Annotated[str, BY_CONTENT]
-    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file), or one at
-    `s3://bucket/key`.
+    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file), or an
+    address, `s3://bucket/key` or `hf://datasets/owner/name/split`; see docs/problems.md.
     """
     validation: Annotated[str | None, BY_CONTENT] = None
     """Problems for the temperature sweep; needed by every `adapt.policy` that reads measurements."""

@@ -27,7 +27,7 @@ KINDS = (
     "problems are a .jsonl file, a .parquet file, a folder of .parquet files, a Hugging Face dataset folder, "
     "MathV360K's .json or MathVista's .json"
 )
-PLACES = "they lie in a folder, or in a bucket at s3://bucket/key"
+PLACES = "they lie in a folder, in a bucket at s3://bucket/key, or on a hub at hf://datasets/owner/name"
 PART_NAME = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
 SPLIT_NAMES = frozenset(
     {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "testmini", "eval"}
@@ -69,6 +69,8 @@ def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
             found = find_on_disk(Path(path))
         case "s3":
             found = find_in_bucket(str(path), storage)
+        case "hf":
+            found = find_in_hub(str(path))
         case _:
             raise UserError(f"{path} is of no known kind; {PLACES}; {KINDS}")
     if found is None:
@@ -91,6 +93,17 @@ def find_in_bucket(address: str, storage: StorageSettings) -> Folder | list[Data
     except ModuleNotFoundError:
         raise UserError(f"{address} needs a client: pip install 'mstar[s3]'") from None
     return find_address(address, storage)
+
+
+def find_in_hub(address: str) -> Folder | list[DataFile]:
+    try:
+        from mstar.datasets.hub_files import find_on_hub
+
+        return find_on_hub(address)
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise UserError(f"{address} needs the hub's library: pip install 'mstar[hub]'") from None
 
 
 def open_found(path: str | Path, found: Folder | list[DataFile]) -> ProblemFile:
