@@ -118,7 +118,11 @@ class RunDir:
 
     def inputs(self, iteration: int | None, *stages: Stage[Any]) -> dict[str, str]:
         """Identities of finished stages, for a fingerprint; UserError if one of them is not finished."""
-        return {f"inputs.{stage.name}": self.finished(stage, iteration).identity for stage in stages}
+        return {f"inputs.{stage.name}": self.stage_identity(stage, iteration) for stage in stages}
+
+    def stage_identity(self, stage: Stage[Any], iteration: int | None) -> str:
+        """What tells a finished stage from the same one made otherwise; UserError if it is not finished."""
+        return self.finished(stage, iteration).identity
 
     def state(self, iteration: int) -> State:
         """What an iteration starts from; iteration 0 starts from the configuration."""

@@ -109,11 +109,18 @@ def planned_iterations(run: RunDir) -> int:
 
 
 def _started_tree(storage: Storage, output: str) -> dict[str, Any] | None:
-    """The tree of run.yaml, settings that are newer than it as runs had them before; None without one."""
+    """The tree of run.yaml; None without one."""
     try:
-        tree = yaml.safe_load(read_text(storage, RUN))
+        with storage.reading(RUN) as path:
+            return parse_started(path.read_bytes(), output)
     except FileNotFoundError:
         return None
+
+
+def parse_started(text: bytes, output: str) -> dict[str, Any]:
+    """The tree of a run.yaml, settings that are newer than it as runs had them before."""
+    try:
+        tree = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError):
         tree = None
     if not isinstance(tree, dict):

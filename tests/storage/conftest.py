@@ -24,9 +24,14 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MinioServer]:
     with servers.minio(tmp_path_factory.mktemp("minio")) as server:
-        yield f"http://127.0.0.1:{server.port}"
+        yield server
+
+
+@pytest.fixture
+def minio(minio_server: servers.MinioServer) -> str:
+    return minio_server.address
 
 
 @pytest.fixture
