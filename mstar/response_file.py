@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 from mstar.answers import AnswerChecker, Expected, Judgement
 from mstar.datasets.rows import (
-    quote,
     read_answer,
     read_answer_type,
     read_choices,
@@ -22,6 +21,7 @@ from mstar.datasets.rows import (
     read_precision,
     read_unit,
 )
+from mstar.datasets.values import quote
 
 
 @dataclass(slots=True)

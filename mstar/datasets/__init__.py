@@ -7,14 +7,17 @@ all that is wrong; `shared_problems(train, test)` finds what stands in both. Pix
 `load_image`. No tokens, no prompts, no torch here.
 
 One module each: rows (a row of ours becomes a Problem), mathv360k and mathvista (their rows become rows of
-ours), json_rows and table_rows (getting at single rows of a file), index and image_hashes (what is remembered
-of a file and of the images beside it), problem_file, opening, images, checking, odd_golds, overlap.
+ours), json_rows and table_rows (getting at single rows of a file), files, bucket_files and hub_files (where
+they lie), bucket_images, own_columns (a user's own names), index and image_hashes (what is remembered of a
+file and of the images beside it), problem_file, opening, images, checking, odd_golds, overlap.
 """
 
 from mstar.datasets.checking import CheckResult, Flaw, ModelCheck, check_problems, print_check
+from mstar.datasets.files import Reading
 from mstar.datasets.images import load_image
 from mstar.datasets.opening import open_problems
 from mstar.datasets.overlap import shared_problems
+from mstar.datasets.own_columns import parse_columns
 from mstar.datasets.problem_file import ProblemFile
 
 __all__ = [
@@ -22,9 +25,11 @@ __all__ = [
     "Flaw",
     "ModelCheck",
     "ProblemFile",
+    "Reading",
     "check_problems",
     "load_image",
     "open_problems",
+    "parse_columns",
     "print_check",
     "shared_problems",
 ]

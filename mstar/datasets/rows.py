@@ -7,23 +7,21 @@ images.py).
 """
 
 import difflib
-import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
 from typing import Any
 
 from mstar.addresses import BUCKET, joined, scheme_of
 from mstar.answers import ANSWER_TYPES, AnswerType
 from mstar.answers.golds import read_golds
+from mstar.datasets.values import quote, whole, written, written_each
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
 
-LONGEST_QUOTE = 60
-"""Characters of a wrong value that a message repeats."""
+PLACES = "\0places"
+"""The key under which a format says where images are in a question; no file has it."""
 
 
 class BadRow(ValueError):
@@ -50,6 +48,8 @@ class Format:
     """In tables: what there must be, one column of every group."""
     image_columns: frozenset[str] = frozenset()
     """In tables: the columns with images, which are left out where nobody asks for them."""
+    own_names: Mapping[str, str] = field(default_factory=dict)
+    """What the user calls mstar's keys; then rows come with their number (own_columns.py)."""
     image_folder: str = ""
     """Where image paths begin, seen from the file's own folder, if that folder is there."""
 
@@ -69,6 +69,9 @@ def problem_from_row(row: Row, folder: str, source: str) -> Problem:
     fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
     fields["source"] = fields["source"] or source
     problem = Problem(**fields)
+    places, images = len(problem.image_places), len(problem.images)
+    if places not in (0, images):
+        raise BadRow([f"question has {places} <image>, and the row {images} images; make them as many"], id)
     if problem.answer is None:
         return problem
     try:
@@ -228,53 +231,6 @@ def read_text(row: Row, key: str) -> str:
     return whole(value, key)
 
 
-def written(value: object, name: str) -> str:
-    """Text, a number or a truth value the way a person would write it; ValueError for anything else."""
-    match value:
-        case str():
-            return whole(value, name)
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return str(value)
-        case float() | Decimal() if math.isfinite(value):
-            digits = format(Decimal(str(value)), "f")
-            plain = digits.rstrip("0").rstrip(".") if "." in digits else digits
-            return "0" if plain == "-0" else plain
-    raise ValueError(f"{name} is {quote(value)}; it must be text or a finite number")
-
-
-def written_each(values: Sequence[object], name: str) -> tuple[str, ...]:
-    for position, value in enumerate(values, start=1):
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise ValueError(f"{name} {position} is {'null' if value is None else 'empty'}")
-    return tuple(written(value, f"{name} {position}") for position, value in enumerate(values, start=1))
-
-
-def whole(text: str, name: str) -> str:
-    """The text itself; ValueError if it holds half a character (a lone surrogate), which no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name} holds a broken character at position {error.start + 1}: {quote(text)}"
-        ) from error
-    return text
-
-
-def quote(value: object) -> str:
-    """A value in a message: as JSON, on one line, cut to a length that can be read."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters spelled out."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
 READERS: dict[str, Callable[[Row], Any]] = {
     "id": read_id,
     "question": read_question,
@@ -286,11 +242,12 @@ READERS: dict[str, Callable[[Row], Any]] = {
     "unit": read_unit,
     "source": read_source,
     "other_answers": read_other_answers,
+    "image_places": lambda row: row.get(PLACES, ()),
 }
 
 OWN_ROWS = Format(
     name="mstar",
-    known=frozenset(READERS) - {"other_answers"} | {"answers", "image"},
+    known=frozenset(READERS) - {"other_answers", "image_places"} | {"answers", "image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),
