@@ -177,7 +177,8 @@ def config(
 @problems_app.command()
 def check(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here or at s3://.")
+        str,
+        typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here, at s3:// or hf://."),
     ],
     model: Annotated[
         str | None,
@@ -186,18 +187,27 @@ def check(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Look into no more rows than these (images, model).")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="KEY=NAME",
+            help="Your own name of a column, question=problem; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Read a problem file whole, count what is in it, and name every bad row. Exit code 1 if there is one."""
     from rich.console import Console
 
-    from mstar.datasets import check_problems, print_check
+    from mstar.datasets import Reading, check_problems, parse_columns, print_check
 
+    reading = Reading(columns=parse_columns(columns or []))
     check_with = None
     if model is not None:
         from mstar.preflight import check_for_model
 
         check_with = check_for_model(model)
-    result = check_problems(file, check_with, sample)
+    result = check_problems(file, check_with, sample, reading)
     print_check(result, Console())
     if result.bad:
         raise typer.Exit(1)

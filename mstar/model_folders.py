@@ -93,7 +93,9 @@ def fetch_from_hub(key: str, model: str, revision: str | None, *patterns: str) -
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    disable_progress_bars()
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns) or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from mstar.addresses import is_address
 from mstar.config import Config
-from mstar.datasets import ProblemFile, open_problems
+from mstar.datasets import ProblemFile, Reading, open_problems
 from mstar.errors import PolicyRemoved, UserError
 from mstar.inputs import identity_of_model, models, problem_files
 from mstar.model_folders import local_policy
@@ -86,7 +86,7 @@ class RunDir:
     def problems(self, path: str) -> ProblemFile:
         """A problem file, opened once: its ids and its identity are the same for every stage."""
         if path not in self._problems:
-            self._problems[path] = open_problems(path, self.config.storage)
+            self._problems[path] = open_problems(path, Reading.of(self.config))
         return self._problems[path]
 
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:

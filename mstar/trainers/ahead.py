@@ -7,7 +7,7 @@ problems of as many batches as there is room for are read in one pass, in the or
 from collections.abc import Collection, Iterable, Sequence
 
 from mstar.datasets import ProblemFile
-from mstar.datasets.problem_file import Held, problem_bytes
+from mstar.datasets.held import Held, problem_bytes
 from mstar.records import Problem
 
 AHEAD_BYTES = 1 << 29

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mstar.datasets import open_problems
-from mstar.datasets.problem_file import PROBLEM_BYTES, problem_bytes
+from mstar.datasets.held import PROBLEM_BYTES, problem_bytes
 from mstar.records import Response, write_responses
 from mstar.trainers import Lesson
 from mstar.trainers.ahead import ReadAhead
