@@ -16,12 +16,9 @@ from mstar.inventory import (
     AGAIN,
     Finding,
     StageFolder,
-    Unreadable,
     damaged_file,
     iteration_of_state,
     missing_file,
-    parse,
-    read_small,
     state_key,
 )
 from mstar.reads import READS, evaluate_reads
@@ -30,6 +27,7 @@ from mstar.rundir import FIRST_POLICY, Finished, RunDir
 from mstar.stagedir import MANIFEST
 from mstar.stages import ADAPT, Stage, stage_prefix
 from mstar.storage import Storage
+from mstar.stored_records import Unreadable, read_record
 
 UNKNOWN = "unknown"
 """The identity of an input that the run has no note of."""
@@ -76,7 +74,7 @@ class _Seen(RunDir):
         if iteration and iteration not in self._states:
             key = state_key(iteration)
             try:
-                self._states[iteration] = parse(State, read_small(self.storage, key))
+                self._states[iteration] = read_record(self.storage, key, State)
             except (FileNotFoundError, Unreadable):
                 raise _Absent(key) from None
         return self._states[iteration] if iteration else super().state(0)
@@ -112,7 +110,7 @@ def _check_state(run: _Seen, iteration: int) -> Iterator[Finding]:
     """An iteration starts from what the one before has decided."""
     key, then = state_key(iteration), "it writes it again from the decision before"
     try:
-        stored = parse(State, read_small(run.storage, key))
+        stored = read_record(run.storage, key, State)
     except FileNotFoundError:
         yield missing_file(key, then)
         return

@@ -17,11 +17,12 @@ from mstar.config import Config
 from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import PolicyRemoved, UserError
 from mstar.inputs import model_identity, problem_files
-from mstar.records import State, from_json, to_json
+from mstar.records import State, to_json
 from mstar.stagedir import MANIFEST, Manifest, read_manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
-from mstar.storage import Storage, read_text, write_text
+from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
+from mstar.stored_records import Unreadable, parse_record, read_record
 
 Result = TypeVar("Result")
 RUN, INPUTS = "run.yaml", "inputs.json"
@@ -96,9 +97,9 @@ class RunDir:
         try:
             if not plain and stage.name in EARLIER_RESULTS:
                 key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
-                plain = json.loads(read_text(self.storage, key))
-            return from_json(stage.result, json.dumps(plain))
-        except (FileNotFoundError, ValueError):
+                plain = read_record(self.storage, key, dict)
+            return parse_record(json.dumps(plain).encode(), stage.result)
+        except (FileNotFoundError, Unreadable):
             raise UserError(
                 f"{finished.prefix}/{MANIFEST} holds no result of {stage.name}; delete it and run "
                 f"mstar {stage.name} for it again"
@@ -117,8 +118,8 @@ class RunDir:
         if iteration == 0:
             return State(0, FIRST_POLICY, self.config.generate.temperature, self.config.seed)
         try:
-            state = from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
-        except (FileNotFoundError, ValueError):
+            state = read_record(self.storage, f"{iteration_prefix(iteration)}/state.json", State)
+        except (FileNotFoundError, Unreadable):
             state = None
         if state is None or state.iteration != iteration:
             raise UserError(
@@ -188,8 +189,8 @@ class RunDir:
     def noted_identities(self) -> dict[str, str]:
         """What the inputs were like when the run was started; empty before that."""
         try:
-            return dict(json.loads(read_text(self.storage, INPUTS)))
-        except (FileNotFoundError, ValueError):
+            return read_record(self.storage, INPUTS, dict)
+        except (FileNotFoundError, Unreadable):
             return {}
 
 

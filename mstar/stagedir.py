@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 from mstar.errors import UserError
 from mstar.fingerprints import Fingerprint, changed, may_change
-from mstar.records import from_json, to_json
-from mstar.storage import FileEntry, Storage, describe, read_text, write_text
+from mstar.records import to_json
+from mstar.storage import FileEntry, Storage, describe, write_text
 from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, plain_name, stored_name
+from mstar.stored_records import Unreadable, read_record
 
 Record = TypeVar("Record")
 log = logging.getLogger("mstar")
@@ -290,9 +291,9 @@ def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
 
 def _read(storage: Storage, key: str, kind: type[Record]) -> Record | None:
     try:
-        return from_json(kind, read_text(storage, key))
+        return read_record(storage, key, kind)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except Unreadable:
         log.warning("%s is damaged; it will be made again", key)
         return None

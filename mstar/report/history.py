@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar
 
 from mstar.errors import UserError
 from mstar.evaluation import REST, read_report
-from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained, from_json
+from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 from mstar.rundir import RunDir
 from mstar.stagedir import TIMING
 from mstar.stages import EVALUATE, STAGES, Stage, stage_prefix
-from mstar.storage import read_text
+from mstar.stored_records import Unreadable, read_record
 
 Result = TypeVar("Result")
 Record = TypeVar("Record")
@@ -172,9 +172,9 @@ def _temperature(run: RunDir, iteration: int | None) -> float | None:
 
 def _read(run: RunDir, key: str, kind: type[Record]) -> Record | None:
     try:
-        return from_json(kind, read_text(run.storage, key))
+        return read_record(run.storage, key, kind)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except Unreadable:
         log.warning("%s is damaged; the report does without it", key)
         return None
