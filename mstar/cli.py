@@ -176,7 +176,9 @@ def config(
 
 @problems_app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here or at s3://.")
+    ],
     model: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Also ask this model's processor: folder, hub id or CONFIG."),

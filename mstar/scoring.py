@@ -8,7 +8,6 @@ because Reward-Pass@k ranks without looking at the answer.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ from mstar.answers import AnswerChecker, Expected
 from mstar.config import Config
 from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
+from mstar.model_folders import local_prm
 from mstar.progress import QUIET, Progress
 from mstar.prompts import build_request
 from mstar.reads import score_reads
@@ -48,7 +48,7 @@ class Scorer:
             with clock.inside():
                 from mstar.prm import ProcessRewardModel
 
-                self.prm = ProcessRewardModel(Path(config.score.prm), config)
+                self.prm = ProcessRewardModel(local_prm(config), config)
 
     def __enter__(self) -> Self:
         self.checker.__enter__()

@@ -14,7 +14,7 @@ from mstar.config_file import dump_config, parse_config
 from mstar.config_storage import FROM_ENVIRONMENT
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
-from mstar.inputs import check_model_paths, pin_revision, problem_files
+from mstar.inputs import check_model_paths, models, pin_revisions, problem_files
 from mstar.preflight import check_inputs, check_trainer
 from mstar.progress import QUIET, Progress
 from mstar.rundir import INPUTS, RUN, RunDir
@@ -63,7 +63,7 @@ def take_up(config: Config) -> RunDir:
     if started is not None:
         config = _as_started(config, started)
     check_model_paths(config)
-    config = pin_revision(config)
+    config = pin_revisions(config)
     run = RunDir(storage, config)
     if started is not None:
         _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
@@ -147,8 +147,10 @@ def _as_started(config: Config, started: dict[str, Any]) -> Config:
         if is_left_open:
             section, _, name = key.rpartition(".")
             tree[section][name] = old[key]
-    if tree["model"]["path"] == started["model"].get("path") and tree["model"]["revision"] is None:
-        tree["model"]["revision"] = started["model"].get("revision")
+    for section, path, revision in (("model", "path", "revision"), ("score", "prm", "prm_revision")):
+        ours, theirs = tree[section], started.get(section, {})
+        if ours[path] == theirs.get(path) and ours[revision] is None:
+            ours[revision] = theirs.get(revision)
     return parse_config(tree, RUN)
 
 
@@ -176,8 +178,8 @@ def _refuse_changes(run: RunDir, started: Config) -> None:
 
 def contents(run: RunDir) -> dict[str, str]:
     """The identity of every input by its setting."""
-    keys = ["model.path", *(["score.prm"] if run.config.score.prm else [])]
-    return {key: run.content_of(key) for key in [*keys, *(key for key, _ in problem_files(run.config))]}
+    inputs = [*models(run.config), *problem_files(run.config)]
+    return {key: run.content_of(key) for key, _ in inputs}
 
 
 def _has_begun(storage: Storage) -> bool:

@@ -75,6 +75,7 @@ def _lesson(
         selected=tuple(selected),
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
+        storage=work.config.storage,
     )
 
 
@@ -86,7 +87,7 @@ def _teach(work: Work, lesson: Lesson) -> Progressed:
         work.progress.stage(TRAIN.name, work.iteration, total, "steps") as advance,
         saving_meanwhile(work.folder.write_checkpoint) as save_to,
     ):
-        for now in build_trainer(work.config).train(lesson, save_to):
+        for now in build_trainer(work.run.local_config).train(lesson, save_to):
             advance(now.steps_done - progressed.steps_done)
             progressed = now
     return progressed

@@ -13,9 +13,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from mstar.addresses import BUCKET, joined, scheme_of
 from mstar.answers import ANSWER_TYPES, AnswerType
 from mstar.answers.golds import read_golds
 from mstar.records import ImageSource, Problem
@@ -54,7 +54,7 @@ class Format:
     """Where image paths begin, seen from the file's own folder, if that folder is there."""
 
 
-def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
+def problem_from_row(row: Row, folder: str, source: str) -> Problem:
     """The problem in a row, or BadRow; image paths begin at `folder`, `source` is for rows without one."""
     fields: dict[str, Any] = {}
     reasons = []
@@ -78,13 +78,15 @@ def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
     return problem
 
 
-def resolve(image: ImageSource, folder: Path) -> ImageSource:
+def resolve(image: ImageSource, folder: str) -> ImageSource:
     return image if image.path is None else ImageSource(path=image_path(image.path, folder))
 
 
-def image_path(path: str, folder: Path) -> str:
-    """The path of an image file, which a row may give as seen from the folder of its file."""
-    return os.path.join(folder, path)
+def image_path(path: str, folder: str) -> str:
+    """The path or address of an image file, which a row may give as seen from the folder of its file."""
+    if scheme_of(path) == BUCKET:
+        return joined(path)
+    return os.path.join(folder, path) if scheme_of(folder) is None or path[0] == "/" else joined(folder, path)
 
 
 def read_label(row: Row, source: str) -> tuple[str, str]:

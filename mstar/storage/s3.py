@@ -9,29 +9,24 @@ folder appear one by one: nobody reads a checkpoint before the small file beside
 import errno
 import hashlib
 import mimetypes
-import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from mstar.config_storage import StorageSettings
-from mstar.content_hashes import cache_folder
 from mstar.errors import WrongBytes
 from mstar.storage import FileEntry, checked_key, describe
-from mstar.storage.cache import Cache
+from mstar.storage.cache import open_cache, place_copy
 from mstar.storage.s3_bucket import Bucket, Object, Upload
 from mstar.storage.s3_client import parse_address, resolve
-from mstar.storage.s3_parts import fetch_parts
+from mstar.storage.s3_parts import WRONG_READS, fetch_parts
 
 SMALL_BYTES = 1 << 16
 """Files up to this size are read in one request, and not kept: asking about them takes as long."""
-BLOCK_BYTES = 8 << 20
+PIECE_BYTES = 8 << 20
 """What `blocks` asks for at once."""
-WRONG_READS = 3
-"""How often a file may arrive with other bytes than were written."""
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
@@ -51,9 +46,7 @@ class BucketStorage:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        settings = bucket.settings
-        folder = Path(settings.cache).expanduser() if settings.cache else cache_folder() / "s3"
-        self._cache = Cache(folder.absolute(), int(settings.cache_gib * 2**30))
+        self._cache = open_cache(bucket.settings)
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self._cache.scratch()
@@ -90,12 +83,12 @@ class BucketStorage:
         return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
 
     def blocks(self, key: str) -> Iterator[bytes]:
-        found, data = self._bucket.get(checked_key(key), BLOCK_BYTES)
+        found, data = self._bucket.get(checked_key(key), PIECE_BYTES)
         if data is not None:
             yield data
             return
-        for offset in range(0, found.size, BLOCK_BYTES):
-            yield self._bucket.get_block(key, offset, min(BLOCK_BYTES, found.size - offset))
+        for offset in range(0, found.size, PIECE_BYTES):
+            yield self._bucket.get_block(key, offset, min(PIECE_BYTES, found.size - offset))
 
     def abandoned(self) -> dict[str, int]:
         """Scratch is in the cache, which many runs share and which cleans itself."""
@@ -193,12 +186,7 @@ class BucketStorage:
         with self.scratch() as folder, ExitStack() as held:
             for name in inner:
                 path = held.enter_context(self._reading_file(name))
-                place = folder / name.removeprefix(f"{key}/")
-                place.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(path, place)
-                except OSError:
-                    shutil.copyfile(path, place)
+                place_copy(path, folder / name.removeprefix(f"{key}/"))
             yield folder
 
 

@@ -75,6 +75,21 @@ class Bucket:
             prefix,
         )
 
+    def entries(self, below: str) -> dict[str, Object | None]:
+        """What is in the folder `below`, which is empty or ends with a slash; None for what is a folder."""
+        start = self._name(below)
+
+        def entries(client: Minio) -> dict[str, Object | None]:
+            listed = client.list_objects(bucket_name=self.address.bucket, prefix=start)
+            names = {(found.object_name or "").removeprefix(start).rstrip("/"): found for found in listed}
+            return {
+                name: None if found.is_dir else Object(found.size or 0, found.etag or "", None, None)
+                for name, found in names.items()
+                if name
+            }
+
+        return self._ask(entries, below)
+
     def look_at(self, key: str) -> Object:
         def look(client: Minio) -> Object:
             try:

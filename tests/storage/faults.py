@@ -40,9 +40,11 @@ class Proxy(ThreadingHTTPServer):
         self.seen: deque[tuple[str, Mapping[str, str]]] = deque(maxlen=1000)
         """Path and headers of the newest requests."""
         self.injected: Counter[str] = Counter()
+        self.sent_bytes = 0
+        """In the bodies of answers."""
         self._pending: list[str] = []
         self._faults = itertools.cycle(faults)
-        self._lock = threading.Lock()
+        self.counting = self._lock = threading.Lock()
         self._seen = 0
 
     @property
@@ -130,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in kept:
             self.send_header(name, value)
         self.end_headers()
+        with self.server.counting:
+            self.server.sent_bytes += len(data[:sent])
         self.wfile.write(data[:sent])
 
     def _say(self, status: int, code: str) -> None:
