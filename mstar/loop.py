@@ -58,7 +58,8 @@ def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress
         if is_last:
             tracking.observe_stage(REST, iteration, evaluate(run, iteration, WHOLE, progress, rest=True))
         tell_accuracy(run, iteration, metrics, progress)
-        remove_superseded(run, iteration)
+        if is_last or not was_finished:
+            remove_superseded(run, iteration)
         if is_last:
             break
         if not was_finished:

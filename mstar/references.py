@@ -48,9 +48,8 @@ class _Seen(RunDir):
         self, storage: Storage, config: Config, noted: Mapping[str, str], folders: Mapping[str, StageFolder]
     ) -> None:
         super().__init__(storage, config)
-        self._noted = noted
+        self._noted = dict(noted)
         self._folders = folders
-        self._states: dict[int, State] = {}
 
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:
         prefix = stage_prefix(folder_name or stage.name, iteration)
@@ -70,14 +69,9 @@ class _Seen(RunDir):
         return self._noted.get(key, UNKNOWN)
 
     def state(self, iteration: int) -> State:
-        """The one that is stored; each is read once."""
-        if iteration and iteration not in self._states:
-            key = state_key(iteration)
-            try:
-                self._states[iteration] = read_record(self.storage, key, State)
-            except (FileNotFoundError, Unreadable):
-                raise _Absent(key) from None
-        return self._states[iteration] if iteration else super().state(0)
+        if iteration and self._stored_state(iteration) is None:
+            raise _Absent(state_key(iteration))
+        return super().state(iteration)
 
     def _folder(self, prefix: str) -> StageFolder:
         folder = self._folders.get(prefix)

@@ -5,6 +5,7 @@ that does not give it is another matter, a UserError as everywhere: nothing is m
 keys have expired.
 """
 
+import logging
 from typing import TypeVar
 
 from mstar.errors import WrongBytes
@@ -12,6 +13,7 @@ from mstar.records import from_json
 from mstar.storage import Storage
 
 Record = TypeVar("Record")
+log = logging.getLogger("mstar")
 
 
 class Unreadable(Exception):
@@ -21,6 +23,19 @@ class Unreadable(Exception):
 def read_record(storage: Storage, key: str, kind: type[Record]) -> Record:
     """FileNotFoundError if there is none; Unreadable if it is no such record."""
     return parse_record(read_small(storage, key), kind)
+
+
+def read_if_whole(
+    storage: Storage, key: str, kind: type[Record], otherwise: str = "it will be made again"
+) -> Record | None:
+    """None if there is none, or if it says nothing; that is told, with what is done about it."""
+    try:
+        return read_record(storage, key, kind)
+    except FileNotFoundError:
+        return None
+    except Unreadable:
+        log.warning("%s is damaged; %s", key, otherwise)
+        return None
 
 
 def read_small(storage: Storage, key: str) -> bytes:

@@ -59,10 +59,10 @@ class BucketStorage:
         """A server has what it has confirmed."""
 
     @contextmanager
-    def reading(self, key: str) -> Iterator[Path]:
+    def reading(self, key: str, sha256: str | None = None) -> Iterator[Path]:
         with ExitStack() as stack:
             try:
-                path = stack.enter_context(self._reading_file(checked_key(key)))
+                path = stack.enter_context(self._reading_file(checked_key(key), sha256))
             except FileNotFoundError:
                 path = stack.enter_context(self._reading_folder(key))
             yield path
@@ -74,6 +74,10 @@ class BucketStorage:
             return FileEntry(found.size, found.sha256)
         with self._reading_file(key) as path:
             return describe(path)
+
+    def known_sha256(self, key: str) -> str | None:
+        """It is compared when the file is read: names are written once, and carry their contents' hash."""
+        return None
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(self.sizes(prefix))
@@ -140,10 +144,10 @@ class BucketStorage:
         return True
 
     @contextmanager
-    def _reading_file(self, key: str) -> Iterator[Path]:
+    def _reading_file(self, key: str, sha256: str | None = None) -> Iterator[Path]:
         with ExitStack() as stack:
             for _ in range(WRONG_READS):
-                if path := self._read(key, stack):
+                if path := self._read(key, sha256, stack):
                     break
             else:
                 raise WrongBytes(
@@ -153,9 +157,10 @@ class BucketStorage:
                 )
             yield path
 
-    def _read(self, key: str, stack: ExitStack) -> Path | None:
+    def _read(self, key: str, sha256: str | None, stack: ExitStack) -> Path | None:
         """A local path for as long as the stack lasts; None where other bytes arrive than were written."""
         found, data = self._bucket.get(key, SMALL_BYTES)
+        found = Object(found.size, found.etag, sha256 or found.sha256, found.writer)
         if data is None:
             return self._read_large(key, found, stack)
         if found.sha256 not in (None, hashlib.sha256(data).hexdigest()):
