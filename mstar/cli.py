@@ -100,14 +100,15 @@ def run(
         check_trackers(settings.tracking.to)
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
-    from mstar.starting import look_at, planned_iterations, write_start
+    from mstar.starting import finished_iterations, look_at, planned_iterations, write_start
 
     started = look_at(settings, progress, trains_here=not prepare)
     with started.storage.hold():
         write_start(started)
         if prepare:
             return
-        if place := going_on(started.is_finished, planned_iterations(started)):
+        done, planned = finished_iterations(started), planned_iterations(started)
+        if place := going_on(started.is_finished, done, planned):
             progress.note(place)
         from mstar.loop import evolve
         from mstar.metrics import serve_metrics

@@ -4,6 +4,7 @@ Nothing is written before everything has been looked at: a refused change leaves
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,11 +95,13 @@ def open_run(output: str) -> RunDir:
 
 
 def finished_iterations(run: RunDir) -> int:
-    """How many turns of the loop have come to their end."""
-    number = 0
-    while run.is_finished(ADAPT.name, number):
-        number += 1
-    return number
+    """How many turns of the loop have come to their end. One after the other they do: so the last one is
+    looked for in steps that double, and then between two of them.
+    """
+    above = 1
+    while run.is_finished(ADAPT.name, above - 1):
+        above *= 2
+    return bisect_left(range(above), True, lo=above // 2, key=lambda n: not run.is_finished(ADAPT.name, n))
 
 
 def planned_iterations(run: RunDir) -> int:
