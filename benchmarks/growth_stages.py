@@ -106,8 +106,9 @@ class ReadyTrainer:
 
         encoder = Encoder(Path(self.config.model.path), self.config.images, self.config.prompt)
         rows, progressed = LessonRows(lesson, encoder), Progressed(0)
-        for number, batch in enumerate(plan_batches(len(lesson.rows), self.config.train, lesson.seed), 1):
-            for _ in cut_micro_batches(rows.read(batch), encoder, self.config.train):
+        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
+        for number, batch in enumerate(rows.read_in_turn(batches), 1):
+            for _ in cut_micro_batches(batch, encoder, self.config.train):
                 pass
             progressed = Progressed(number, number)
             yield progressed

@@ -132,7 +132,9 @@ class Vllm(Section):
     eager: Annotated[bool | None, FREE] = None
     """Start at once instead of compiling the model first, and sample slower; null does so on a CPU only."""
     verify_weights: Annotated[bool, FREE] = True
-    """Load the policy with transformers first, and refuse to sample where vLLM answers otherwise."""
+    """Refuse to sample where vLLM answers otherwise than training noted in the checkpoint; where it noted
+    nothing, than transformers, which loads the policy first.
+    """
     stalled_seconds: Annotated[float, FREE] = Field(600.0, gt=0)
     """The stage ends with an error when no token has come for so long; started again, it goes on."""
 

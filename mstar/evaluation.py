@@ -125,9 +125,10 @@ def _examine(work: Work, policy: str, parts: Sequence[Part]) -> None:
 
 
 def _judge(work: Work, scorer: Scorer, part: Part) -> None:
-    problems = scorer.read_problems(part)
+    problems = scorer.read_problems(part) if _is_sweep(part) else []
+    expected = golds(problems) if _is_sweep(part) else part.problems.golds(part.rows)
     with work.folder.reading(unjudged(part.name)) as path:
-        judged = scorer.check(golds(problems), read_responses(path))
+        judged = scorer.check(expected, read_responses(path))
         unusable = read_unusable(path)
     if _is_sweep(part):
         judged = scorer.score(problems, judged, everything=True)

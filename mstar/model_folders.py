@@ -20,7 +20,9 @@ from mstar.errors import UserError
 if TYPE_CHECKING:
     from mstar.storage.s3_inputs import InputBucket
 
-IGNORED = ("training_state", "README", ".")
+PROBE = "probe.json"
+"""What training notes of a policy's weights; see models.probe."""
+IGNORED = ("training_state", "README", ".", PROBE)
 """Beginnings of file names in a model's folder that change no response."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx")
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mstar.config_train import Train
 from mstar.datasets import Reading
+from mstar.model_folders import PROBE
 from mstar.progress import QUIET, Progress
 from mstar.reads import lesson_iterations, lesson_policy, train_reads
 from mstar.records import Trained
@@ -77,7 +78,17 @@ def _lesson(
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
         reading=Reading.of(work.config),
+        left_out=_left_out(work),
     )
+
+
+def _left_out(work: Work) -> tuple[str, ...]:
+    """What checkpoints did not have yet when a policy was made that is trained again: later stages were made
+    from its manifest.
+    """
+    manifest = work.folder.manifest
+    had = {PROBE} if manifest is None else {file.rpartition("/")[2] for file in manifest.files}
+    return () if PROBE in had else (PROBE,)
 
 
 def _teach(work: Work, lesson: Lesson) -> Progressed:

@@ -50,7 +50,7 @@ def test_the_last_policy_is_a_folder_that_transformers_loads(finished: Path, tmp
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "model")
     assert processor.size == json.loads((BASE / "preprocessor_config.json").read_text())["size"]
     names = {path.name for path in (tmp_path / "model").iterdir()}
-    assert names == {path.name for path in BASE.iterdir()} | {"README.md"}
+    assert names == {path.name for path in BASE.iterdir()} | {"README.md", "probe.json"}
 
 
 def test_the_card_holds_what_the_run_measured(finished: Path, tmp_path: Path) -> None:

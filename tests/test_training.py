@@ -1,20 +1,24 @@
 """What one iteration's training takes over from the ones before, through the real stage."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
+from mstar.model_folders import PROBE
 from mstar.records import Response, Selected, State, write_responses
 from mstar.rundir import RunDir
 from mstar.selection import SELECTED
 from mstar.stages import SELECT, TRAIN
 from mstar.starting import open_run, start_run
+from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, stored_name
 from mstar.trainers.checkpoint import load_training_state
 from mstar.training import train
 from mstar.work import Turn, Work, perform
@@ -92,6 +96,27 @@ def test_only_a_restart_does_without_the_checkpoint_before(make_config: MakeConf
         else:
             with pytest.raises(UserError, match="is gone"):
                 train(run, 1)
+
+
+def test_a_policy_of_before_there_were_probes_is_trained_again_without_one(make_config: MakeConfig) -> None:
+    """Its manifest stays what the later stages were made from."""
+    run = start_run(make_config(train={"batch_size": 4}))
+    select_by_hand(run, 0, IDS[:4])
+    train(run, 0)
+    policy, manifest = policy_of(run, 0), Path(run.config.output) / "iterations/000/train/manifest.json"
+    facts = json.loads(manifest.read_text())
+    assert facts["files"].pop(f"{policy.name}/{PROBE}")
+    (policy / PROBE).unlink()
+    older = policy.with_name(stored_name(CHECKPOINT, folder_sha256(describe_folder(policy))))
+    facts["files"] = {key.replace(policy.name, older.name): entry for key, entry in facts["files"].items()}
+    policy.rename(older)
+    manifest.write_text(json.dumps(facts, indent=2) + "\n")
+    train(open_run(run.config.output), 0)
+    before = manifest.read_bytes()
+    (older / "model.safetensors").write_bytes(b"damaged")
+    train(open_run(run.config.output), 0)
+    assert manifest.read_bytes() == before
+    assert load_file(older / "model.safetensors")
 
 
 def test_nothing_selected_leaves_the_policy(make_config: MakeConfig) -> None:

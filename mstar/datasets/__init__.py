@@ -6,10 +6,11 @@ and identity of all of them from an index. `check_problems(path)` looks at every
 all that is wrong; `shared_problems(train, test)` finds what stands in both. Pixels are decoded in one place,
 `load_image`. No tokens, no prompts, no torch here.
 
-One module each: rows (a row of ours becomes a Problem), mathv360k and mathvista (their rows become rows of
-ours), json_rows and table_rows (getting at single rows of a file), files, bucket_files and hub_files (where
-they lie), bucket_images, own_columns (a user's own names), index and image_hashes (what is remembered of a
-file and of the images beside it), problem_file, opening, images, checking, odd_golds, overlap.
+One module each: rows (a row of ours becomes a Problem), quoting (how messages show what is there), values
+(values as a person would write them), mathv360k, mathvista and own_columns (other rows become rows of ours),
+json_rows and table_rows (getting at single rows of a file), files, bucket_files, bucket_images and hub_files
+(where they lie), index and image_hashes (what is remembered of a file and of the images beside it), held
+(what stays in memory), problem_file, opening, images, checking, odd_golds, overlap.
 """
 
 from mstar.datasets.checking import CheckResult, Flaw, ModelCheck, check_problems, print_check

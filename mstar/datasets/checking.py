@@ -21,8 +21,8 @@ from mstar.datasets.images import UnreadableImage, decode_image
 from mstar.datasets.odd_golds import oddities
 from mstar.datasets.opening import AS_IT_IS, open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
+from mstar.datasets.quoting import printable
 from mstar.datasets.rows import BadRow, Row
-from mstar.datasets.values import printable
 from mstar.records import ImageSource, Problem
 from mstar.wording import counted
 

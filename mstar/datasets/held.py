@@ -13,13 +13,19 @@ class Held:
     the training ask for them again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
+        """`room` is in bytes."""
         self.problems: dict[int, Problem] = {}
-        self.room = HELD_BYTES
+        self.room = room
 
     def add(self, row: int, problem: Problem) -> None:
-        images = sum(len(image.data or b"") for image in problem.images)
-        size = PROBLEM_BYTES + len(problem.question) + images
+        size = problem_bytes(problem)
         if size <= self.room:
             self.problems[row] = problem
             self.room -= size
+
+
+def problem_bytes(problem: Problem) -> int:
+    """What a problem takes in memory, about."""
+    images = sum(len(image.data or b"") for image in problem.images)
+    return PROBLEM_BYTES + len(problem.question) + images

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mstar.addresses import BUCKET, joined, scheme_of
-from mstar.answers import ANSWER_TYPES, AnswerType
+from mstar.answers import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.golds import read_golds
-from mstar.datasets.values import quote, whole, written, written_each
+from mstar.datasets.quoting import quote
+from mstar.datasets.values import whole, written, written_each
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
@@ -56,29 +57,51 @@ class Format:
 
 def problem_from_row(row: Row, folder: str, source: str) -> Problem:
     """The problem in a row, or BadRow; image paths begin at `folder`, `source` is for rows without one."""
-    fields: dict[str, Any] = {}
-    reasons = []
-    for name, read in READERS.items():
-        try:
-            fields[name] = read(row)
-        except ValueError as error:
-            reasons.append(str(error))
-    id = fields.get("id")
-    if reasons:
-        raise BadRow(reasons, id)
-    fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
+    try:
+        fields = {name: read(row) for name, read in READERS.items()}
+    except ValueError:
+        raise _bad_row(row) from None
+    answer, *others = fields.pop("answers") or (None,)
+    if fields["images"]:
+        fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
     fields["source"] = fields["source"] or source
-    problem = Problem(**fields)
+    problem = Problem(**fields, answer=answer, other_answers=tuple(others))
     places, images = len(problem.image_places), len(problem.images)
     if places not in (0, images):
-        raise BadRow([f"question has {places} <image>, and the row {images} images; make them as many"], id)
-    if problem.answer is None:
+        reason = f"question has {places} <image>, and the row {images} images; make them as many"
+        raise BadRow([reason], problem.id)
+    if answer is None:
         return problem
     try:
         read_golds(problem.expected)
     except ValueError as error:
-        raise BadRow([str(error)], id) from error
+        raise BadRow([str(error)], problem.id) from error
     return problem
+
+
+def expected_from_row(row: Row) -> Expected | None:
+    """What the problem in a row expects of an answer, None where it has no gold; or BadRow."""
+    try:
+        answer, *others = read_answers(row) or (None,)
+        if answer is None:
+            return None
+        rest = read_answer_type(row), read_choices(row), read_precision(row), read_unit(row)
+    except ValueError:
+        raise _bad_row(row) from None
+    return Expected(answer, *rest, tuple(others))
+
+
+def _bad_row(row: Row) -> BadRow:
+    """All that is wrong with a row."""
+    reasons, id = [], None
+    for name, read in READERS.items():
+        try:
+            value = read(row)
+        except ValueError as error:
+            reasons.append(str(error))
+        else:
+            id = value if name == "id" else id
+    return BadRow(reasons, id)
 
 
 def resolve(image: ImageSource, folder: str) -> ImageSource:
@@ -236,18 +259,17 @@ READERS: dict[str, Callable[[Row], Any]] = {
     "question": read_question,
     "images": read_images,
     "choices": read_choices,
-    "answer": read_answer,
+    "answers": read_answers,
     "answer_type": read_answer_type,
     "precision": read_precision,
     "unit": read_unit,
     "source": read_source,
-    "other_answers": read_other_answers,
     "image_places": lambda row: row.get(PLACES, ()),
 }
 
 OWN_ROWS = Format(
     name="mstar",
-    known=frozenset(READERS) - {"other_answers", "image_places"} | {"answers", "image"},
+    known=frozenset(READERS) - {"image_places"} | {"answer", "image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),

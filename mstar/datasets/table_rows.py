@@ -23,6 +23,9 @@ from mstar.errors import UserError
 BATCH_ROWS = 64
 """Rows of a Parquet file in memory at a time, with their images."""
 
+BATCH_BYTES = 1 << 22
+"""More rows at a time where the file says that so many take no more."""
+
 SPARING = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}
 """Read 1 MiB ahead per column instead of whole row groups; find damage where the writer left checksums."""
 
@@ -43,7 +46,7 @@ class ParquetRows:
         self.file = file
         try:
             with pq.ParquetFile(file.seekable()) as opened:
-                names = opened.schema_arrow.names
+                names, self._metadata = opened.schema_arrow.names, opened.metadata
                 groups = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
                 self.images_embedded = parquet_embeds_images(opened, format)
         except (pa.ArrowException, OSError) as error:
@@ -92,8 +95,12 @@ class ParquetRows:
             yield from [BadRow([broken_group(group, error)])] * (self._ends[group] - done)
 
     def _open_group(self, group: int, columns: list[str]) -> Iterator[Any]:
-        size = PLAIN_BATCH_ROWS if set(columns) <= set(self._plain_columns) else BATCH_ROWS
-        with pq.ParquetFile(self.file.seekable(), **SPARING) as file:
+        size = PLAIN_BATCH_ROWS
+        if not set(columns) <= set(self._plain_columns):
+            whole = self._metadata.row_group(group)
+            fitting = BATCH_BYTES * whole.num_rows // max(1, whole.total_byte_size)
+            size = max(BATCH_ROWS, min(fitting, PLAIN_BATCH_ROWS))
+        with pq.ParquetFile(self.file.seekable(), metadata=self._metadata, **SPARING) as file:
             self._ahead.opens(group, file.metadata, columns)
             yield from file.iter_batches(size, row_groups=[group], columns=columns)
 

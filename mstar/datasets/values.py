@@ -1,12 +1,10 @@
-"""Single values of rows: as a person would write them, and as messages repeat them."""
+"""Single values of rows as a person would write them."""
 
-import json
 import math
 from collections.abc import Sequence
 from decimal import Decimal
 
-LONGEST_QUOTE = 60
-"""Characters of a wrong value that a message repeats."""
+from mstar.datasets.quoting import quote
 
 
 def written(value: object, name: str) -> str:
@@ -41,16 +39,3 @@ def whole(text: str, name: str) -> str:
             f"{name} holds a broken character at position {error.start + 1}: {quote(text)}"
         ) from error
     return text
-
-
-def quote(value: object) -> str:
-    """A value in a message: as JSON, on one line, cut to a length that can be read."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="backslashreplace").decode()
-    return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 3] + "..."
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters spelled out."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -22,8 +22,8 @@ from mstar.engines.cache import build_cache, refuse_unknown_layers
 from mstar.engines.choosing import BROKEN, choose
 from mstar.engines.randomness import row_streams, uniforms
 from mstar.engines.reading import RequestReader, cut_batches
-from mstar.engines.tokens import banned_ids, broken_logits, end_ids, text_after
 from mstar.models import Encoded, Encoder, collate, load_model, set_threads
+from mstar.models.tokens import banned_ids, broken_logits, end_ids, text_after
 from mstar.prompts import Request
 
 WORTH_DROPPING = 0.8

@@ -21,14 +21,15 @@ from typing import Any, Self
 
 from mstar.config import Config
 from mstar.engines import Chunk, Generated, Sampling
-from mstar.engines.probe import TOLERANCE, Expected, expect
+from mstar.engines.probe import expect, other_weights
 from mstar.engines.reading import RequestReader
-from mstar.engines.tokens import banned_ids, broken_logits, end_ids, text_after
 from mstar.engines.vllm_adapter import served
 from mstar.engines.vllm_process import VllmProcess
 from mstar.errors import UnusableRequest, UserError
 from mstar.models import Encoded, Encoder
 from mstar.models.loading import load_generation_config
+from mstar.models.probe import Probe, probe_requests
+from mstar.models.tokens import banned_ids, broken_logits, end_ids, text_after
 from mstar.prompts import Request
 from mstar.records import ImageSource
 from mstar.seeds import derive_seed
@@ -84,15 +85,15 @@ class VllmEngine:
         )
         self.most_responses = AHEAD * config.generate.rows_in_flight
         self.names = map(str, count())
-        expected = expect(policy, config, self.encoder, self.banned) if config.vllm.verify_weights else []
+        probe = expect(policy, config, self.encoder, self.banned) if config.vllm.verify_weights else None
         self.holding = ExitStack()
         model = self.holding.enter_context(served(policy, config.model, self.encoder.family))
         try:
             self.process = VllmProcess(model, config, self.encoder, self.longest)
             self.holding.callback(self.process.close)
             self.process.engine.collective_rpc("ban_tokens", args=(self.banned,))
-            for one in expected:
-                self._verify(one)
+            if probe:
+                self._verify(*probe)
         except BaseException:
             self.holding.close()
             raise
@@ -196,20 +197,18 @@ class VllmEngine:
                 "take generate.engine transformers"
             )
 
-    def _verify(self, expected: Expected) -> None:
-        """UserError where vLLM answers a probe otherwise than transformers."""
-        [row] = self.reader.plan([expected.request])
-        name = self._add(expected.request, probing(expected.tokens))
-        [output] = self._finished(name)
-        self._compare_prompt(expected.request, output.prompt_token_ids, row.ids)
-        [found] = output.outputs[0].logprobs
-        difference = expected.difference([found[token].logprob for token in expected.tokens])
-        if not difference <= TOLERANCE[self.dtype]:
-            raise UserError(
-                f"vLLM runs model {self.policy} with other weights: the log-probabilities of its likeliest "
-                f"tokens differ from those of transformers by {difference:.3g} on average, and "
-                f"{TOLERANCE[self.dtype]} is allowed; take generate.engine transformers"
-            )
+    def _verify(self, probe: Probe, is_noted: bool) -> None:
+        """UserError where vLLM answers a probe otherwise than it must."""
+        requests = {request.id: request for request in probe_requests()}
+        for expected in probe.expected:
+            self.reader.plan([requests[expected.id]])
+            name = self._add(requests[expected.id], probing(expected.tokens))
+            [output] = self._finished(name)
+            self._compare_prompt(requests[expected.id], output.prompt_token_ids, expected.prompt)
+            [found] = output.outputs[0].logprobs
+            difference = expected.difference([found[token].logprob for token in expected.tokens])
+            if not difference <= probe.tolerance(self.dtype):
+                raise other_weights(self.policy, difference, probe.tolerance(self.dtype), is_noted)
 
     def _finished(self, name: str) -> list[Any]:
         """The output of a request that is the only one in flight."""

@@ -2,10 +2,11 @@
 
 A lesson is data: paths and numbers, so that it can be written down and handed to another process. Whoever
 trains it opens the files that it names. One module each: batches (which responses make a batch and a
-micro-batch), rows (a lesson as tokens and labels), losses (what is minimised, behind one forward), learning
-(the optimizer's steps, for any loss), optimizers (which there are), checkpoint (what is left, and what goes
-on; tensor_file is how its largest part is written), single (one process), deepspeed (several: ranks starts
-and watches them, deepspeed_rank is what each does, shares who learns what, zero what DeepSpeed does).
+micro-batch), rows (a lesson as tokens and labels; ahead reads its problems), losses (what is minimised,
+behind one forward), learning (the optimizer's steps, for any loss), optimizers (which there are), checkpoint
+(what is left, and what goes on; tensor_file is how its largest part is written, probing tells its weights
+from others), single (one process), deepspeed (several: ranks starts and watches them, deepspeed_rank is what
+each does, shares who learns what, zero what DeepSpeed does).
 """
 
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ class Lesson:
     seed: int
     reading: Reading = Reading()
     """How that file is read."""
+    left_out: tuple[str, ...] = ()
+    """Files that its checkpoints do not get: what is trained again is to have the files that it had."""
 
 
 @dataclass(frozen=True, slots=True)

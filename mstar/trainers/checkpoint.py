@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mstar.errors import UserError
 from mstar.models.adapters import save_adapter
+from mstar.models.probe import Probe, write_probe
 from mstar.trainers import Progressed
 from mstar.trainers.policy import Policy
 
@@ -38,9 +39,9 @@ class TrainingState:
     """Per parameter name Adam's `step`, `exp_avg` and `exp_avg_sq`; empty for a new optimizer."""
 
 
-def save_checkpoint(folder: Path, policy: Policy, state: TrainingState) -> None:
+def save_checkpoint(folder: Path, policy: Policy, state: TrainingState, probe: Probe | None = None) -> None:
     """Write everything into a folder that does not exist yet."""
-    save_policy(folder, policy)
+    save_policy(folder, policy, probe)
     tensors = {
         f"{name}/{kind}": moment.contiguous()
         for name, kinds in state.moments.items()
@@ -50,8 +51,8 @@ def save_checkpoint(folder: Path, policy: Policy, state: TrainingState) -> None:
     save_progress(folder, state.progressed, state.learning_rate)
 
 
-def save_policy(folder: Path, policy: Policy) -> None:
-    """What `from_pretrained` loads, and a folder for the rest."""
+def save_policy(folder: Path, policy: Policy, probe: Probe | None = None) -> None:
+    """What `from_pretrained` loads, what tells whether it is loaded well, and a folder for the rest."""
     (folder / MOMENTS).parent.mkdir(parents=True)
     if policy.base is None:
         policy.model.save_pretrained(folder)
@@ -59,6 +60,8 @@ def save_policy(folder: Path, policy: Policy) -> None:
         save_adapter(folder, policy.model, policy.base)
     policy.encoder.tokenizer.save_pretrained(folder)
     policy.encoder.image_processor.save_pretrained(folder)
+    if probe:
+        write_probe(folder, probe)
 
 
 def save_progress(folder: Path, progressed: Progressed, learning_rate: float) -> None:

@@ -17,6 +17,7 @@ from torch import distributed
 
 from mstar.config import Config
 from mstar.errors import UserError
+from mstar.model_folders import PROBE
 from mstar.models import part_of
 from mstar.models.threads import allowed_cores
 from mstar.seeds import derive_seed
@@ -25,6 +26,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import MOMENTS, fitting_moments, save_policy, save_progress
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import open_policy
+from mstar.trainers.probing import probe_policy
 from mstar.trainers.ranks import Parent
 from mstar.trainers.rows import LessonRows, MicroBatch, Row, build_micro_batch, group_rows
 from mstar.trainers.shares import deal, find_filler, has_image, with_fillers
@@ -57,9 +59,9 @@ class Rank:
         batches = plan_batches(len(self.lesson.rows), self.config.train, self.lesson.seed)
         progressed, saved, saved_at = self.begun, self.begun.steps_done, time.monotonic()
         self._tell(progressed)
-        for number in range(progressed.steps_done, len(batches)):
+        done = progressed.steps_done
+        for number, batch in enumerate(self.rows.read_in_turn(batches[done:]), done):
             torch.manual_seed(self._dropout_seed(number))
-            batch = self.rows.read(batches[number])
             learned = sum(row.learned for row in batch)
             progressed = self.learner.step(self._micro_batches(batch), learned, progressed)
             due = is_due(self.config.train, number + 1 - saved, time.monotonic() - saved_at)
@@ -104,11 +106,14 @@ class Rank:
         is_first = self.parent.rank == 0
         folder = Path(self.parent.ask(checkpoint=progressed.steps_done)) if is_first else Path()
         is_adapter = self.policy.base is not None
+        probe = None
+        if PROBE not in self.lesson.left_out:
+            probe = probe_policy(self.policy, self.learner.engine, self.learner.device, self.config)
         with self.learner.whole(
             self.learner.trained.values() if is_adapter else self.policy.model.parameters()
         ):
             if is_first:
-                save_policy(folder, self.policy)
+                save_policy(folder, self.policy, probe)
         moments = self.learner.moments()
         if is_first:
             write_tensors(folder / MOMENTS, self.learner.moment_shapes(), moments)

@@ -2,7 +2,8 @@
 
 A loss is a function of the model, the padded inputs and their labels; it returns the sum over all labels, so
 that a batch may be cut anyhow. `ModelWithLoss` makes that the forward of a module: DistributedDataParallel
-and ZeRO see gradients only of what went through the forward of the module that they wrap.
+and ZeRO see gradients only of what went through the forward of the module that they wrap, and ZeRO gathers
+weights for nothing else.
 """
 
 from collections.abc import Callable
@@ -28,10 +29,12 @@ class ModelWithLoss(nn.Module):
         self.loss = loss
         self.dtype = dtype
 
-    def forward(self, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """The summed loss, a scalar."""
-        mixed = self.dtype != torch.float32
-        with torch.autocast(labels.device.type, self.dtype if mixed else torch.bfloat16, enabled=mixed):
+    def forward(self, inputs: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+        """The summed loss, a scalar; without labels the logits (rows, vocabulary) of what comes next."""
+        mixed, device = self.dtype != torch.float32, inputs["input_ids"].device.type
+        with torch.autocast(device, self.dtype if mixed else torch.bfloat16, enabled=mixed):
+            if labels is None:
+                return next_logits(self.model, inputs)
             return self.loss(self.model, inputs, labels)
 
 
@@ -44,3 +47,9 @@ def response_loss(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tens
     learned = labels != IGNORED
     logits = model.get_output_embeddings()(hidden[learned])
     return functional.cross_entropy(logits.float(), labels[learned], reduction="sum")
+
+
+def next_logits(model: Any, inputs: dict[str, Tensor]) -> Tensor:
+    """Logits (rows, vocabulary) of the token after the last; rows are not padded on the right."""
+    logits: Tensor = model(**inputs, use_cache=False, logits_to_keep=1).logits
+    return logits[:, -1]

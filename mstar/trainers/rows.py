@@ -18,6 +18,7 @@ from mstar.models import Encoded, Encoder, collate, pack
 from mstar.models.encoder import decode_in_groups
 from mstar.prompts import Request, build_request
 from mstar.trainers import Lesson
+from mstar.trainers.ahead import AT_ONCE, ReadAhead
 from mstar.trainers.batches import plan_micro_batches, plan_packs
 
 IGNORED = -100
@@ -26,8 +27,6 @@ HELD_BYTES = 1 << 30
 """Prompts that are kept in memory during a lesson, with their pixels."""
 PROMPT_BYTES = 1 << 12
 """What a prompt takes besides its tokens, their positions, its pixels and the images that its row embeds."""
-AT_ONCE = 64
-"""Prompts that are encoded together."""
 CPU = torch.device("cpu")
 Prompt = tuple[Request, Encoded]
 
@@ -61,12 +60,13 @@ class LessonRows:
     """The responses of a lesson as rows.
 
     Prompts are encoded once, in the order in which their problems are read fastest, as far as they fit into
-    `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time.
+    `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time. Of those
+    the problems are read ahead where the batches to come are known.
     """
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
         self.encoder = encoder
-        self.problems = open_problems(lesson.problems, lesson.reading)
+        self.problems = ReadAhead(open_problems(lesson.problems, lesson.reading))
         self.numbers = lesson.rows
         self.texts = read_texts(lesson)
         self.held: dict[int, Prompt] = {}
@@ -80,10 +80,18 @@ class LessonRows:
                 break
             self.held.update(prompts)
 
+    def read_in_turn(self, batches: Sequence[Sequence[int]]) -> Iterator[list[Row]]:
+        """The rows of one batch after the other."""
+        done = 0
+        while done < len(batches):
+            window = done + self.problems.fill(map(self._not_held, batches[done:]))
+            yield from map(self.read, batches[done:window])
+            done = window
+
     def read(self, batch: Sequence[int]) -> list[Row]:
         """The rows of some responses."""
         numbers = [self.numbers[index] for index in batch]
-        needed = self._plan(sorted({number for number in numbers if number not in self.held}))
+        needed = self._plan(sorted(self._not_held(batch)))
         prompts = [needed.get(number) or self.held[number] for number in numbers]
         responses = self.encoder.encode_responses([self.texts[index] for index in batch])
         return [
@@ -93,6 +101,10 @@ class LessonRows:
     def ask(self, numbers: Sequence[int]) -> list[Request]:
         """The requests of problems, by their numbers in the file."""
         return [build_request(problem, self.encoder.prompt) for problem in self.problems.read(numbers)]
+
+    def _not_held(self, batch: Sequence[int]) -> set[int]:
+        """The numbers of the problems of some responses, without those whose prompts are kept."""
+        return {number for index in batch if (number := self.numbers[index]) not in self.held}
 
     def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
         """Prompts without pixels."""

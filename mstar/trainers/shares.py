@@ -7,7 +7,8 @@ goes on with a filler from which nothing is learned; and in a lesson with images
 
 from collections.abc import Sequence
 
-from mstar.trainers.rows import AT_ONCE, IGNORED, LessonRows, Row
+from mstar.trainers.ahead import AT_ONCE
+from mstar.trainers.rows import IGNORED, LessonRows, Row
 
 
 def deal(lengths: Sequence[int], ranks: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ import torch
 from mstar.config import Config
 from mstar.config_train import Train
 from mstar.errors import UserError
+from mstar.model_folders import PROBE
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo
@@ -16,6 +17,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
+from mstar.trainers.probing import probe_policy
 from mstar.trainers.rows import LessonRows, cut_micro_batches
 
 
@@ -34,13 +36,13 @@ class SingleTrainer:
         saved, saved_at, reached = begun.steps_done, self.clock(), begun
         for reached in self.steps(lesson, policy, begun):
             if is_due(self.config.train, reached.steps_done - saved, self.clock() - saved_at):
-                self._save(policy, reached, save_to)
+                self._save(lesson, policy, reached, save_to)
                 saved, saved_at = reached.steps_done, self.clock()
             yield reached
         if reached.steps_done and not policy.learner.moments():
             raise nothing_to_train(self.config.train)
         if saved < reached.steps_done:
-            self._save(policy, reached, save_to)
+            self._save(lesson, policy, reached, save_to)
 
     def _begin(self, lesson: Lesson) -> tuple[Policy, Progressed]:
         """The policy with the optimizer that the lesson starts with, and how far it has come."""
@@ -54,18 +56,20 @@ class SingleTrainer:
         """Take the optimizer steps that are left, and save nothing."""
         rows = LessonRows(lesson, policy.encoder)
         batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
-        for number in range(progressed.steps_done, len(batches)):
+        done = progressed.steps_done
+        for number, batch in enumerate(rows.read_in_turn(batches[done:]), done):
             torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
-            batch = rows.read(batches[number])
             micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
 
-    def _save(self, policy: Policy, progressed: Progressed, save_to: SaveTo) -> None:
-        rate = learning_rate_at(progressed.train_step, self.config.train)
+    def _save(self, lesson: Lesson, policy: Policy, progressed: Progressed, save_to: SaveTo) -> None:
+        rate, learner = learning_rate_at(progressed.train_step, self.config.train), policy.learner
+        probe = None
+        if PROBE not in lesson.left_out:
+            probe = probe_policy(policy, learner.forward, learner.device, self.config)
         with save_to(progressed.steps_done) as folder:
-            state = TrainingState(progressed, rate, policy.learner.moments())
-            save_checkpoint(folder, policy, state)
+            save_checkpoint(folder, policy, TrainingState(progressed, rate, learner.moments()), probe)
 
 
 def is_due(config: Train, steps: int, seconds: float) -> bool:

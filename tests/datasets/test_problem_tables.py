@@ -375,7 +375,8 @@ def test_three_rows_of_a_big_file_do_not_load_it(tmp_path, row, options):
 
 
 def test_rising_rows_read_each_batch_once(tmp_path, row, opened, monkeypatch):
-    monkeypatch.setattr("mstar.datasets.held.HELD_BYTES", 0)
+    monkeypatch.setattr("mstar.datasets.problem_file.HELD_BYTES", 0)
+    monkeypatch.setattr("mstar.datasets.table_rows.BATCH_BYTES", 0)
     rows = [row(id=f"p{number}", image="a.png") for number in range(1000)]
     path = write_parquet(tmp_path / "t.parquet", rows)
     file = open_problems(path)
@@ -390,10 +391,22 @@ def test_rising_rows_read_each_batch_once(tmp_path, row, opened, monkeypatch):
     assert len(opened) == 2
 
 
+def test_small_rows_are_read_many_at_a_time(tmp_path, row, monkeypatch):
+    monkeypatch.setattr("mstar.datasets.problem_file.HELD_BYTES", 0)
+    rows = [row(id=f"p{number}", image=f"{number}.png") for number in range(5000)]
+    file = open_problems(write_parquet(tmp_path / "t.parquet", rows))
+    reader = file._parts[0]
+    sizes = set()
+    for start in range(0, 5000, 100):
+        assert [one.id for one in file.read([start])] == [f"p{start}"]
+        sizes.add(reader._batch.num_rows)
+    assert sizes == {4096, 5000 - 4096}
+
+
 def test_what_was_read_is_kept_while_there_is_room(tmp_path, row, opened, monkeypatch):
     rows = [row(id=f"p{number}", image={"bytes": b"x" * 1000, "path": None}) for number in range(8)]
     path = write_parquet(tmp_path / "t.parquet", rows)
-    monkeypatch.setattr("mstar.datasets.held.HELD_BYTES", 4 * 2200)
+    monkeypatch.setattr("mstar.datasets.problem_file.HELD_BYTES", 4 * 2200)
     file = open_problems(path)
     first = file.read(range(8))
     opened.clear()

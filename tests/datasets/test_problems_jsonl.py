@@ -335,3 +335,23 @@ def test_several_accepted_answers(jsonl, row):
 def test_accepted_answers_that_cannot_be_read(jsonl, row, given, rule):
     with pytest.raises(UserError, match=rule):
         open_problems(jsonl(row(**given))).read([0])
+
+
+def test_golds_are_those_of_the_problems(jsonl, row):
+    rows = [
+        row(id="a", answer="B", answer_type=..., choices=["3", "4"], image="no such.png"),
+        row(id="b", answer=None),
+        row(id="c", answer=..., answers=[2, "2.0"], unit="cm", precision=1),
+        row(id="d", answer="14"),
+    ]
+    file = open_problems(jsonl(*rows))
+    fresh = file.golds([0, 1, 2])
+    expected = {one.id: one.expected for one in file.read(range(4)) if one.answer is not None}
+    assert file.golds(range(4)) == expected and expected.keys() == {"a", "c", "d"}
+    assert fresh == {id: expected[id] for id in ("a", "c")}
+
+
+def test_golds_that_cannot_be_read_are_named(jsonl, row):
+    file = open_problems(jsonl(row(), row(id="p2", answer_type="sum")))
+    with pytest.raises(UserError, match=r"row 2 \(id p2\): answer_type is"):
+        file.golds([0, 1])

@@ -36,6 +36,7 @@ from mstar.starting import open_run, start_run
 from mstar.trainers import Progressed
 from mstar.trainers.checkpoint import TrainingState, save_checkpoint
 from mstar.trainers.policy import open_policy
+from mstar.trainers.probing import probe_policy
 from tests.conftest import BASE, QUICKSTART
 from tests.engines.asking import GREEDY, MIXED, SHORT, ask, generate, heldout, picture, problem
 from tests.test_metrics import free_port, scrape
@@ -355,6 +356,25 @@ def test_other_weights_are_refused(config: Config, tmp_path: Path, monkeypatch: 
     assert "with other weights" in refused(folder, config)
 
 
+def test_what_training_noted_is_compared_without_loading_the_policy_twice(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_once_more(*given: object) -> None:
+        raise AssertionError("the policy went through transformers")
+
+    monkeypatch.setattr("mstar.engines.probe.load_model", load_once_more)
+    policy = open_policy(BASE, config)
+    learner = policy.learner
+    folder, state = tmp_path / "policy", TrainingState(Progressed(0), 0.0, {})
+    save_checkpoint(folder, policy, state, probe_policy(policy, learner.forward, learner.device, config))
+    with VllmEngine(folder, config) as engine:
+        assert len(generate(engine, heldout(4), GREEDY)) == 4
+    swap_two_layers(folder / "model.safetensors")
+    line = refused(folder, config)
+    assert line.startswith(f"vLLM runs policy {folder} with other weights than training left there")
+    assert "from those in its probe.json, and 0.02 is allowed" in line
+
+
 def swap_two_layers(path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -438,7 +458,8 @@ def save_adapter(folder: Path, model: Path, config: Config, **train: Any) -> Pat
     torch.manual_seed(5)
     for parameter in policy.learner.trained.values():
         torch.nn.init.normal_(parameter, std=0.1)
-    save_checkpoint(folder, policy, TrainingState(Progressed(0), 0.0, {}))
+    learner, state = policy.learner, TrainingState(Progressed(0), 0.0, {})
+    save_checkpoint(folder, policy, state, probe_policy(policy, learner.forward, learner.device, config))
     return folder
 
 

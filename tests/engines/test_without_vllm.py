@@ -10,13 +10,12 @@ import torch
 from mstar.config import Config
 from mstar.config_file import load_config as load_settings
 from mstar.engines import build_engine
-from mstar.engines.probe import TOLERANCE, expect
-from mstar.engines.tokens import end_ids
 from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm_worker import without
 from mstar.errors import UserError
-from mstar.models import FAMILIES, Encoder
+from mstar.models import FAMILIES
 from mstar.models.loading import load_generation_config
+from mstar.models.tokens import end_ids
 from tests.conftest import BASE, QUICKSTART
 from tests.tiny_models import save_tiny_model
 
@@ -57,18 +56,3 @@ def test_end_tokens_are_known_without_weights(
         named = load_generation_config(folder, None, engine.encoder.config)
         assert sorted(end_ids(engine.encoder, named)) == engine.end_ids.tolist()
         (folder / "generation_config.json").unlink(missing_ok=True)
-
-
-def test_a_probe_tells_other_weights_from_rounding(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config()
-    narrow = make_config(model={"path": str(BASE), "dtype": "bfloat16"})
-    encoder = Encoder(BASE, config.images, config.prompt)
-    own, rounded = (expect(BASE, one, encoder, [4]) for one in (config, narrow))
-    for one, other in zip(own, rounded, strict=True):
-        assert 4 not in one.tokens
-        assert one.difference(one.logprobs) == 0
-        found = dict(zip(other.tokens, other.logprobs, strict=True))
-        shared = [place for place, token in enumerate(one.tokens) if token in found]
-        differences = [abs(one.logprobs[place] - found[one.tokens[place]]) for place in shared]
-        assert 0 < sum(differences) / len(differences) < TOLERANCE["bfloat16"]
-    assert own[0].request.images == () and len(own[1].request.images) == 1

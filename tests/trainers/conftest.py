@@ -10,6 +10,7 @@ import pytest
 
 from mstar.config import Config
 from mstar.datasets import open_problems
+from mstar.models.probe import Probe
 from mstar.records import Response, write_responses
 from mstar.trainers import Lesson
 from tests.conftest import PROBLEMS
@@ -69,3 +70,15 @@ def steps_saved(folder: Path) -> list[int]:
 def files_of(folder: Path) -> dict[str, bytes]:
     found = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def probe_difference(noted: Probe, found: Probe) -> float:
+    """The largest; tokens of which one has no word are not compared."""
+    largest = 0.0
+    for one, other in zip(noted.expected, found.expected, strict=True):
+        assert one.prompt == other.prompt
+        said = dict(zip(other.tokens, other.logprobs, strict=True))
+        shared = [(p, said[t]) for t, p in zip(one.tokens, one.logprobs, strict=True) if t in said]
+        assert len(shared) > 3
+        largest = max(largest, *(abs(p - q) for p, q in shared))
+    return largest

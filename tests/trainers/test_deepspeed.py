@@ -20,15 +20,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from mstar.config import Config
+from mstar.config import Config, Images, Prompt
 from mstar.errors import UserError
+from mstar.models import Encoder
+from mstar.models.probe import read_probe
 from mstar.trainers import Lesson, Progressed, build_trainer
 from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import load_training_state
 from tests.commands import mstar, start
 from tests.conftest import BASE
 from tests.smoke import smoke_arguments
-from tests.trainers.conftest import MakeConfig, MakeLesson, save_to
+from tests.trainers.conftest import MakeConfig, MakeLesson, probe_difference, save_to
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None,
@@ -69,6 +71,9 @@ def assert_alike(folder: Path, other: Path, tolerance: float = 1e-4) -> None:
         for kind in ("exp_avg", "exp_avg_sq"):
             torch.testing.assert_close(kinds[kind], wanted.moments[name][kind], rtol=0, atol=tolerance)
     assert state.learning_rate == wanted.learning_rate
+    noted, said = (read_probe(one, Encoder(one, Images(), Prompt()), []) for one in (folder, other))
+    assert noted and said and noted.dtype == said.dtype
+    assert probe_difference(noted, said) < noted.tolerance(noted.dtype)
 
 
 @pytest.mark.parametrize("ranks, stage", [(1, 2), (2, 1), (2, 2), (2, 3)])

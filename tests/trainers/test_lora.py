@@ -79,7 +79,7 @@ def test_a_checkpoint_is_small_and_the_base_stays(
     assert files_of(tiny) == before
     assert set(files_of(out)) == {
         "adapter_config.json", "adapter_model.safetensors", "base.json", "chat_template.jinja",
-        "config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json",
+        "config.json", "generation_config.json", "preprocessor_config.json", "probe.json", "tokenizer.json",
         "tokenizer_config.json", "training_state/moments.tensors", "training_state/progress.json",
     }  # fmt: skip
     weights = load_file(out / "adapter_model.safetensors")
