@@ -43,8 +43,6 @@ class Lesson:
     seed: int
     reading: Reading = Reading()
     """How that file is read."""
-    left_out: tuple[str, ...] = ()
-    """Files that its checkpoints do not get: what is trained again is to have the files that it had."""
 
 
 @dataclass(frozen=True, slots=True)
