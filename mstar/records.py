@@ -3,7 +3,7 @@
 Problem and Response are one row each. A Response is filled in by two stages: `generate` writes the text and
 what is known of its making, `score` adds the judgement; the fields say which. State is what an iteration
 starts from. Sampled, Scored, Selected, Trained, Report and Decision are the results of the six stages.
-Nothing here reads images or knows where files live (see datasets/, rundir.py).
+Nothing here reads images or knows where files live.
 """
 
 import json
@@ -24,9 +24,7 @@ ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where the pixels of one image come from: a file, or the encoded bytes of one (PNG, JPEG, ...), with
-    its address where they were fetched.
-    """
+    """A file with one image, or the bytes of one (PNG, JPEG, ...) with its address if they were fetched."""
 
     path: str | None = None
     data: bytes | None = None
@@ -258,7 +256,7 @@ def write_responses(
 
 
 def read_responses(path: Path) -> Iterator[Response]:
-    """Stream the responses of one Parquet file, in file order."""
+    """Of one Parquet file, in file order."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=4096):
             yield from _responses(batch)
@@ -266,8 +264,7 @@ def read_responses(path: Path) -> Iterator[Response]:
 
 def read_response(path: Path, row: int) -> Response:
     """One response of a Parquet file."""
-    (response,) = _responses(pq.read_table(path).slice(row, 1))
-    return response
+    return next(_responses(pq.read_table(path).slice(row, 1)))
 
 
 def _responses(rows: pa.RecordBatch | pa.Table) -> Iterator[Response]:

@@ -6,7 +6,7 @@ Here are those on disk; those in a bucket are in bucket_files.py.
 import errno
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -14,6 +14,7 @@ from typing import Protocol
 from mstar.config import Config
 from mstar.config_storage import StorageSettings
 from mstar.content_hashes import Stamp, is_settled, remembered_sha256, stamp_of
+from mstar.datasets.rows import BadRow, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +148,18 @@ class LocalFolder:
 
     def below(self, name: str) -> Folder:
         return LocalFolder(self.path / name)
+
+
+class Part(Protocol):
+    """One file of rows. What cannot be read comes as a BadRow, so that it does not hide the next row."""
+
+    file: DataFile
+    unknown_columns: tuple[str, ...]
+    images_embedded: bool
+    """Whether it is known, without looking, that no image is a path."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]: ...
+
+    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]: ...

@@ -13,13 +13,13 @@ from weakref import WeakValueDictionary
 
 from mstar.addresses import is_address, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, Reading
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, Part, Reading
 from mstar.datasets.index import load_index, stamps_of
 from mstar.datasets.json_rows import open_document, open_lines
 from mstar.datasets.mathv360k import MATHV360K
 from mstar.datasets.mathvista import MATHVISTA
 from mstar.datasets.own_columns import own_columns
-from mstar.datasets.problem_file import Part, ProblemFile
+from mstar.datasets.problem_file import ProblemFile
 from mstar.datasets.rows import OWN_ROWS, Format
 from mstar.datasets.table_rows import ArrowRows, ParquetRows, column_names
 from mstar.errors import UserError

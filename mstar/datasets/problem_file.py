@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from mstar.addresses import BUCKET, scheme_of
 from mstar.answers import Expected
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile
+from mstar.datasets.files import Part
 from mstar.datasets.held import HELD_BYTES, Held
 from mstar.datasets.image_hashes import image_hashes
 from mstar.datasets.index import Index, IndexWriter, load_index, origin_of, stamps_of
@@ -29,24 +29,8 @@ if TYPE_CHECKING:
 
 BAD: Row = {"answer": ""}
 """Stands in the index for a row that is there and cannot be read: it is not one without an answer."""
-
 FETCHED_TOGETHER = 16
 """Rows whose images are asked for at the same time, where they are in a bucket."""
-
-
-class Part(Protocol):
-    """One file of rows. What cannot be read comes as a BadRow, so that it does not hide the next row."""
-
-    file: DataFile
-    unknown_columns: tuple[str, ...]
-    images_embedded: bool
-    """Whether it is known, without looking, that no image is a path."""
-
-    def __len__(self) -> int: ...
-
-    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]: ...
-
-    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]: ...
 
 
 class ProblemFile:
@@ -166,16 +150,15 @@ class ProblemFile:
         """
         ids, held = self._index.ids, self.held.problems
         found = {row: held[row].expected for row in rows if row in held and held[row].answer is not None}
-        new = [row for row in rows if row not in held]
-        for row, (_, number, read) in zip(new, self._rows(new, images=False), strict=True):
+        new = (row for row in rows if row not in held)
+        for _, row, read in self._rows(new, images=False):
             try:
                 if isinstance(read, BadRow):
                     raise read
-                expected = expected_from_row(self.format.convert(self._numbered(read, number)))
+                expected = expected_from_row(self.format.convert(self._numbered(read, row)))
             except BadRow as bad:
                 raise self._refusal(row, bad) from None
-            if expected is not None:
-                found[row] = expected
+            found |= {} if expected is None else {row: expected}
         return {ids[row]: expected for row, expected in found.items()}
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
@@ -313,6 +296,4 @@ def without_images(row: Row) -> Mapping[str, object]:
 
 def row_name(number: int, id: str | None) -> str:
     """How messages name a row: "row 12 (id p12)"."""
-    if id is None:
-        return f"row {number} (no id)"
-    return f"row {number} (id {printable(id)})"
+    return f"row {number} ({'no id' if id is None else f'id {printable(id)}'})"

@@ -22,7 +22,6 @@ from mstar.errors import UserError
 
 BATCH_ROWS = 64
 """Rows of a Parquet file in memory at a time, with their images."""
-
 BATCH_BYTES = 1 << 22
 """More rows at a time where the file says that so many take no more."""
 
