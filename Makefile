@@ -7,7 +7,7 @@ KILLS ?= 20
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers scale growth clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth clean
 
 help:  ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -42,7 +42,7 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 	@touch $@
 
 test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an environment of its own
-	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 2 -W default \
 		tests/engines/test_vllm.py tests/engines/test_without_vllm.py
 
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
@@ -87,6 +87,17 @@ peers: $(PEERS_VENV)/installed  ## trainer and answer checker against TRL, math-
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(PEERS_BIN)/python benchmarks/trainer_peers.py
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(PEERS_BIN)/python benchmarks/answers_peers.py
 
+# ms-swift wants other releases of datasets and peft than TRL does; every version is given, as pip takes long to find some.
+SWIFT_VENV := .venv-swift
+$(SWIFT_VENV)/installed: constraints-swift.txt
+	$(PYTHON) -m venv $(SWIFT_VENV)
+	$(SWIFT_VENV)/bin/python -m pip install --quiet --constraint constraints-swift.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(SWIFT_VENV)/bin/python -m pip install --quiet --constraint constraints-swift.txt ms-swift qwen-vl-utils torchvision
+	@touch $@
+
+swift: $(VENV)/installed $(SWIFT_VENV)/installed  ## sampling, judging and selecting against ms-swift's `swift sample`
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sampling_peers.py $(SWIFT_VENV)/bin/swift
+
 scale: $(VENV)/installed  ## how a run on 200,000 problems with 50,000 images starts
 	rm -rf runs/scale && mkdir -p runs/scale
 	$(BIN)/python benchmarks/scale.py runs/scale
@@ -96,4 +107,4 @@ growth: $(VENV)/installed  ## time and memory of every stage from 10,000 problem
 	$(BIN)/python benchmarks/growth.py $(LARGEST)
 
 clean:  ## forget the virtual environments and the runs
-	rm -rf $(VENV) $(VLLM_VENV) $(PEERS_VENV) runs
+	rm -rf $(VENV) $(VLLM_VENV) $(PEERS_VENV) $(SWIFT_VENV) runs
