@@ -22,7 +22,7 @@ def take_turns(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            found[name].append(_time(side))
+            found[name].append(timed(side))
     for name, column in found.items():
         print(f"{name}: {spread(column)} s")
     return found
@@ -40,7 +40,7 @@ def spread(values: list[float] | tuple[float, ...]) -> str:
     return f"min {min(values):.3g}, median {statistics.median(values):.3g}, max {max(values):.3g}"
 
 
-def _time(side: Side) -> float:
+def timed(side: Side) -> float:
     start = time.perf_counter()
     side()
     return time.perf_counter() - start

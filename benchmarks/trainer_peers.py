@@ -1,8 +1,10 @@
-"""The `single` trainer against TRL's SFTTrainer: the same responses, model, batch size and number of steps.
+"""The `single` trainer against TRL's SFTTrainer and transformers' Trainer: the same responses, model, batch
+size and number of steps.
 
 The quick start's responses (an image and a short text), texts whose lengths have a long tail, and the former
-again with an adapter (LoRA, by peft on both sides); each padded, and packed where it can be. TRL's dataset is
-prepared beforehand, ours reads its rows while it trains. One thread each: `make peers`.
+again with an adapter (LoRA, by peft on all sides); each padded, and packed where it can be. The peers' rows
+are ready in memory beforehand, ours are read while it trains. Peers are tried with several sizes of
+micro-batches and packs. One thread each: `make peers`.
 """
 
 import itertools
@@ -16,7 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from pairs import Side, print_ratios, take_turns
+from torch.nn.utils.rnn import pad_sequence
 
 from mstar.config import Config
 from mstar.config_file import load_config
@@ -26,7 +30,7 @@ from mstar.models.adapters import target_names
 from mstar.records import Response, write_responses
 from mstar.trainers import Lesson, Progressed
 from mstar.trainers.policy import open_policy
-from mstar.trainers.rows import LessonRows
+from mstar.trainers.rows import LessonRows, Row
 from mstar.trainers.single import SingleTrainer
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
@@ -36,8 +40,16 @@ IMAGES, TEXTS = 128, 64
 CHAINS = ("Answer:12", "Read:8+6-2;8+6=14;14-2=12;Answer:12", "Read:3+4+5;3+4=7;7+5=12;12>9;Answer:yes")
 MEDIAN, TAIL, LONGEST = 90, 0.9, 1200
 """Tokens of a text's response: a log-normal draw's median and sigma, and where it is cut."""
-PACK = 1280
-"""Tokens in a pack of TRL's; with larger ones its attention mask costs more."""
+AT_ONCE = (32, 8)
+"""Rows of the peers' micro-batches: all of a step's, and what both have by default."""
+PACKS = (1280, 2560)
+"""Tokens in a pack of TRL's: it cuts what is longer, and its attention mask costs more in larger ones."""
+Way = tuple[str, int]
+"""How a peer trains: "TRL, padded", "TRL, packed" or "Trainer, padded", and rows or tokens at once."""
+PADDED: tuple[Way, ...] = tuple(
+    (peer, rows) for peer in ("TRL, padded", "Trainer, padded") for rows in AT_ONCE
+)
+PACKED: tuple[Way, ...] = tuple(("TRL, packed", tokens) for tokens in PACKS)
 
 
 def main() -> None:
@@ -46,12 +58,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or DRAWS:
-            draw, settings, packs = DRAWS[name]
+            draw, settings, ways = DRAWS[name]
             print(f"\n{name}:")
             ours = {one: config_of(packing=one, settings=settings) for one in (False, True)}
             lesson = draw(ours[False], Path(folder))
             sides = {f"ours, {label(one)}": our_side(lesson, config) for one, config in ours.items()}
-            peers = {f"TRL, {label(one)}": trl_side(lesson, ours[False], one, folder) for one in packs}
+            peers = {
+                f"{peer}, {size}": peer_side(lesson, ours[False], (peer, size), folder) for peer, size in ways
+            }
             seconds = take_turns({**sides, **peers}, ROUNDS)
             for pair in itertools.product(sides, peers):
                 print_ratios(pair, seconds)
@@ -95,12 +109,12 @@ def write_lesson(
     return Lesson(Path(config.model.path), False, None, problems, (selected,), tuple(rows), 0)
 
 
-DRAWS: dict[str, tuple[Any, list[str], list[bool]]] = {
-    "images": (draw_images, [], [False]),
-    "texts": (draw_texts, [], [False, True]),
-    "adapter": (draw_images, ["train.lora.rank=8", "train.freeze=[vision,projector]"], [False]),
+DRAWS: dict[str, tuple[Any, list[str], tuple[Way, ...]]] = {
+    "images": (draw_images, [], PADDED),
+    "texts": (draw_texts, [], PADDED + PACKED),
+    "adapter": (draw_images, ["train.lora.rank=8", "train.freeze=[vision,projector]"], PADDED),
 }
-"""How responses are drawn, settings of the run, and whether TRL pads or packs: it refuses images in packs."""
+"""How responses are drawn, settings of the run, and what peers can do: TRL refuses images in packs."""
 
 
 def our_side(lesson: Lesson, config: Config) -> Side:
@@ -113,62 +127,113 @@ def our_side(lesson: Lesson, config: Config) -> Side:
     return train
 
 
-def trl_side(lesson: Lesson, config: Config, packing: bool, folder: str) -> Side:
-    """An SFTTrainer over the same tokens; refuses to start where they are not the same."""
-    from peft import LoraConfig
+def peer_side(lesson: Lesson, config: Config, way: Way, folder: str) -> Side:
+    """A peer over the same tokens; refuses to start where they are not the same."""
     from transformers import PrinterCallback
-    from trl import SFTTrainer
 
     model = load_model(lesson.policy, config.model)
     encoder = Encoder(lesson.policy, config.images, config.prompt)
-    lora, targets = config.train.lora, target_names(model, encoder.family, config.train)
-    adapter = LoraConfig(r=lora.rank, lora_alpha=lora.scale_numerator, target_modules=targets)
     rows = LessonRows(lesson, encoder)
     read = rows.read(range(len(lesson.rows)))
-    pictured = any(row.encoded.shapes for row in read)
-    trainer = SFTTrainer(
-        model,
-        trl_settings(config, packing, [len(row.encoded.ids) for row in read], folder),
-        train_dataset=trl_images(rows) if pictured else trl_tokens(read),
-        processing_class=trl_processor(encoder) if pictured else encoder.tokenizer,
-        peft_config=adapter if lora.rank else None,
-    )
+    settings = peer_settings(config, way, [len(row.encoded.ids) for row in read], folder)
+    adapter = peer_adapter(model, encoder, config)
+    build = build_trainer if way[0].startswith("Trainer") else build_trl
+    trainer = build(model, settings, rows, read, adapter)
     batches = list(trainer.get_train_dataloader())
     learned = sum(int((batch["labels"][:, 1:] != -100).sum()) for batch in batches)
     tokens = sum(batch["labels"].numel() for batch in batches)
     if learned != sum(row.learned for row in read):
-        sys.exit(f"TRL learns {learned} tokens, we learn {sum(row.learned for row in read)}")
-    print(f"TRL, {label(packing)}: {learned} tokens learned of {tokens}, {trainer.args.max_steps} steps")
+        sys.exit(f"{way[0]} learns {learned} tokens, we learn {sum(row.learned for row in read)}")
+    steps, every = trainer.args.max_steps, trainer.args.gradient_accumulation_steps
+    print(f"{way[0]}, {way[1]}: {learned} tokens learned of {tokens}, {steps} steps of {every} micro-batches")
     trainer.remove_callback(PrinterCallback)
-    return trainer.train
+    return trainer.train  # type: ignore[no-any-return]
 
 
-def trl_settings(config: Config, packing: bool, lengths: Sequence[int], folder: str) -> Any:
+def peer_adapter(model: Any, encoder: Encoder, config: Config) -> Any:
+    from peft import LoraConfig
+
+    lora = config.train.lora
+    if not lora.rank:
+        return None
+    targets = target_names(model, encoder.family, config.train)
+    return LoraConfig(r=lora.rank, lora_alpha=lora.scale_numerator, target_modules=targets)
+
+
+def peer_settings(config: Config, way: Way, lengths: Sequence[int], folder: str) -> dict[str, Any]:
     """As many steps as ours; nothing logged, saved or computed twice."""
-    from trl import SFTConfig
-
+    peer, size = way
     steps = -(-len(lengths) // config.train.batch_size)
-    packed = {"packing": True, "max_length": PACK, "per_device_train_batch_size": 1}
-    padded = {"max_length": None, "per_device_train_batch_size": config.train.batch_size}
-    return SFTConfig(
-        folder,
-        max_steps=steps,
-        gradient_accumulation_steps=max(1, round(sum(lengths) / PACK / steps)) if packing else 1,
-        learning_rate=config.train.learning_rate,
-        lr_scheduler_type="constant",
-        gradient_checkpointing=False,
-        bf16=False,
-        use_cpu=True,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
-        dataloader_pin_memory=False,
-        **(packed if packing else padded),
+    if peer == "TRL, packed":
+        own = {"packing": True, "max_length": size, "per_device_train_batch_size": 1}
+        own["gradient_accumulation_steps"] = max(1, round(sum(lengths) / size / steps))
+    else:
+        own = {"per_device_train_batch_size": size}
+        own["gradient_accumulation_steps"] = config.train.batch_size // size
+    return own | {
+        "output_dir": folder,
+        "max_steps": steps,
+        "learning_rate": config.train.learning_rate,
+        "lr_scheduler_type": "constant",
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "dataloader_pin_memory": False,
+    }
+
+
+def build_trl(
+    model: Any, settings: dict[str, Any], rows: LessonRows, read: Sequence[Row], adapter: Any
+) -> Any:
+    from trl import SFTConfig, SFTTrainer
+
+    pictured = any(row.encoded.shapes for row in read)
+    return SFTTrainer(
+        model,
+        SFTConfig(**{"max_length": None, **settings}),
+        train_dataset=trl_images(rows) if pictured else trl_tokens(read),
+        processing_class=trl_processor(rows.encoder) if pictured else rows.encoder.tokenizer,
+        peft_config=adapter,
     )
 
 
-def trl_tokens(read: Sequence[Any]) -> Any:
+def build_trainer(
+    model: Any, settings: dict[str, Any], rows: LessonRows, read: Sequence[Row], adapter: Any
+) -> Any:
+    """With our tokens and pixels, all of them made beforehand, and its own loss and padding by torch."""
+    from peft import get_peft_model
+    from transformers import Trainer, TrainingArguments
+
+    encoder = rows.encoder
+
+    def example(row: Row) -> dict[str, Any]:
+        ids = torch.tensor(row.encoded.ids)
+        labels = torch.tensor([-100, *row.labels[:-1]], dtype=torch.long)
+        images = encoder.family.image_inputs(ids[None], [row.encoded]) if row.encoded.shapes else {}
+        return {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)} | images
+
+    def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        pads = {"input_ids": encoder.pad_id, "labels": -100, "attention_mask": 0, "mm_token_type_ids": 0}
+        return {
+            name: pad_sequence([one[name].view(-1) for one in examples], True, pads[name])
+            if name in pads
+            else torch.cat([one[name] for one in examples])
+            for name in examples[0]
+        }
+
+    return Trainer(
+        get_peft_model(model, adapter) if adapter else model,
+        TrainingArguments(remove_unused_columns=False, **settings),
+        train_dataset=[example(row) for row in read],
+        data_collator=collate,
+    )
+
+
+def trl_tokens(read: Sequence[Row]) -> Any:
     from datasets import Dataset
 
     ids = [row.encoded.ids for row in read]

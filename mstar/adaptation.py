@@ -6,19 +6,16 @@ in decisions.py, where a controller asks as well.
 
 from mstar.config import Config
 from mstar.decisions import Asked, Sweep, ask, decide, note_saturation, sweep_of
-from mstar.fingerprints import Fingerprint
 from mstar.progress import QUIET, Progress
+from mstar.reads import adapt_reads
 from mstar.records import Decision, Report, State
 from mstar.rundir import RunDir
-from mstar.stages import ADAPT, EVALUATE, TRAIN
+from mstar.stages import ADAPT, EVALUATE
 from mstar.work import Turn, Work, perform
 
 
 def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision | None:
     """Decide the temperature of the next iteration, and write what that starts from."""
-    reads: Fingerprint = dict(run.inputs(iteration, TRAIN, EVALUATE))
-    if run.config.adapt.policy == "schedule":
-        reads["iterations"] = run.config.iterations.count
 
     def work_on(work: Work) -> Decision | None:
         reports = [run.result(EVALUATE, number) for number in range(iteration + 1)]
@@ -32,7 +29,7 @@ def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision |
         progress.note(f"temperature {decision.temperature:g}: {decision.reason}")
         return work.commit([], lambda: decision)
 
-    decision = perform(ADAPT, Turn(run, iteration, progress=progress), reads, work_on)
+    decision = perform(ADAPT, Turn(run, iteration, progress=progress), adapt_reads(run, iteration), work_on)
     if decision:
         temperature, seed = decision.temperature, run.state(iteration).seed
         run.write_state(State(iteration + 1, run.policy_after(iteration), temperature, seed))

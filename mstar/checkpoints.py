@@ -7,7 +7,7 @@ it was trained on, which gives the same one.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from mstar.errors import PolicyRemoved, UserError
@@ -26,14 +26,18 @@ Train = Callable[[int], Any]
 
 def remove_superseded(run: RunDir, iteration: int) -> None:
     """Delete the checkpoints that the setting does not keep, once `iteration` is finished."""
+    for number in superseded(run, iteration):
+        remove_checkpoint(run, number)
+
+
+def superseded(run: RunDir, iteration: int) -> list[int]:
+    """The iterations whose checkpoints the setting does not keep, once `iteration` is finished."""
     keep = run.config.train.keep_checkpoints
     if keep is None:
-        return
+        return []
     newest = set(range(max(0, iteration + 1 - keep), iteration + 1))
     needed = {run.policy_after(number) for number in newest | {best_iteration(run, iteration)}}
-    for number in range(iteration + 1):
-        if run.policy_after(number) not in needed:
-            _remove(run, number)
+    return [number for number in range(iteration + 1) if run.policy_after(number) not in needed]
 
 
 def with_removed_policies(
@@ -56,7 +60,7 @@ def _train_again(run: RunDir, iteration: int, train: Train) -> None:
     except PolicyRemoved as earlier:
         _train_again(run, earlier.iteration, train)
         train(iteration)
-        _remove(run, earlier.iteration)
+        remove_checkpoint(run, earlier.iteration)
 
 
 def best_iteration(run: RunDir, iteration: int) -> int:
@@ -69,16 +73,23 @@ def best_iteration(run: RunDir, iteration: int) -> int:
     return max(range(iteration + 1), key=accuracy)
 
 
-def _remove(run: RunDir, iteration: int) -> None:
+def remove_checkpoint(run: RunDir, iteration: int) -> None:
+    """Delete what an iteration's training left, with a note that it went on purpose."""
     prefix = stage_prefix(TRAIN.name, iteration)
     try:
         files = run.finished(TRAIN, iteration).manifest.files
     except UserError:
         return
-    folders = {stored.split("/")[0] for stored in files if plain_name(stored).startswith(f"{CHECKPOINT}/")}
-    for folder in sorted(folders):
+    for folder in checkpoint_folders(files):
         if not run.storage.keys(f"{prefix}/{folder}/"):
             continue
         note = {folder: "superseded; train.keep_checkpoints"}
         write_text(run.storage, f"{prefix}/{REMOVED}", json.dumps(note, indent=2) + "\n")
         run.storage.remove(f"{prefix}/{folder}")
+
+
+def checkpoint_folders(files: Iterable[str]) -> list[str]:
+    """Those among a manifest's files."""
+    return sorted(
+        {stored.split("/")[0] for stored in files if plain_name(stored).startswith(f"{CHECKPOINT}/")}
+    )

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mstar import __version__
+from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
 from mstar.stopping import Stopped, listen, say_where
 
@@ -148,37 +149,8 @@ for stage_command in STAGE_COMMANDS:
     app.command()(stage_command)
 
 
-@app.command()
-def report(run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")]) -> None:
-    """Build report.html, summary.json and metrics.jsonl of a run anew."""
-    from mstar.report import write_report
-    from mstar.starting import open_run
-
-    write_report(open_run(run))
-    print(f"report: {run}/report.html")
-
-
-@app.command()
-def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; new or empty.")],
-    iteration: Annotated[
-        int | None,
-        typer.Option("--iteration", min=0, help="The policy after this one, from 0; else the last finished."),
-    ] = None,
-    best: Annotated[
-        bool, typer.Option("--best", help="The policy most accurate on the first test set.")
-    ] = False,
-    adapter: Annotated[bool, typer.Option("--adapter", help="Only the adapter, not merged.")] = False,
-) -> None:
-    """Write a policy of a run as a plain Hugging Face folder, with a model card."""
-    from mstar.export import Choice
-    from mstar.export import export as export_policy
-    from mstar.starting import open_run
-
-    written = export_policy(open_run(run), folder, Choice(iteration, best), adapter)
-    size = f"{written.bytes / 1e9:.3f} GB"
-    print(f"{written.folder}: the policy after iteration {written.iteration}, {size}")
+for run_command in RUN_COMMANDS:
+    app.command()(run_command)
 
 
 @app.command()
@@ -204,7 +176,9 @@ def config(
 
 @problems_app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here or at s3://.")
+    ],
     model: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Also ask this model's processor: folder, hub id or CONFIG."),

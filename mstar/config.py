@@ -25,7 +25,9 @@ PAPER_GRID = tuple(round(0.3 + 0.1 * step, 1) for step in range(14))
 
 class Model(Section):
     path: Annotated[str, BY_CONTENT]
-    """Folder of the first policy (relative to the config file), or the id of a model on a hub."""
+    """Folder of the first policy (relative to the config file), one at `s3://bucket/prefix`, or the id of a
+    model on a hub.
+    """
     revision: Annotated[str | None, BY_CONTENT] = None
     """Of a model on a hub: branch, tag or commit; a run pins the commit at its first use."""
     dtype: Annotated[Literal["float32", "bfloat16"], changes(*SAMPLING)] = "float32"
@@ -47,7 +49,9 @@ class Iterations(Section):
 
 class Data(Section):
     train: Annotated[str, BY_CONTENT]
-    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file)."""
+    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file), or one at
+    `s3://bucket/key`.
+    """
     validation: Annotated[str | None, BY_CONTENT] = None
     """Problems for the temperature sweep; needed by every `adapt.policy` that reads measurements."""
     tests: Annotated[dict[TestName, str], BY_CONTENT] = Field(min_length=1)
@@ -127,7 +131,11 @@ class Vllm(Section):
 
 class Score(Section):
     prm: Annotated[str | None, BY_CONTENT] = None
-    """Folder of a process reward model (relative to the config file); null rewards the outcome alone."""
+    """Folder of a process reward model (relative to the config file), one at `s3://bucket/prefix`, or its id
+    on a hub; null rewards the outcome alone.
+    """
+    prm_revision: Annotated[str | None, BY_CONTENT] = None
+    """Of a process reward model on a hub: branch, tag or commit; a run pins the commit at its first use."""
     aggregate: Annotated[Literal["min", "mean", "product", "last"], changes("score", "evaluate")] = "min"
     """How the step scores of a response become one number."""
     tokens_per_batch: Annotated[int, FREE] = Field(16_384, ge=16)

@@ -17,8 +17,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mstar.addresses import is_address
 from mstar.config import Config
 from mstar.errors import UserError
+from mstar.inputs import looks_like_hub_id
 
 
 class YamlLoader(yaml.SafeLoader):
@@ -207,7 +209,7 @@ def _keys_below(top: str) -> list[str]:
 
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(text: str) -> str:
-        return os.path.normpath(folder / text)
+        return text if is_address(text) else os.path.normpath(folder / text)
 
     data = config.data.model_copy(
         update={
@@ -222,9 +224,7 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         if local.exists()
         else config.model
     )
-    score = (
-        config.score.model_copy(update={"prm": resolve(config.score.prm)})
-        if config.score.prm
-        else config.score
-    )
+    prm = config.score.prm
+    is_on_hub = prm is not None and looks_like_hub_id(prm) and not (folder / prm).exists()
+    score = config.score.model_copy(update={"prm": resolve(prm)}) if prm and not is_on_hub else config.score
     return config.model_copy(update={"data": data, "model": model, "score": score})

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from mstar.addresses import is_address
+
 SETTLED_SECONDS = 2.0
 """A file is at rest when it last changed so long ago: more than a tick of any file system's clock."""
 
@@ -115,8 +117,9 @@ def cache_folder() -> Path:
 
 
 def entry_name(path: str | Path) -> str:
-    """The name of the cache entry about a file: the same for every way to write its path."""
-    return hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:40]
+    """The name of the cache entry about a file: the same for every way to write its path, or its address."""
+    place = path if is_address(path) else os.path.abspath(path)
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:40]
 
 
 def read_cached(name: str) -> bytes | None:

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Something that the user can put right: a setting, a file, a full disk."""
 
 
+class WrongBytes(UserError):
+    """A stored file has other bytes than were written."""
+
+
 class UnusableRequest(UserError):
     """One problem that the model cannot read: its prompt is too long, or its processor refuses an image."""
 

@@ -14,10 +14,9 @@ from itertools import zip_longest
 
 from mstar.config import Config
 from mstar.engines import Sampling
-from mstar.fingerprints import Fingerprint
-from mstar.inputs import problem_files
 from mstar.measures import measure_temperature, measure_test
 from mstar.progress import QUIET, Progress
+from mstar.reads import evaluate_reads
 from mstar.records import Report, Response, read_responses, read_unusable, write_responses
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
@@ -47,15 +46,6 @@ def evaluate(
     if rest and not due:
         return Report(iteration)
     policy = FIRST_POLICY if iteration is None else run.policy_after(iteration)
-    reads: Fingerprint = {
-        "policy.content": run.policy_identity(policy),
-        "prm.content": run.prm_identity(),
-        **{
-            f"problems.{key.removeprefix('data.')}": run.identity(key)
-            for key, _ in problem_files(run.config)
-            if key != "data.train"
-        },
-    }
 
     def work_on(work: Work) -> Report | None:
         parts = _parts(run, due, with_sweep)
@@ -63,7 +53,8 @@ def evaluate(
         names = [part.name for part in parts]
         return work.commit(names, lambda: build_report(work, parts))
 
-    return perform(EVALUATE, Turn(run, iteration, shard, progress), reads, work_on, REST if rest else "")
+    turn, folder_name = Turn(run, iteration, shard, progress), REST if rest else ""
+    return perform(EVALUATE, turn, evaluate_reads(run, iteration), work_on, folder_name)
 
 
 def due_tests(config: Config, iteration: int | None, rest: bool = False) -> list[str]:

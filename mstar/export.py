@@ -18,6 +18,7 @@ from mstar.config import Model
 from mstar.errors import UserError
 from mstar.inputs import ADAPTER_CONFIG
 from mstar.model_card import write_card
+from mstar.model_folders import fetch_from_hub, local_policy
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.stagedir import read_manifest
 from mstar.starting import finished_iterations
@@ -64,14 +65,14 @@ def export(run: RunDir, folder: Path, choice: Choice, adapter: bool = False) -> 
     """
     _refuse_contents(folder)
     chosen = _choose(run, choice)
-    policy = run.policy_after(chosen)
+    policy, first = run.policy_after(chosen), run.local_config.model
     with _appearing(folder) as scratch:
         with run.policy_folder(policy) as source:
-            _copy(source, run.config.model, MODEL_FILES, scratch)
+            _copy(source, first, MODEL_FILES, scratch)
         if policy != FIRST_POLICY:
             _refuse_damage(run, policy, scratch)
-        _finish_weights(scratch, run.config.model, adapter)
-        _copy(Path(run.config.model.path), run.config.model, PROCESSOR_FILES, scratch)
+        _finish_weights(scratch, first, adapter)
+        _copy(local_policy(run.config, weights=False), first, PROCESSOR_FILES, scratch)
         write_card(scratch / "README.md", run, chosen, adapter)
     return Exported(folder, chosen, sum(file.stat().st_size for file in folder.iterdir()))
 
@@ -148,23 +149,10 @@ def _finish_weights(folder: Path, base: Model, adapter: bool) -> None:
 
 def _copy(source: Path, first: Model, patterns: Sequence[str], target: Path) -> None:
     """The files of a model that match and are not there yet; `first` says which commit on a hub is meant."""
-    folder = source if source.is_dir() else _download(first, patterns)
+    folder = source
+    if not source.is_dir():
+        folder = fetch_from_hub("model.path", first.path, first.revision, *patterns)
     for pattern in patterns:
         for file in sorted(folder.glob(pattern)):
             if not file.name.startswith(LEFT_BEHIND) and not (target / file.name).exists():
                 shutil.copyfile(file, target / file.name)
-
-
-def _download(first: Model, patterns: Sequence[str]) -> Path:
-    """The folder of a hub's cache with these files, which are fetched where they are not there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(first.path, revision=first.revision, allow_patterns=list(patterns)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = next(iter(str(error).split("\n")), type(error).__name__)
-        raise UserError(
-            f"model.path is {first.path}, which is no folder here, and the hub does not give its files "
-            f"({reason[:160]}); check the network, or set HF_TOKEN if it needs a login"
-        ) from None

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from mstar.engines import Sampling
 from mstar.errors import UserError
 from mstar.progress import QUIET, Progress
+from mstar.reads import generate_reads
 from mstar.records import Sampled, read_unusable
 from mstar.rundir import RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
@@ -26,11 +27,6 @@ def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progre
     temperature.
     """
     state = run.state(iteration)
-    reads = {
-        "temperature": state.temperature,
-        "policy.content": run.policy_identity(state.policy),
-        "problems.train": run.identity("data.train"),
-    }
 
     def work_on(work: Work) -> Sampled | None:
         parts = iteration_parts(run, iteration)
@@ -41,7 +37,7 @@ def generate(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progre
             sample_parts(work, state.policy, own, (state.seed, iteration, GENERATE.name))
         return work.commit(names, lambda: _sampled(work, names))
 
-    return perform(GENERATE, Turn(run, iteration, shard, progress), reads, work_on)
+    return perform(GENERATE, Turn(run, iteration, shard, progress), generate_reads(run, iteration), work_on)
 
 
 def iteration_parts(run: RunDir, iteration: int) -> list[Part]:

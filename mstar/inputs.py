@@ -9,14 +9,14 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from mstar.addresses import BUCKET, is_address, scheme_of
 from mstar.config import Config
+from mstar.config_storage import StorageSettings
 from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
+from mstar.model_folders import IGNORED, has_file, stored_identity
 
 ADAPTER_CONFIG = "adapter_config.json"
-PROBE = "probe.json"
-IGNORED = ("training_state", "README", ".", PROBE)
-"""Beginnings of file names in a model's folder that change no response."""
 
 
 def problem_files(config: Config) -> Iterator[tuple[str, str]]:
@@ -26,6 +26,15 @@ def problem_files(config: Config) -> Iterator[tuple[str, str]]:
         yield "data.validation", config.data.validation
     for name, path in config.data.tests.items():
         yield f"data.tests.{name}", path
+
+
+def identity_of_model(config: Config, key: str) -> str:
+    """By what the model of a setting is known, wherever it lies."""
+    path, revision = {
+        "model.path": (config.model.path, config.model.revision),
+        "score.prm": (str(config.score.prm), config.score.prm_revision),
+    }[key]
+    return stored_identity(path, config.storage) if is_address(path) else model_identity(key, path, revision)
 
 
 def model_identity(key: str, path: str, revision: str | None) -> str:
@@ -44,53 +53,84 @@ def model_identity(key: str, path: str, revision: str | None) -> str:
 
 def check_model_paths(config: Config) -> None:
     """UserError where the policy or the process reward model cannot be found."""
-    _check_model(config.model.path, "model.path")
+    for key, path in models(config):
+        _check_model(key, path, config.storage)
+
+
+def models(config: Config) -> Iterator[tuple[str, str]]:
+    """The models of a run: (setting, path, address or id)."""
+    yield "model.path", config.model.path
     if config.score.prm is not None:
-        _check_model(config.score.prm, "score.prm")
+        yield "score.prm", config.score.prm
 
 
-def _check_model(path: str, key: str) -> None:
-    """A path must be a checkpoint folder; what looks like `owner/name` is left to the hub."""
+def _check_model(key: str, path: str, storage: StorageSettings) -> None:
+    """There must be a checkpoint in a folder or at an address; what looks like `owner/name` is left to the
+    hub.
+    """
     folder = Path(path)
-    if folder.is_dir():
-        if (folder / ADAPTER_CONFIG).is_file():
+    if is_address(path) and scheme_of(path) != BUCKET:
+        raise missing_model(key, path)
+    if is_address(path) or folder.is_dir():
+        names = [name for name in (ADAPTER_CONFIG, "config.json") if _has_file(path, name, storage)]
+        if ADAPTER_CONFIG in names:
             raise UserError(
                 f"{key} is {path}, which holds an adapter; name a whole model, as mstar export without "
                 "--adapter writes it"
             )
-        if not (folder / "config.json").is_file():
+        if not names:
             raise UserError(
                 f"{key} is {path}, a folder without config.json; name one that save_pretrained has written"
             )
-    elif folder.is_absolute() or path.startswith(".") or path.count("/") != 1 or key != "model.path":
+    elif not looks_like_hub_id(path):
         raise missing_model(key, path)
+
+
+def _has_file(path: str, name: str, storage: StorageSettings) -> bool:
+    return has_file(path, name, storage) if is_address(path) else (Path(path) / name).is_file()
+
+
+def looks_like_hub_id(path: str) -> bool:
+    """Whether it is `owner/name`, and no path for another reason."""
+    is_path = is_address(path) or Path(path).is_absolute() or path.startswith(".")
+    return not is_path and path.count("/") == 1
 
 
 def missing_model(key: str, path: str) -> UserError:
     return UserError(
-        f"{key} is {path}, which does not exist; name a checkpoint folder or the id of a model on a hub"
+        f"{key} is {path}, which does not exist; name a checkpoint folder, one at s3://bucket/prefix, or the "
+        "id of a model on a hub"
     )
 
 
-def pin_revision(config: Config) -> Config:
-    """The configuration with the commit of a model on a hub, which a branch or a tag names today."""
-    model = config.model
-    if Path(model.path).is_dir():
-        return config
+def pin_revisions(config: Config) -> Config:
+    """The configuration with the commits of models on a hub, which branches or tags name today."""
+    model, score = config.model, config.score
+    model = model.model_copy(update={"revision": _commit("model.path", model.path, model.revision)})
+    if score.prm is not None:
+        commit = _commit("score.prm", score.prm, score.prm_revision)
+        score = score.model_copy(update={"prm_revision": commit})
+    return config.model_copy(update={"model": model, "score": score})
+
+
+def _commit(key: str, path: str, revision: str | None) -> str | None:
+    """The commit of a model on a hub; the revision as it is for any other."""
+    if is_address(path) or Path(path).is_dir():
+        return revision
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = Path(hf_hub_download(model.path, "config.json", revision=model.revision))
+        found = Path(hf_hub_download(path, "config.json", revision=revision))
     except LocalEntryNotFoundError:
         raise UserError(
-            f"model.path is {model.path}, which is no folder here, and the hub cannot be reached and has not "
+            f"{key} is {path}, which is no folder here, and the hub cannot be reached and has not "
             "been used for it before; name a checkpoint folder, or check the network"
         ) from None
     except (HfHubHTTPError, HFValidationError) as error:
         reason = next(iter(str(error).split("\n")), type(error).__name__)
         raise UserError(
-            f"model.path is {model.path}, which is no folder here, and the hub does not give its "
+            f"{key} is {path}, which is no folder here, and the hub does not give its "
             f"config.json ({reason[:160]}); correct the id, or set HF_TOKEN if it needs a login"
         ) from None
-    return config.model_copy(update={"model": model.model_copy(update={"revision": found.parent.name})})
+    return found.parent.name

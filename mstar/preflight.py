@@ -10,11 +10,14 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mstar.addresses import is_address
 from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config
+from mstar.config_storage import StorageSettings
 from mstar.datasets import ModelCheck, check_problems, shared_problems
 from mstar.errors import UnusableRequest, UserError
 from mstar.inputs import problem_files
+from mstar.model_folders import fetched, local_policy
 from mstar.progress import Progress
 from mstar.prompts import build_request
 from mstar.records import Problem
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 LOOKED_INTO = 20_000
 """Of larger files so many rows are read with their images, the same ones every time."""
+STORED_LOOKED_INTO = 1_000
+"""The same in a bucket, where each image has to be fetched."""
 MODEL_SAMPLE = 1_000
 """Of larger files so many rows are tried with the model's own processor."""
 SHOWN = 3
@@ -64,7 +69,8 @@ def load_encoder(config: Config) -> "Encoder":
     """The policy's own processor and tokenizer; the weights are not needed."""
     from mstar.models import Encoder
 
-    return Encoder(Path(config.model.path), config.images, config.prompt, config.model.revision)
+    policy = local_policy(config, weights=False)
+    return Encoder(policy, config.images, config.prompt, config.model.revision)
 
 
 def ask_model(encoder: "Encoder") -> ModelCheck:
@@ -86,7 +92,8 @@ def check_for_model(name: str) -> ModelCheck:
         return ask_model(load_encoder(load_config(Path(name))))
     from mstar.models import Encoder
 
-    return ask_model(Encoder(Path(name), Images(), Prompt()))
+    folder = fetched(name, StorageSettings(), weights=False) if is_address(name) else Path(name)
+    return ask_model(Encoder(folder, Images(), Prompt()))
 
 
 class ModelReader:
@@ -115,7 +122,8 @@ def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress:
     if total >= WORTH_SAYING:
         progress.note(f"looking at the {total:,} problems of {key}")
     reader = ModelReader(ask, run.config.prompt.max_tokens, total)
-    bad = check_problems(path, reader.check, sample=LOOKED_INTO).bad
+    sample = STORED_LOOKED_INTO if is_address(path) else LOOKED_INTO
+    bad = check_problems(path, reader.check, sample, run.config.storage).bad
     if bad:
         shown = "; ".join(f"{flaw}" for flaw in bad[:SHOWN])
         raise UserError(

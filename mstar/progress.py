@@ -33,17 +33,30 @@ class Progress:
         """Around one stage that has `total` units to do; `unit` is a plural."""
         done = 0
 
+        def note_and_advance(more: int) -> None:
+            nonlocal done
+            done += more
+            advance(more)
+
+        try:
+            with self.task(title(name, iteration), total, unit) as advance:
+                yield note_and_advance
+        except Stopped as stopped:
+            stopped.add_note(f"{title(name, iteration)} after {done} of {counted(total, unit)}")
+            raise
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """The same around what begins anew when it is stopped."""
+        done = 0
+
         def advance(more: int) -> None:
             nonlocal done
             done += more
             show(done)
 
-        try:
-            with self._shown(title(name, iteration), total, unit) as show:
-                yield advance
-        except Stopped as stopped:
-            stopped.add_note(f"{title(name, iteration)} after {done} of {counted(total, unit)}")
-            raise
+        with self._shown(title, total, unit) as show:
+            yield advance
 
     @contextmanager
     def _shown(self, title: str, total: int, unit: str) -> Iterator[Show]:

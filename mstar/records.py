@@ -24,7 +24,9 @@ ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """Where the pixels of one image come from: a file, or the encoded bytes of one (PNG, JPEG, ...)."""
+    """Where the pixels of one image come from: a file, or the encoded bytes of one (PNG, JPEG, ...), with
+    its address where they were fetched.
+    """
 
     path: str | None = None
     data: bytes | None = None
@@ -257,10 +259,21 @@ def read_responses(path: Path) -> Iterator[Response]:
     """Stream the responses of one Parquet file, in file order."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=4096):
-            columns = {name: batch[name].to_pylist() for name in batch.schema.names}
-            columns["step_scores"] = [own if own is None else tuple(own) for own in columns["step_scores"]]
-            for row in zip(*columns.values(), strict=True):
-                yield Response(**dict(zip(columns, row, strict=True)))
+            yield from _responses(batch)
+
+
+def read_response(path: Path, row: int) -> Response:
+    """One response of a Parquet file."""
+    (response,) = _responses(pq.read_table(path).slice(row, 1))
+    return response
+
+
+def _responses(rows: pa.RecordBatch | pa.Table) -> Iterator[Response]:
+    """Earlier versions had fewer columns."""
+    missing = {name: [value] * rows.num_rows for name, value in Response._field_defaults.items()}
+    columns = missing | {name: rows[name].to_pylist() for name in rows.schema.names}
+    columns["step_scores"] = [own if own is None else tuple(own) for own in columns["step_scores"]]
+    return map(Response._make, zip(*(columns[name] for name in Response._fields), strict=True))
 
 
 def read_unusable(path: Path) -> dict[str, str]:

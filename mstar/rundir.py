@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from mstar.addresses import is_address
 from mstar.config import Config
 from mstar.datasets import ProblemFile, open_problems
 from mstar.errors import PolicyRemoved, UserError
-from mstar.inputs import model_identity, problem_files
+from mstar.inputs import identity_of_model, models, problem_files
+from mstar.model_folders import local_policy
 from mstar.records import State, from_json, to_json
 from mstar.stagedir import MANIFEST, Manifest, read_manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
@@ -71,10 +73,20 @@ class RunDir:
         self._problems: dict[str, ProblemFile] = {}
         self._contents: dict[str, str] = {}
 
+    @cached_property
+    def local_config(self) -> Config:
+        """The configuration for whoever loads policies: where they are adapters, the base is fetched now, and
+        its folder stands in place of its address.
+        """
+        if self.config.train.lora.rank is None or not is_address(self.config.model.path):
+            return self.config
+        model = self.config.model.model_copy(update={"path": str(local_policy(self.config))})
+        return self.config.model_copy(update={"model": model})
+
     def problems(self, path: str) -> ProblemFile:
         """A problem file, opened once: its ids and its identity are the same for every stage."""
         if path not in self._problems:
-            self._problems[path] = open_problems(path)
+            self._problems[path] = open_problems(path, self.config.storage)
         return self._problems[path]
 
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:
@@ -106,7 +118,11 @@ class RunDir:
 
     def inputs(self, iteration: int | None, *stages: Stage[Any]) -> dict[str, str]:
         """Identities of finished stages, for a fingerprint; UserError if one of them is not finished."""
-        return {f"inputs.{stage.name}": self.finished(stage, iteration).identity for stage in stages}
+        return {f"inputs.{stage.name}": self.stage_identity(stage, iteration) for stage in stages}
+
+    def stage_identity(self, stage: Stage[Any], iteration: int | None) -> str:
+        """What tells a finished stage from the same one made otherwise; UserError if it is not finished."""
+        return self.finished(stage, iteration).identity
 
     def state(self, iteration: int) -> State:
         """What an iteration starts from; iteration 0 starts from the configuration."""
@@ -129,7 +145,7 @@ class RunDir:
     def policy_folder(self, policy: str) -> Iterator[Path]:
         """A local folder of the checkpoint that a State names, as long as the block lasts."""
         if policy == FIRST_POLICY:
-            yield Path(self.config.model.path)
+            yield local_policy(self.config)
             return
         train, _, name = policy.rpartition("/")
         if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
@@ -171,14 +187,10 @@ class RunDir:
     def content_of(self, key: str) -> str:
         """The same, whatever the run was started with; looked at once."""
         if key not in self._contents:
-            match key:
-                case "model.path":
-                    model = self.config.model
-                    self._contents[key] = model_identity(key, model.path, model.revision)
-                case "score.prm":
-                    self._contents[key] = model_identity(key, str(self.config.score.prm), None)
-                case _:
-                    self._contents[key] = self.problems(dict(problem_files(self.config))[key]).identity
+            if key in dict(models(self.config)):
+                self._contents[key] = identity_of_model(self.config, key)
+            else:
+                self._contents[key] = self.problems(dict(problem_files(self.config))[key]).identity
         return self._contents[key]
 
     def noted_identities(self) -> dict[str, str]:

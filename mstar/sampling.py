@@ -49,7 +49,7 @@ def sample_parts(work: Work, policy: str, parts: Sequence[Part], labels: Sequenc
     ):
         with work.clock.inside():
             folder = stack.enter_context(work.run.policy_folder(policy))
-            engine = stack.enter_context(build_engine(work.config, folder))
+            engine = stack.enter_context(build_engine(work.run.local_config, folder))
         reader = Reader(work, engine, labels)
         results = engine.generate(reader.chunks(parts))
         for part in parts:

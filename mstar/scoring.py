@@ -8,7 +8,6 @@ because Reward-Pass@k ranks without looking at the answer.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,8 +18,10 @@ from mstar.answers import AnswerChecker, Expected
 from mstar.config import Config
 from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
+from mstar.model_folders import local_prm
 from mstar.progress import QUIET, Progress
 from mstar.prompts import build_request
+from mstar.reads import score_reads
 from mstar.records import Problem, Response, Scored, read_responses, read_unusable, write_responses
 from mstar.rundir import RunDir
 from mstar.sampling import Part
@@ -47,7 +48,7 @@ class Scorer:
             with clock.inside():
                 from mstar.prm import ProcessRewardModel
 
-                self.prm = ProcessRewardModel(Path(config.score.prm), config)
+                self.prm = ProcessRewardModel(local_prm(config), config)
 
     def __enter__(self) -> Self:
         self.checker.__enter__()
@@ -134,11 +135,6 @@ class Scorer:
 
 def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress = QUIET) -> Scored | None:
     """Judge an iteration's responses, part by part."""
-    reads = {
-        **run.inputs(iteration, GENERATE),
-        "prm.content": run.prm_identity(),
-        "problems.train": run.identity("data.train"),
-    }
 
     def work_on(work: Work) -> Scored | None:
         parts = {part.name: part for part in iteration_parts(run, iteration)}
@@ -147,7 +143,7 @@ def score(run: RunDir, iteration: int, shard: Shard = WHOLE, progress: Progress 
             _judge_parts(work, [parts[name] for name in missing])
         return work.commit(list(parts), lambda: _scored(work, list(parts)))
 
-    return perform(SCORE, Turn(run, iteration, shard, progress), reads, work_on)
+    return perform(SCORE, Turn(run, iteration, shard, progress), score_reads(run, iteration), work_on)
 
 
 def _judge_parts(work: Work, parts: Sequence[Part]) -> None:

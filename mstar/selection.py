@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mstar.config import Select
 from mstar.progress import QUIET, Progress
+from mstar.reads import select_reads
 from mstar.records import RESPONSE_SCHEMA, Selected
 from mstar.rundir import Finished, RunDir
 from mstar.seeds import derive_seed
@@ -41,7 +42,7 @@ def select(run: RunDir, iteration: int, progress: Progress = QUIET) -> Selected 
         selected = _select(work, run.finished(SCORE, iteration))
         return work.commit([SELECTED], lambda: selected)
 
-    return perform(SELECT, Turn(run, iteration, progress=progress), run.inputs(iteration, SCORE), work_on)
+    return perform(SELECT, Turn(run, iteration, progress=progress), select_reads(run, iteration), work_on)
 
 
 def _select(work: Work, scored: Finished) -> Selected:

@@ -14,7 +14,7 @@ from mstar.config_file import dump_config, parse_config
 from mstar.config_storage import FROM_ENVIRONMENT
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
-from mstar.inputs import check_model_paths, pin_revision, problem_files
+from mstar.inputs import check_model_paths, models, pin_revisions, problem_files
 from mstar.preflight import check_inputs, check_trainer
 from mstar.progress import QUIET, Progress
 from mstar.rundir import INPUTS, RUN, RunDir
@@ -63,7 +63,7 @@ def take_up(config: Config) -> RunDir:
     if started is not None:
         config = _as_started(config, started)
     check_model_paths(config)
-    config = pin_revision(config)
+    config = pin_revisions(config)
     run = RunDir(storage, config)
     if started is not None:
         _refuse_changes(run, parse_config(started, f"{config.output}/{RUN}"))
@@ -108,11 +108,18 @@ def planned_iterations(run: RunDir) -> int:
 
 
 def _started_tree(storage: Storage, output: str) -> dict[str, Any] | None:
-    """The tree of run.yaml, settings that are newer than it as runs had them before; None without one."""
+    """The tree of run.yaml; None without one."""
     try:
-        tree = yaml.safe_load(read_text(storage, RUN))
+        with storage.reading(RUN) as path:
+            return parse_started(path.read_bytes(), output)
     except FileNotFoundError:
         return None
+
+
+def parse_started(text: bytes, output: str) -> dict[str, Any]:
+    """The tree of a run.yaml, settings that are newer than it as runs had them before."""
+    try:
+        tree = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError):
         tree = None
     if not isinstance(tree, dict):
@@ -140,8 +147,10 @@ def _as_started(config: Config, started: dict[str, Any]) -> Config:
         if is_left_open:
             section, _, name = key.rpartition(".")
             tree[section][name] = old[key]
-    if tree["model"]["path"] == started["model"].get("path") and tree["model"]["revision"] is None:
-        tree["model"]["revision"] = started["model"].get("revision")
+    for section, path, revision in (("model", "path", "revision"), ("score", "prm", "prm_revision")):
+        ours, theirs = tree[section], started.get(section, {})
+        if ours[path] == theirs.get(path) and ours[revision] is None:
+            ours[revision] = theirs.get(revision)
     return parse_config(tree, RUN)
 
 
@@ -169,8 +178,8 @@ def _refuse_changes(run: RunDir, started: Config) -> None:
 
 def contents(run: RunDir) -> dict[str, str]:
     """The identity of every input by its setting."""
-    keys = ["model.path", *(["score.prm"] if run.config.score.prm else [])]
-    return {key: run.content_of(key) for key in [*keys, *(key for key, _ in problem_files(run.config))]}
+    inputs = [*models(run.config), *problem_files(run.config)]
+    return {key: run.content_of(key) for key, _ in inputs}
 
 
 def _has_begun(storage: Storage) -> bool:

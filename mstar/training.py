@@ -12,8 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mstar.config_train import Train
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.progress import QUIET, Progress
+from mstar.reads import lesson_iterations, lesson_policy, train_reads
 from mstar.records import Trained
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.seeds import derive_seed
@@ -26,14 +27,7 @@ from mstar.work import Turn, Work, perform
 
 def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> Trained | None:
     """Train on what the iteration selected, and leave a checkpoint; with nothing selected, leave none."""
-    inherits = run.config.train.inherit != "none"
-    origin = run.state(iteration).policy if inherits else FIRST_POLICY
-    iterations = range(iteration if inherits else 0, iteration + 1)
-    reads = {
-        "policy.content": run.policy_identity(origin),
-        "problems.train": run.identity("data.train"),
-        **{f"inputs.{number}": run.finished(SELECT, number).identity for number in iterations},
-    }
+    origin, iterations = lesson_policy(run, iteration), lesson_iterations(run.config, iteration)
 
     def work_on(work: Work) -> Trained | None:
         with ExitStack() as copies:
@@ -42,7 +36,7 @@ def train(run: RunDir, iteration: int, progress: Progress = QUIET) -> Trained | 
             ]
             return _train(work, origin, selected)
 
-    return perform(TRAIN, Turn(run, iteration, progress=progress), reads, work_on)
+    return perform(TRAIN, Turn(run, iteration, progress=progress), train_reads(run, iteration), work_on)
 
 
 def _train(work: Work, origin: str, selected: Sequence[Path]) -> Trained:
@@ -82,6 +76,7 @@ def _lesson(
         selected=tuple(selected),
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
+        storage=work.config.storage,
         left_out=_left_out(work),
     )
 
@@ -103,7 +98,7 @@ def _teach(work: Work, lesson: Lesson) -> Progressed:
         work.progress.stage(TRAIN.name, work.iteration, total, "steps") as advance,
         saving_meanwhile(work.folder.write_checkpoint) as save_to,
     ):
-        for now in build_trainer(work.config).train(lesson, save_to):
+        for now in build_trainer(work.run.local_config).train(lesson, save_to):
             advance(now.steps_done - progressed.steps_done)
             progressed = now
     return progressed

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.records import Response, Selected, State, write_responses
 from mstar.rundir import RunDir
 from mstar.selection import SELECTED

@@ -8,8 +8,8 @@ all that is wrong; `shared_problems(train, test)` finds what stands in both. Pix
 
 One module each: rows (a row of ours becomes a Problem), quoting (how messages show what is there), mathv360k
 and mathvista (their rows become rows of ours), json_rows and table_rows (getting at single rows of a file),
-index and image_hashes (what is remembered of a file and of the images beside it), problem_file, opening,
-images, checking, odd_golds, overlap.
+index and image_hashes (what is remembered of a file and of the images beside it), problem_file, held (what
+stays in memory), opening, images, checking, odd_golds, overlap.
 """
 
 from mstar.datasets.checking import CheckResult, Flaw, ModelCheck, check_problems, print_check

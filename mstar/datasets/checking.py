@@ -8,18 +8,21 @@ nowhere else. Each image file is decoded once, however many problems share it.
 import difflib
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mstar.addresses import is_address
 from mstar.answers import AnswerChecker, Expected
+from mstar.config_storage import StorageSettings
 from mstar.datasets.images import UnreadableImage, decode_image
 from mstar.datasets.odd_golds import oddities
 from mstar.datasets.opening import open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
 from mstar.datasets.quoting import printable
-from mstar.datasets.rows import BadRow
+from mstar.datasets.rows import BadRow, Row
 from mstar.records import ImageSource, Problem
 from mstar.wording import counted
 
@@ -30,6 +33,8 @@ ModelCheck = Callable[[Problem], str | None]
 """What is wrong with a problem for a model, as the rest of a line about its row; None if nothing is."""
 
 LISTED_ODDITIES = 20
+STORED_TOGETHER = 64
+"""Neighbours that are looked into in a bucket: they are fetched together."""
 IMAGE_COUNTS = ("0", "1", "several")
 
 
@@ -54,7 +59,7 @@ class CheckResult:
     answer_types: dict[str, int]
     sources: dict[str, int]
     images: dict[str, int]
-    """Problems with 0, 1 and several images."""
+    """Problems with 0, 1 and several images; of a sample in a bucket, only those looked into."""
     unlabelled: int
     """Problems without an answer."""
     looked_into: int
@@ -71,26 +76,30 @@ class CheckResult:
 
 
 def check_problems(
-    path: str | Path, check_with: ModelCheck | None = None, sample: int | None = None
+    path: str | Path,
+    check_with: ModelCheck | None = None,
+    sample: int | None = None,
+    storage: StorageSettings | None = None,
 ) -> CheckResult:
     """Look at every row and decode every image at a path; UserError only where nothing can be read at all.
 
     `check_with` says what is wrong with a problem for a model, or None. With `sample`, no more rows than that
-    are looked into so closely, always the same ones; the counts still are of all rows.
+    are looked into so closely, always the same ones; the counts still are of all rows (but in a bucket, where
+    the images of the other rows are not fetched, images are counted in these alone).
     """
-    file = open_problems(path)
-    chosen = chosen_rows(len(file), sample)
+    file = open_problems(path, storage)
+    chosen = chosen_rows(len(file), sample, at_once=STORED_TOGETHER if is_address(path) else 1)
     counts, unknown_keys, flaws = Counts(), Counter(file.unknown_columns), []
     oddities_found = []
     with AnswerChecker() as checker:
         examiner = Examiner(file, checker, check_with)
-        for number, (row, outcome) in enumerate(file.scan(range(len(file))), start=1):
+        for number, (row, outcome) in enumerate(scan(file, chosen, storage), start=1):
             unknown_keys.update(key for key in row if key not in file.format.known)
             reasons = examiner.examine(number, outcome, closely=number - 1 in chosen)
             if reasons or not isinstance(outcome, Problem):
                 flaws.append(Flaw(number, outcome.id, "; ".join(reasons)))
             else:
-                counts.add(outcome)
+                counts.add(outcome, not is_address(path) or number - 1 in chosen)
                 oddities_found += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
     return CheckResult(
         path=str(path),
@@ -108,11 +117,29 @@ def check_problems(
     )
 
 
-def chosen_rows(total: int, sample: int | None) -> Collection[int]:
-    """The rows that are looked into: all, or as many as `sample` says, the same ones every time."""
+def chosen_rows(total: int, sample: int | None, at_once: int) -> Collection[int]:
+    """The rows that are looked into: all, or as many as `sample` says, the same ones every time; so many
+    neighbours at once.
+    """
     if sample is None or sample >= total:
         return range(total)
-    return frozenset(random.Random(total).sample(range(total), sample))
+    groups = range(-(-total // at_once))
+    starts = random.Random(total).sample(groups, min(len(groups), -(-sample // at_once)))
+    rows = (row for start in starts for row in range(start * at_once, min((start + 1) * at_once, total)))
+    return frozenset(islice(rows, sample))
+
+
+def scan(
+    file: ProblemFile, chosen: Collection[int], storage: StorageSettings | None
+) -> Iterator[tuple[Row, Problem | BadRow]]:
+    """Every row; in a bucket with the images of the chosen ones only."""
+    rows = range(len(file))
+    if not is_address(file.path) or len(chosen) == len(file):
+        yield from file.scan(rows)
+        return
+    closely = open_problems(file.path, storage).scan(sorted(chosen))  # a reader of its own keeps its place
+    for row, found in zip(rows, file.scan(rows, images=False), strict=True):
+        yield next(closely) if row in chosen else found
 
 
 class Counts:
@@ -124,10 +151,11 @@ class Counts:
         self.images = Counter(dict.fromkeys(IMAGE_COUNTS, 0))
         self.unlabelled = 0
 
-    def add(self, problem: Problem) -> None:
+    def add(self, problem: Problem, with_images: bool) -> None:
         self.answer_types[problem.answer_type] += 1
         self.sources[problem.source] += 1
-        self.images[IMAGE_COUNTS[min(len(problem.images), 2)]] += 1
+        if with_images:
+            self.images[IMAGE_COUNTS[min(len(problem.images), 2)]] += 1
         self.unlabelled += problem.answer is None
 
 
@@ -135,7 +163,7 @@ class Examiner:
     """Finds what is wrong with rows one after the other; remembers ids, formulas and image files."""
 
     def __init__(self, file: ProblemFile, checker: AnswerChecker, check_with: ModelCheck | None) -> None:
-        self._folder = file.path.parent.absolute()
+        self._folder = Path(file.path).parent.absolute()
         self._checker = checker
         self._check_with = check_with
         self._rows: dict[str, int] = {}
@@ -181,9 +209,13 @@ class Examiner:
         if image.path not in self._images:
             self._images[image.path] = what_is_wrong(image)
         wrong = self._images[image.path]
-        shown = Path(image.path)
-        name = shown.relative_to(self._folder) if shown.is_relative_to(self._folder) else shown
-        return wrong and f"image {name} {wrong}"
+        return wrong and f"image {self._shown(image.path)} {wrong}"
+
+    def _shown(self, path: str) -> str:
+        """As seen from the problem file, if it is below its folder."""
+        if is_address(path) or not Path(path).is_relative_to(self._folder):
+            return path
+        return str(Path(path).relative_to(self._folder))
 
 
 def odd_golds(problem: Problem) -> list[str]:

@@ -35,7 +35,7 @@ class HashedImage(NamedTuple):
 UNKNOWN = HashedImage(None, None)
 
 
-def image_hashes(problems: Path, paths: Sequence[str]) -> list[str | None]:
+def image_hashes(problems: Path | str, paths: Sequence[str]) -> list[str | None]:
     """The sha256 of each image file that the problems at a path name; None where there is no such file."""
     name = f"{FOLDER}/{entry_name(problems)}"
     known = read_known(name)

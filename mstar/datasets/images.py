@@ -80,7 +80,7 @@ def decode_image(source: ImageSource) -> Image.Image:
 
 def read_bytes(source: ImageSource) -> bytes:
     """The encoded bytes; UnreadableImage if there is no such file. A pipe or a device might never end."""
-    if source.path is None:
+    if source.data is not None or source.path is None:
         return source.data or b""
     path = Path(source.path)
     try:

@@ -8,7 +8,6 @@ The contents of images are not in it (see image_hashes).
 
 import hashlib
 import json
-import os
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mstar.content_hashes import Stamp, entry_name, read_cached, stamp_of, write_cached
+from mstar.content_hashes import entry_name, read_cached, write_cached
+from mstar.datasets.files import DataFile, FileStamp
 from mstar.datasets.json_rows import JsonRows
 from mstar.datasets.rows import Row, image_path, read_images, read_question
 
@@ -84,13 +84,13 @@ class Index:
         for batch in self._rows.select(["question", "images"]).to_batches(ROWS_AT_ONCE):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
-    def json_rows(self, path: Path) -> JsonRows:
+    def json_rows(self, file: DataFile) -> JsonRows:
         """The rows of the JSON file that the index is about."""
         starts, ends = (array("Q", self._rows[name].to_numpy().tobytes()) for name in ("start", "end"))
         pids = self._rows["pid"].drop_null().to_pylist()
-        return JsonRows(path, starts, ends, [pid.decode("utf-8", "surrogatepass") for pid in pids])
+        return JsonRows(file, starts, ends, [pid.decode("utf-8", "surrogatepass") for pid in pids])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Keep it in the cache, for the problems at a path."""
         metadata = {"origin": json.dumps(self.origin)}
         write_cached(f"{FOLDER}/{entry_name(path)}.rows", to_bytes(self._rows, metadata))
@@ -106,7 +106,7 @@ class IndexWriter:
         self._places: dict[str, Any] = {}
         self._images: dict[str, int] = {}
 
-    def add(self, id: str, source: str, row: Row, folder: Path | None) -> None:
+    def add(self, id: str, source: str, row: Row, folder: str | None) -> None:
         """A row in mstar's own keys, and where its image paths begin: None if its images were left out.
 
         What is wrong with it besides its id shows when it is read.
@@ -142,7 +142,7 @@ class IndexWriter:
         self._tables.append(pa.table(self._columns, FACTS))
         self._columns = {name: [] for name in FACTS.names}
 
-    def _image_numbers(self, row: Row, folder: Path | None) -> list[int] | None:
+    def _image_numbers(self, row: Row, folder: str | None) -> list[int] | None:
         if folder is None:
             return None
         try:
@@ -165,33 +165,36 @@ def question_hash(row: Row) -> int | None:
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest(), "little")
 
 
-def origin_of(format: str, source: str, stamps: dict[Path, Stamp], folders: Sequence[Path]) -> Origin:
-    """What an index of these files is made from; `folders` are where their image paths begin."""
+def origin_of(
+    format: str, source: str, stamps: Sequence[tuple[str, FileStamp]], folders: Sequence[str]
+) -> Origin:
+    """What an index of these files is made from: places and stamps, and where their image paths begin."""
     return {
         "version": VERSION,
         "format": format,
         "source": source,
-        "parts": plain_stamps(stamps),
-        "folders": [str(folder) for folder in folders],
+        "parts": [[place, *stamp] for place, stamp in stamps],
+        "folders": list(folders),
     }
 
 
-def plain_stamps(stamps: dict[Path, Stamp]) -> list[object]:
-    return [[os.path.abspath(path), *stamp] for path, stamp in stamps.items()]
-
-
-def load_index(path: Path, files: Iterable[Path]) -> Index | None:
+def load_index(path: Path | str, stamps: Sequence[tuple[str, FileStamp]]) -> Index | None:
     """The index that was kept for the problems at a path, if they still are these files, unchanged."""
     kept = [read_cached(f"{FOLDER}/{entry_name(path)}.{end}") for end in ("rows", "images")]
     try:
         rows, images = (pa.ipc.open_file(pa.py_buffer(data or b"")).read_all() for data in kept)
         origins = [table.schema.metadata[b"origin"] for table in (rows, images)]
         origin = json.loads(origins[0])
-        current = plain_stamps({file: stamp_of(file) for file in files})
+        current = [[place, *stamp] for place, stamp in stamps]
         known = origin["version"] == VERSION and origin["parts"] == current and origins[0] == origins[1]
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
         return None
     return Index(origin, rows, images) if known else None
+
+
+def stamps_of(files: Iterable[DataFile]) -> list[tuple[str, FileStamp]]:
+    """Place and stamp of each file."""
+    return [(file.place, file.stamp()) for file in files]
 
 
 def to_bytes(table: Any, metadata: dict[str, str]) -> memoryview:

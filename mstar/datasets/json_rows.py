@@ -10,8 +10,8 @@ import json
 import re
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path
 
+from mstar.datasets.files import DataFile
 from mstar.datasets.rows import BadRow, Row
 from mstar.errors import UserError
 
@@ -26,9 +26,9 @@ class JsonRows:
     images_embedded = False
 
     def __init__(
-        self, path: Path, starts: Sequence[int], ends: Sequence[int], pids: Sequence[str] = ()
+        self, file: DataFile, starts: Sequence[int], ends: Sequence[int], pids: Sequence[str] = ()
     ) -> None:
-        self.path = path
+        self.file = file
         self.starts = starts
         self.ends = ends
         self.pids = pids
@@ -38,7 +38,7 @@ class JsonRows:
 
     def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
         """The rows at these indices; JSON has to be parsed whole, so to leave out `images` saves nothing."""
-        with self.path.open("rb") as file:
+        with self.file.local().open("rb") as file:
             for index in indices:
                 file.seek(self.starts[index])
                 outcome = parse_row(file.read(self.ends[index] - self.starts[index]))
@@ -54,7 +54,7 @@ class JsonRows:
         return self.rows(range(len(self)))
 
     def _line(self, index: int) -> int:
-        with self.path.open("rb") as file:
+        with self.file.local().open("rb") as file:
             return file.read(self.starts[index]).count(b"\n") + 1
 
 
@@ -71,22 +71,22 @@ def parse_row(data: bytes) -> Row | str:
     return row if isinstance(row, dict) else 'is not an object such as {"id": ..., "question": ...}'
 
 
-def open_lines(path: Path) -> JsonRows:
+def open_lines(file: DataFile) -> JsonRows:
     """The rows of a JSONL file, one a line; blank lines are no rows."""
     starts, ends, position = array("Q"), array("Q"), 0
-    with path.open("rb") as file:
-        for line in file:
+    with file.local().open("rb") as lines:
+        for line in lines:
             mark = len(BYTE_ORDER_MARK) if position == 0 and line.startswith(BYTE_ORDER_MARK) else 0
             if line[mark:].strip():
                 starts.append(position + mark)
                 ends.append(position + len(line.rstrip(b"\r\n")))
             position += len(line)
-    return JsonRows(path, starts, ends)
+    return JsonRows(file, starts, ends)
 
 
-def open_document(path: Path) -> tuple[JsonRows, frozenset[str]]:
+def open_document(file: DataFile) -> tuple[JsonRows, frozenset[str]]:
     """The rows of a JSON list or object and the keys that they have; UserError if it is broken."""
-    data = path.read_bytes()
+    data = file.local().read_bytes()
     mark = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     starts, ends, pids, keys = array("Q"), array("Q"), [], set[str]()
     try:
@@ -99,11 +99,11 @@ def open_document(path: Path) -> tuple[JsonRows, frozenset[str]]:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise UserError(
-            f"{path} is not valid JSON ({error.msg} at {place}); correct or download it again"
+            f"{file} is not valid JSON ({error.msg} at {place}); correct or download it again"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not readable JSON ({error}); correct or download it again") from error
-    return JsonRows(path, starts, ends, pids), frozenset(keys)
+        raise UserError(f"{file} is not readable JSON ({error}); correct or download it again") from error
+    return JsonRows(file, starts, ends, pids), frozenset(keys)
 
 
 def elements(text: str, position: int) -> Iterator[tuple[str | None, int, int, object]]:

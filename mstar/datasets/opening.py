@@ -8,10 +8,13 @@ where a folder holds several, the message says how to name one.
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from weakref import WeakValueDictionary
 
-from mstar.datasets.index import load_index
+from mstar.addresses import is_address, scheme_of
+from mstar.config_storage import StorageSettings
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder
+from mstar.datasets.index import load_index, stamps_of
 from mstar.datasets.json_rows import open_document, open_lines
 from mstar.datasets.mathv360k import MATHV360K
 from mstar.datasets.mathvista import MATHVISTA
@@ -24,29 +27,32 @@ KINDS = (
     "problems are a .jsonl file, a .parquet file, a folder of .parquet files, a Hugging Face dataset folder, "
     "MathV360K's .json or MathVista's .json"
 )
+PLACES = "they lie in a folder, or in a bucket at s3://bucket/key"
 PART_NAME = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
 SPLIT_NAMES = frozenset(
     {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "testmini", "eval"}
 )
 
 
-OPENED: WeakValueDictionary[Path, ProblemFile] = WeakValueDictionary()
+OPENED: WeakValueDictionary[str, ProblemFile] = WeakValueDictionary()
 """What this process has open, by path, for as long as somebody uses it."""
 
 
-def open_problems(path: str | Path) -> ProblemFile:
-    """The problems at a path, UserError if there are none; `*` in a name means several Parquet files.
+def open_problems(path: str | Path, storage: StorageSettings | None = None) -> ProblemFile:
+    """The problems at a path or an address, UserError if there are none; `*` in a name means several Parquet
+    files. `storage` says how a bucket is reached; what it leaves open, the environment does.
 
     Who opens what another still uses need not read again the problems that are in memory.
     """
-    path = Path(path)
+    place = str(path) if is_address(path) else str(Path(path).absolute())
     try:
-        problems = open_path(path)
-        known = OPENED.get(path.absolute())
+        problems = open_found(path, find(path, storage or StorageSettings()))
+        problems.storage = storage or StorageSettings()
+        known = OPENED.get(place)
         if known is not None and known.stamps == problems.stamps:
             problems.held = known.held
         else:
-            OPENED[path.absolute()] = problems
+            OPENED[place] = problems
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its name and permissions"
@@ -56,111 +62,146 @@ def open_problems(path: str | Path) -> ProblemFile:
     return problems
 
 
-def open_path(path: Path) -> ProblemFile:
-    if path.is_dir():
-        return open_folder(path)
-    if not path.exists():
-        if "*" in path.name and (parts := sorted(path.parent.glob(path.name))):
-            return open_tables(path, parts)
+def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
+    """The folder, the file, or the files that a name with `*` stands for."""
+    match scheme_of(path):
+        case None:
+            found = find_on_disk(Path(path))
+        case "s3":
+            found = find_in_bucket(str(path), storage)
+        case _:
+            raise UserError(f"{path} is of no known kind; {PLACES}; {KINDS}")
+    if found is None:
         raise UserError(f"{path} does not exist; {KINDS}; correct the path")
-    match path.suffix.lower():
+    return found
+
+
+def find_on_disk(path: Path) -> Folder | list[DataFile] | None:
+    if path.is_dir():
+        return LocalFolder(path)
+    if path.exists():
+        return [LocalFile(path)]
+    parts = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    return [LocalFile(part) for part in parts] or None
+
+
+def find_in_bucket(address: str, storage: StorageSettings) -> Folder | list[DataFile] | None:
+    try:
+        from mstar.datasets.bucket_files import find_address
+    except ModuleNotFoundError:
+        raise UserError(f"{address} needs a client: pip install 'mstar[s3]'") from None
+    return find_address(address, storage)
+
+
+def open_found(path: str | Path, found: Folder | list[DataFile]) -> ProblemFile:
+    """By the ending of a file, and by what is in a folder."""
+    if not isinstance(found, list):
+        return open_folder(path, found)
+    if len(found) > 1:
+        return open_tables(path, found)
+    [file] = found
+    match file.name.suffix.lower():
         case ".jsonl":
-            index = load_index(path, [path])
-            lines = index.json_rows(path) if index else open_lines(path)
-            return ProblemFile(path, OWN_ROWS, [lines], path.stem, index)
+            index = load_index(path, stamps_of([file]))
+            lines = index.json_rows(file) if index else open_lines(file)
+            return ProblemFile(path, OWN_ROWS, [lines], file.name.stem, index)
         case ".parquet":
-            return open_tables(path, [path])
+            return open_tables(path, [file])
         case ".json":
-            return open_json(path)
+            return open_json(path, file)
     raise UserError(f"{path} is of no known kind; {KINDS}")
 
 
-def open_json(path: Path) -> ProblemFile:
+def open_json(path: str | Path, file: DataFile) -> ProblemFile:
     """MathV360K's list of chats or MathVista's object of problems, told apart by the keys of their rows."""
-    if index := load_index(path, [path]):
+    named = file.name.stem
+    if index := load_index(path, stamps_of([file])):
         format = {format.name: format for format in (MATHV360K, MATHVISTA)}[index.origin["format"]]
-        return ProblemFile(path, format, [index.json_rows(path)], path.stem, index)
-    rows, keys = open_document(path)
+        return ProblemFile(path, format, [index.json_rows(file)], named, index)
+    rows, keys = open_document(file)
     if "conversations" in keys:
-        return ProblemFile(path, MATHV360K, [rows], path.stem)
+        return ProblemFile(path, MATHV360K, [rows], named)
     if {"question", "question_type"} <= keys:
-        return ProblemFile(path, MATHVISTA, [rows], path.stem)
+        return ProblemFile(path, MATHVISTA, [rows], named)
     if not len(rows):
-        return ProblemFile(path, OWN_ROWS, [rows], path.stem)
+        return ProblemFile(path, OWN_ROWS, [rows], named)
     raise UserError(
         f"{path} is neither MathV360K's list (conversations) nor MathVista's object (question_type); "
         f"its keys are {', '.join(sorted(keys)) or 'none'}; write other problems as .jsonl, one a line"
     )
 
 
-def open_folder(folder: Path) -> ProblemFile:
-    if splits := saved_splits(folder):
+def open_folder(path: str | Path, folder: Folder) -> ProblemFile:
+    names = folder.names()
+    if splits := saved_splits(names):
         if len(splits) > 1:
-            raise several_splits(folder, [folder / split for split in splits])
-        return open_folder(folder / splits[0])
-    if streams := saved_streams(folder):
-        return open_tables(folder, streams)
-    for place in (folder, folder / "data"):
-        if parts := sorted(place.glob("*.parquet")):
-            splits = sorted({split_name(part) for part in parts})
-            if len(splits) > 1:
-                raise several_splits(folder, [place / split_pattern(split, parts) for split in splits])
-            return open_tables(folder, parts)
-    held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8])
+            raise several_splits(folder, splits)
+        return open_folder(path, folder.below(splits[0]))
+    if streams := saved_streams(folder, names):
+        return open_tables(path, streams, folder.name)
+    for place in ("", "data/"):
+        parts = [name for name in names if re.fullmatch(rf"{place}[^/]*\.parquet", name)]
+        splits = sorted({split_name(PurePosixPath(part)) for part in parts})
+        if len(splits) > 1:
+            raise several_splits(folder, [place + split_pattern(split, parts) for split in splits])
+        if parts:
+            return open_tables(path, [folder.file(part) for part in parts], folder.name)
+    held = ", ".join([name for name in names if "/" not in name][:8])
     raise UserError(f"{folder} holds no problems that can be read; {KINDS}; it holds {held or 'nothing'}")
 
 
-def saved_splits(folder: Path) -> list[str]:
+def saved_splits(names: Sequence[str]) -> list[str]:
     """The splits of a folder that `DatasetDict.save_to_disk` wrote; none if it is something else."""
-    return (
-        sorted(state.parent.name for state in folder.glob("*/state.json"))
-        if not (folder / "state.json").exists()
-        else []
-    )
+    if "state.json" in names:
+        return []
+    return [name.removesuffix("/state.json") for name in names if name.endswith("/state.json")]
 
 
-def saved_streams(folder: Path) -> list[Path]:
+def saved_streams(folder: Folder, names: Sequence[str]) -> list[DataFile]:
     """The Arrow files of a folder that `Dataset.save_to_disk` wrote, without caches beside them."""
-    state = folder / "state.json"
-    if not state.exists():
-        return sorted(file for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
+    if "state.json" not in names:
+        streams = [name for name in names if re.fullmatch(r"(?!cache-)[^/]*\.arrow", name)]
+        return [folder.file(name) for name in streams]
+    state = folder.file("state.json")
     try:
-        streams = [folder / entry["filename"] for entry in json.loads(state.read_text())["_data_files"]]
+        streams = [entry["filename"] for entry in json.loads(state.local().read_text())["_data_files"]]
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{state} names no data files; it must list them under _data_files; save the data set again"
         ) from error
-    for stream in streams:
-        if not stream.exists():
-            raise UserError(f"{stream} is missing though {state} names it; copy the whole folder again")
-    return streams
+    try:
+        return [folder.file(name) for name in streams]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{error.filename} is missing though {state} names it; copy the whole folder again"
+        ) from error
 
 
-def split_name(part: Path) -> str:
+def split_name(part: PurePath) -> str:
     """The split that a Parquet file says it belongs to, "" if it does not say."""
     numbered = PART_NAME.match(part.stem)
     return numbered["split"] if numbered else part.stem if part.stem.lower() in SPLIT_NAMES else ""
 
 
-def split_pattern(split: str, parts: Sequence[Path]) -> str:
-    mine = [part.name for part in parts if split_name(part) == split]
-    return mine[0] if len(mine) == 1 else f"{split}-*.parquet"
+def split_pattern(split: str, parts: Sequence[str]) -> str:
+    mine = [name for name in map(PurePosixPath, parts) if split_name(name) == split]
+    return mine[0].name if len(mine) == 1 else f"{split}-*.parquet"
 
 
-def several_splits(folder: Path, choices: Sequence[Path]) -> UserError:
-    return UserError(
-        f"{folder} holds several splits; problems are one split; give {' or '.join(map(str, choices))}"
-    )
+def several_splits(folder: Folder, names: Sequence[str]) -> UserError:
+    choices = " or ".join(f"{folder}/{name}" for name in names)
+    return UserError(f"{folder} holds several splits; problems are one split; give {choices}")
 
 
-def open_tables(path: Path, files: Sequence[Path]) -> ProblemFile:
+def open_tables(path: str | Path, files: Sequence[DataFile], named: str = "") -> ProblemFile:
     """Parquet or Arrow files as one; the columns of the first say which format they all have."""
     format = table_format(column_names(files[0]))
     parts: list[Part] = [
-        ArrowRows(file, format) if file.suffix == ".arrow" else ParquetRows(file, format) for file in files
+        ArrowRows(file, format) if file.name.suffix == ".arrow" else ParquetRows(file, format)
+        for file in files
     ]
-    named = path.resolve().name if path.is_dir() else split_name(files[0]) or files[0].stem
-    return ProblemFile(path, format, parts, named)
+    source = named or split_name(files[0].name) or files[0].name.stem
+    return ProblemFile(path, format, parts, source)
 
 
 def table_format(columns: Sequence[str]) -> Format:

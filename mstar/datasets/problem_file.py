@@ -6,33 +6,40 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from mstar.addresses import BUCKET, scheme_of
 from mstar.answers import Expected
-from mstar.content_hashes import is_settled, remembered_sha256, stamp_of
+from mstar.config_storage import StorageSettings
+from mstar.datasets.files import DataFile
+from mstar.datasets.held import Held
 from mstar.datasets.image_hashes import image_hashes
-from mstar.datasets.index import Index, IndexWriter, load_index, origin_of
+from mstar.datasets.index import Index, IndexWriter, load_index, origin_of, stamps_of
 from mstar.datasets.json_rows import JsonRows
 from mstar.datasets.quoting import printable
 from mstar.datasets.rows import BadRow, Format, Row, expected_from_row, problem_from_row
 from mstar.errors import UserError
 from mstar.records import Problem
 
+if TYPE_CHECKING:
+    from mstar.datasets.bucket_images import BucketImages
+
 BAD: Row = {"answer": ""}
 """Stands in the index for a row that is there and cannot be read: it is not one without an answer."""
 
 HELD_BYTES = 1 << 25
 """Problems that are kept in memory once they were read, with the images that their rows embed."""
-PROBLEM_BYTES = 1024
-"""What a problem takes besides its question and images."""
+
+FETCHED_TOGETHER = 16
+"""Rows whose images are asked for at the same time, where they are in a bucket."""
 
 
 class Part(Protocol):
     """One file of rows. What cannot be read comes as a BadRow, so that it does not hide the next row."""
 
-    path: Path
+    file: DataFile
     unknown_columns: tuple[str, ...]
     images_embedded: bool
     """Whether it is known, without looking, that no image is a path."""
@@ -44,31 +51,8 @@ class Part(Protocol):
     def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]: ...
 
 
-class Held:
-    """Problems that stay in memory by row, as far as there is room: a sweep's temperatures, the judging and
-    the training ask for them again.
-    """
-
-    def __init__(self, room: int) -> None:
-        """`room` is in bytes."""
-        self.problems: dict[int, Problem] = {}
-        self.room = room
-
-    def add(self, row: int, problem: Problem) -> None:
-        size = problem_bytes(problem)
-        if size <= self.room:
-            self.problems[row] = problem
-            self.room -= size
-
-
-def problem_bytes(problem: Problem) -> int:
-    """What a problem takes in memory, about."""
-    images = sum(len(image.data or b"") for image in problem.images)
-    return PROBLEM_BYTES + len(problem.question) + images
-
-
 class ProblemFile:
-    """Problems on disk in file order; only what is asked for is read, and little of it kept, so images never
+    """Problems in file order; only what is asked for is read, and little of it kept, so images never
     fill the memory.
 
     What is asked of all rows (ids, sources, identity) comes from an index, which is made in one pass over the
@@ -76,16 +60,18 @@ class ProblemFile:
     """
 
     def __init__(
-        self, path: Path, format: Format, parts: Sequence[Part], source: str, index: Index | None = None
+        self, path: str | Path, format: Format, parts: Sequence[Part], source: str, index: Index | None = None
     ) -> None:
         self.path = path
         self.format = format
-        self.stamps = {part.path: stamp_of(part.path) for part in parts}
+        self.storage = StorageSettings()
+        """How buckets are reached."""
+        self.stamps = stamps_of(part.file for part in parts)
         """By which a change of the files shows."""
         self._parts = parts
         self._ends = list(accumulate(len(part) for part in parts))
         self._source = source
-        self._folders = [image_folder(part.path, format) for part in parts]
+        self._folders = [part.file.image_folder(format.image_folder) for part in parts]
         self._loaded = index
         self.held = Held(HELD_BYTES)
 
@@ -110,7 +96,7 @@ class ProblemFile:
     @cached_property
     def sha256(self) -> str:
         """The hash of the file, or of a folder's files in name order; images beside it do not count."""
-        digests = [remembered_sha256(part.path) for part in self._parts]
+        digests = [part.file.sha256() for part in self._parts]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
     @cached_property
@@ -126,8 +112,18 @@ class ProblemFile:
 
     @cached_property
     def image_hashes(self) -> Sequence[str | None]:
-        """The sha256 of every image file, in the order in which rows first name them; None if missing."""
-        return image_hashes(self.path, self._index.image_paths)
+        """The sha256 of every image file, in the order in which rows first name them; None if missing.
+
+        Of those in a bucket it is ETag and size (see bucket_images.py).
+        """
+        paths = self._index.image_paths
+        stored = [path for path in paths if scheme_of(path) == BUCKET]
+        if not stored:
+            return image_hashes(self.path, paths)
+        local = [path for path in paths if scheme_of(path) != BUCKET]
+        found = dict(zip(local, image_hashes(self.path, local), strict=True))
+        found |= zip(stored, self._stored_images.identities(stored), strict=True)
+        return [found[path] for path in paths]
 
     def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:
         """Of every problem a hash of its question and the positions of its images in `image_hashes`; None for
@@ -147,7 +143,8 @@ class ProblemFile:
     def read(self, rows: Sequence[int], images: bool = True) -> list[Problem]:
         """The problems in these rows (from 0), in the order asked for; cheapest when the numbers rise.
 
-        Images are paths or bytes, not decoded; without `images` none are read and problems have none.
+        Images are paths or bytes, not decoded; those in a bucket come with their bytes, and remember their
+        address. Without `images` none are read and problems have none.
         UserError names a bad row; ids are checked in the whole file. Whether a gold expression can be parsed
         is left to `check_problems`.
         """
@@ -185,6 +182,11 @@ class ProblemFile:
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
         """What is in each of these rising rows, as found and as a problem; bad rows do not stop it."""
+        found = self._scan(rows, images)
+        while batch := list(islice(found, FETCHED_TOGETHER)):
+            yield from self._with_stored_images(batch)
+
+    def _scan(self, rows: Iterable[int], images: bool) -> Iterator[tuple[Row, Problem | BadRow]]:
         for part, row in self._rows(rows, images):
             if isinstance(row, BadRow):
                 yield {}, row
@@ -195,6 +197,27 @@ class ProblemFile:
                 yield row, problem_from_row(ours, self._folders[part], self._source)
             except BadRow as bad:
                 yield row, bad
+
+    def _with_stored_images(
+        self, batch: Sequence[tuple[Row, Problem | BadRow]]
+    ) -> Iterable[tuple[Row, Problem | BadRow]]:
+        """With the bytes of the images that are in a bucket, which travel together."""
+        images = [image for _, one in batch if isinstance(one, Problem) for image in one.images]
+        if not any(image.path and scheme_of(image.path) == BUCKET for image in images):
+            return batch
+        loaded = iter(self._stored_images.load(images))
+        return [
+            (row, replace(one, images=tuple(islice(loaded, len(one.images)))))
+            if isinstance(one, Problem)
+            else (row, one)
+            for row, one in batch
+        ]
+
+    @cached_property
+    def _stored_images(self) -> "BucketImages":
+        from mstar.datasets.bucket_images import BucketImages
+
+        return BucketImages(self._folders[0], self.storage)
 
     def _rows(self, rows: Iterable[int], images: bool) -> Iterator[tuple[int, Row | BadRow]]:
         """The number of its part and what is there, for each of these rising rows."""
@@ -207,14 +230,15 @@ class ProblemFile:
     def _index(self) -> Index:
         """The facts about all rows: from the cache, or else made now and kept, if the files are at rest."""
         now_ns = time.time_ns()
-        stamps = {part.path: stamp_of(part.path) for part in self._parts}
+        files = [part.file for part in self._parts]
+        stamps = stamps_of(files)
         origin = origin_of(self.format.name, self._source, stamps, self._folders)
         known = self._loaded or load_index(self.path, stamps)
         if known is not None and known.origin == origin:
             return known
         index = self._made_index().finish(origin)
-        settled = all(is_settled(stamp, now_ns) for stamp in stamps.values())
-        if settled and all(stamp_of(path) == stamp for path, stamp in stamps.items()):
+        settled = all(file.is_settled(stamp, now_ns) for file, (_, stamp) in zip(files, stamps, strict=True))
+        if settled and stamps_of(files) == stamps:
             index.save(self.path)
         return index
 
@@ -237,7 +261,7 @@ class ProblemFile:
                 writer.add_places(part)
         return writer
 
-    def _labelled_rows(self) -> Iterator[tuple[Row | BadRow, Row, Path | None]]:
+    def _labelled_rows(self) -> Iterator[tuple[Row | BadRow, Row, str | None]]:
         """Of every row what holds its id and source, the row in mstar's own keys (empty if it is bad, which
         reading it will say), and the folder of its images, if these are not left out.
         """
@@ -271,9 +295,3 @@ def row_name(number: int, id: str | None) -> str:
     if id is None:
         return f"row {number} (no id)"
     return f"row {number} (id {printable(id)})"
-
-
-def image_folder(path: Path, format: Format) -> Path:
-    beside = path.parent.absolute()
-    below = beside / format.image_folder
-    return below if below.is_dir() else beside

@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from mstar.addresses import BUCKET, joined, scheme_of
 from mstar.answers import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.golds import read_golds
 from mstar.datasets.quoting import quote
@@ -51,7 +51,7 @@ class Format:
     """Where image paths begin, seen from the file's own folder, if that folder is there."""
 
 
-def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
+def problem_from_row(row: Row, folder: str, source: str) -> Problem:
     """The problem in a row, or BadRow; image paths begin at `folder`, `source` is for rows without one."""
     try:
         fields = {name: read(row) for name, read in READERS.items()}
@@ -74,35 +74,33 @@ def problem_from_row(row: Row, folder: Path, source: str) -> Problem:
 def expected_from_row(row: Row) -> Expected | None:
     """What the problem in a row expects of an answer, None where it has no gold; or BadRow."""
     try:
-        answer, *others = read_answers(row) or (None,)
-        if answer is None:
-            return None
-        rest = read_answer_type(row), read_choices(row), read_precision(row), read_unit(row)
+        answers = read_answers(row)
+        how = read_answer_type(row), read_choices(row), read_precision(row), read_unit(row)
     except ValueError:
         raise _bad_row(row) from None
-    return Expected(answer, *rest, tuple(others))
+    return Expected(answers[0], *how, answers[1:]) if answers else None
 
 
 def _bad_row(row: Row) -> BadRow:
     """All that is wrong with a row."""
-    reasons, id = [], None
+    reasons, fields = [], {}
     for name, read in READERS.items():
         try:
-            value = read(row)
+            fields[name] = read(row)
         except ValueError as error:
             reasons.append(str(error))
-        else:
-            id = value if name == "id" else id
-    return BadRow(reasons, id)
+    return BadRow(reasons, fields.get("id"))
 
 
-def resolve(image: ImageSource, folder: Path) -> ImageSource:
+def resolve(image: ImageSource, folder: str) -> ImageSource:
     return image if image.path is None else ImageSource(path=image_path(image.path, folder))
 
 
-def image_path(path: str, folder: Path) -> str:
-    """The path of an image file, which a row may give as seen from the folder of its file."""
-    return os.path.join(folder, path)
+def image_path(path: str, folder: str) -> str:
+    """The path or address of an image file, which a row may give as seen from the folder of its file."""
+    if scheme_of(path) == BUCKET:
+        return joined(path)
+    return os.path.join(folder, path) if scheme_of(folder) is None or path[0] == "/" else joined(folder, path)
 
 
 def read_label(row: Row, source: str) -> tuple[str, str]:

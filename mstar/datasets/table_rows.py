@@ -8,15 +8,15 @@ its own rows only.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mstar.datasets.files import DataFile
 from mstar.datasets.rows import BadRow, Format, Row, misspelt
 from mstar.errors import UserError
 
@@ -29,6 +29,12 @@ BATCH_BYTES = 1 << 22
 SPARING = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}
 """Read 1 MiB ahead per column instead of whole row groups; find damage where the writer left checksums."""
 
+STREAK = 3
+"""Row groups read one after the other from which it is likely that this goes on."""
+AHEAD_BYTES = 1 << 23
+LONGEST_LOOK = 8
+"""Twice as many row groups so often."""
+
 PLAIN_BATCH_ROWS = 4096
 """Rows at a time where no images are read."""
 
@@ -36,18 +42,19 @@ PLAIN_BATCH_ROWS = 4096
 class ParquetRows:
     """The rows of one Parquet file."""
 
-    def __init__(self, path: Path, format: Format) -> None:
-        self.path = path
+    def __init__(self, file: DataFile, format: Format) -> None:
+        self.file = file
         try:
-            with pq.ParquetFile(path) as file:
-                names, self._metadata = file.schema_arrow.names, file.metadata
-                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-                self.images_embedded = parquet_embeds_images(file, format)
+            with pq.ParquetFile(file.seekable()) as opened:
+                names, self._metadata = opened.schema_arrow.names, opened.metadata
+                groups = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+                self.images_embedded = parquet_embeds_images(opened, format)
         except (pa.ArrowException, OSError) as error:
-            raise unreadable(path, "Parquet", error) from error
-        self.columns, self.unknown_columns = split_columns(path, names, format)
+            raise unreadable(file, "Parquet", error) from error
+        self.columns, self.unknown_columns = split_columns(file, names, format)
         self._plain_columns = [name for name in self.columns if name not in format.image_columns]
         self._ends = list(accumulate(groups))
+        self._ahead = ReadAhead(file)
         self._broken: dict[int, tuple[int, str]] = {}
         self._batches: Iterator[Any] | None = None
         self._batch: Any = None
@@ -91,9 +98,9 @@ class ParquetRows:
         size = PLAIN_BATCH_ROWS
         if not set(columns) <= set(self._plain_columns):
             whole = self._metadata.row_group(group)
-            fitting = BATCH_BYTES * whole.num_rows // max(1, whole.total_byte_size)
-            size = max(BATCH_ROWS, min(fitting, PLAIN_BATCH_ROWS))
-        with pq.ParquetFile(self.path, metadata=self._metadata, **SPARING) as file:
+            size = min(size, max(BATCH_ROWS, BATCH_BYTES * whole.num_rows // max(1, whole.total_byte_size)))
+        with pq.ParquetFile(self.file.seekable(), metadata=self._metadata, **SPARING) as file:
+            self._ahead.opens(group, self._metadata, columns)
             yield from file.iter_batches(size, row_groups=[group], columns=columns)
 
     def _seek(self, index: int) -> str | None:
@@ -119,13 +126,49 @@ class ParquetRows:
         return None
 
 
+class ReadAhead:
+    """Says what of a Parquet file will be read soon, once its row groups are read one after the other."""
+
+    def __init__(self, file: DataFile) -> None:
+        self._file = file
+        self._last = self._told = -1
+        self._streak = 0
+
+    def opens(self, group: int, metadata: Any, columns: Sequence[str]) -> None:
+        """The groups that follow are told of, twice as many each time, as far as they are small."""
+        self._streak = self._streak + 1 if group == self._last + 1 else 0
+        self._last = group
+        if self._streak < STREAK or group < self._told:
+            return
+        ranges: list[tuple[int, int]] = []
+        stop = min(group + 2 ** min(self._streak - STREAK, LONGEST_LOOK), metadata.num_row_groups)
+        for self._told in range(group, stop):
+            found = ranges + chunk_ranges(metadata.row_group(self._told), columns)
+            if sum(length for _, length in found) > AHEAD_BYTES:
+                break
+            ranges = found
+        else:
+            self._told = stop
+        self._file.expect(ranges)
+
+
+def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the columns of a row group are: (offset, length)."""
+    chunks = map(group.column, range(group.num_columns))
+    return [
+        (chunk.dictionary_page_offset or chunk.data_page_offset, chunk.total_compressed_size)
+        for chunk in chunks
+        if chunk.path_in_schema.split(".")[0] in columns
+    ]
+
+
 class ArrowRows:
     """The rows of one Arrow stream file."""
 
-    def __init__(self, path: Path, format: Format) -> None:
-        self.path = path
-        table = read_stream(path)
-        self.columns, self.unknown_columns = split_columns(path, table.column_names, format)
+    def __init__(self, file: DataFile, format: Format) -> None:
+        self.file = file
+        table = read_stream(file)
+        self.columns, self.unknown_columns = split_columns(file, table.column_names, format)
         pictures = [table.column(name) for name in self.columns if name in format.image_columns]
         self.images_embedded = bool(pictures) and all(
             holds_bytes_only(chunk) for picture in pictures for chunk in picture.chunks
@@ -153,35 +196,35 @@ class ArrowRows:
             yield from rows_of(batch.select(wanted))
 
 
-def read_stream(path: Path) -> Any:
+def read_stream(file: DataFile) -> Any:
     """The table of an Arrow stream, mapped into memory; UserError if it cannot be read."""
     try:
-        with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
+        with pa.ipc.open_stream(pa.memory_map(str(file.local()))) as stream:
             return stream.read_all()
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "Arrow", error) from error
+        raise unreadable(file, "Arrow", error) from error
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(file: DataFile) -> list[str]:
     """The columns of a Parquet file or an Arrow stream file."""
-    if path.suffix == ".arrow":
-        names: list[str] = read_stream(path).column_names
+    if file.name.suffix == ".arrow":
+        names: list[str] = read_stream(file).column_names
         return names
     try:
-        names = pq.read_schema(path).names
+        names = pq.read_schema(file.seekable()).names
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "Parquet", error) from error
+        raise unreadable(file, "Parquet", error) from error
     return names
 
 
-def split_columns(path: Path, names: list[str], format: Format) -> tuple[list[str], tuple[str, ...]]:
+def split_columns(file: DataFile, names: list[str], format: Format) -> tuple[list[str], tuple[str, ...]]:
     """The columns that are known and those that are not; UserError if one that is needed is missing."""
     for group in format.required:
         if not any(name in names for name in group):
             needed = ", ".join(" or ".join(names) for names in format.required)
             missing = " or ".join(group)
             raise UserError(
-                f"{path} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
+                f"{file} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
             )
     unknown = tuple(name for name in names if name not in format.known)
     if (
@@ -189,7 +232,7 @@ def split_columns(path: Path, names: list[str], format: Format) -> tuple[list[st
         and not {"answer", "answers"} & set(names)
         and (meant := misspelt("answer", unknown))
     ):
-        raise UserError(f"{path} has no column answer, but one named {meant}; rename it, or add one of nulls")
+        raise UserError(f"{file} has no column answer, but one named {meant}; rename it, or add one of nulls")
     return [name for name in names if name in format.known], unknown
 
 
@@ -249,8 +292,8 @@ def broken_group(group: int, error: Exception) -> str:
     return f"row group {group} of the file is damaged ({one_line(error)})"
 
 
-def unreadable(path: Path, kind: str, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read as {kind} ({one_line(error)}); write or download it again")
+def unreadable(file: DataFile, kind: str, error: Exception) -> UserError:
+    return UserError(f"{file} cannot be read as {kind} ({one_line(error)}); write or download it again")
 
 
 def one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mstar.config import Config
 from mstar.errors import UserError
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.models import Encoded, Encoder, collate, load_model
 from mstar.models.probe import Probe, make_probe, read_probe
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from mstar.errors import UnusableRequest
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.models.encoder import Encoder
 from mstar.models.sequences import Encoded
 from mstar.prompts import Request

@@ -76,7 +76,7 @@ def _sample(run: RunDir, policy: Path) -> Sample:
 
     The first is the last only where there are no more: an engine that starts late starts in it.
     """
-    config, file = run.config, run.problems(run.config.data.train)
+    config, file = run.local_config, run.problems(run.config.data.train)
     rows = interval_rows(len(file), config.iterations.problems_share, config.seed, 0)
     size, sample = 1, None
     with build_engine(config, policy) as engine:
@@ -160,10 +160,11 @@ def _train(run: RunDir, policy: Path, folder: Path) -> Finished:
     pq.write_table(learned, folder / LEARNED)
     row_of = {problem_id: row for row, problem_id in enumerate(ids)}
     rows = tuple(row_of[problem_id] for problem_id in learned["problem_id"].to_pylist())
-    lesson = Lesson(policy, False, None, run.config.data.train, (folder / LEARNED,), rows, seed=0)
+    problems, storage = run.config.data.train, run.config.storage
+    lesson = Lesson(policy, False, None, problems, (folder / LEARNED,), rows, seed=0, storage=storage)
     steps = math.ceil(len(rows) / batch)
     once = {"epochs": 1, "checkpoint_every": steps + 1, "checkpoint_minutes": math.inf}
-    config = run.config.model_copy(update={"train": run.config.train.model_copy(update=once)})
+    config = run.local_config.model_copy(update={"train": run.config.train.model_copy(update=once)})
     reached = islice(build_trainer(config).train(lesson, partial(_save_to, folder)), steps + 1)
     clock, tokens = zip(*((time.perf_counter(), now.response_tokens) for now in reached), strict=True)
     first = 1 if steps > 1 else 0

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from mstar.errors import UserError
 from mstar.estimates import Z
 from mstar.evaluation import REST
-from mstar.records import Response, read_responses
+from mstar.records import Response, read_response
 from mstar.report.history import History
 from mstar.rundir import Finished, RunDir
 from mstar.stages import EVALUATE
@@ -78,7 +78,7 @@ class Answers:
         part = bisect_right(self._ends, place)
         finished, name = self._parts[part]
         with finished.reading(name) as path:
-            return next(islice(read_responses(path), place - (self._ends[part - 1] if part else 0), None))
+            return read_response(path, place - (self._ends[part - 1] if part else 0))
 
 
 def compare(run: RunDir, history: History) -> Comparison:

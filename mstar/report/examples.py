@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from mstar.datasets import load_image, open_problems
+from mstar.datasets import ProblemFile, load_image, open_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem
 from mstar.report.comparison import Comparison, Pair
@@ -71,7 +71,8 @@ def pick_examples(run: RunDir, comparison: Comparison) -> Examples:
         return Examples()
     first = next(iter(run.config.data.tests.values()))
     try:
-        problems = _read_problems(first, [*gained, *lost])
+        file = open_problems(first, run.config.storage)
+        problems = _read_problems(file, [*gained, *lost])
     except (UserError, OSError) as error:
         return Examples(trouble=str(error))
     return Examples(_build(problems, gained), _build(problems, lost))
@@ -95,9 +96,8 @@ def embed_image(source: ImageSource) -> Picture:
     return _picture(image, data, "jpeg")
 
 
-def _read_problems(path: str, pairs: Sequence[Pair]) -> dict[str, Problem]:
+def _read_problems(file: ProblemFile, pairs: Sequence[Pair]) -> dict[str, Problem]:
     """The problems of the pairs, by id; those that are no longer in the file are left out."""
-    file = open_problems(path)
     wanted = {pair.first.problem_id for pair in pairs}
     rows = [row for row, problem_id in enumerate(file.ids) if problem_id in wanted]
     return {problem.id: problem for problem in file.read(rows)}

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import platform
 from dataclasses import dataclass
+from functools import cache
 
 from mstar import __version__
 from mstar.config import Config
@@ -132,6 +133,7 @@ def hash_config(config: Config) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
+@cache
 def library_versions() -> dict[str, str | None]:
     """What this process would run with; nothing is imported to find out. None: not installed."""
     versions: dict[str, str | None] = {"mstar": __version__, "python": platform.python_version()}

@@ -7,7 +7,7 @@ under a name of its own, and a small file says which one counts (see stagedir.py
 (folder.py) and in a bucket (s3.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -52,6 +52,17 @@ class Storage(Protocol):
 
     def keys(self, prefix: str) -> list[str]:
         """The keys of all files that begin with `prefix`, sorted."""
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The same with the size of each in bytes."""
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """The bytes of a file as they are stored now, whatever is remembered or cached of it, a few MiB at a
+        time; FileNotFoundError if there is none.
+        """
+
+    def abandoned(self) -> dict[str, int]:
+        """Keys and bytes of what killed processes have left in scratch, where it is this run's own."""
 
     def remove(self, key: str) -> None:
         """Delete a file or a folder, if it is there."""

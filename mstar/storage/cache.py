@@ -8,14 +8,36 @@ The kernel drops the locks of the dead; what they had in hand is deleted like ev
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
+from mstar.config_storage import StorageSettings
+from mstar.content_hashes import cache_folder
 from mstar.storage.folder import FolderStorage, explained, held_lock
 
 OBJECTS, FETCHING, HOLDS = "objects", "fetching", "holds"
+SHARE_OF_ROOM = 16
+"""One process uses a sixteenth of what is free before it looks again."""
+SHARE_OF_ALL = 64
+"""Where room is short, a sixty-fourth of the whole is made free besides."""
+
+
+def open_cache(settings: StorageSettings) -> "Cache":
+    """The cache of this machine."""
+    folder = Path(settings.cache).expanduser() if settings.cache else cache_folder() / "s3"
+    return Cache(folder.absolute(), int(settings.cache_gib * 2**30))
+
+
+def place_copy(path: Path, place: Path) -> None:
+    """Put a kept file somewhere else too; a link where that is possible."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, place)
+    except OSError:
+        shutil.copyfile(path, place)
 
 
 class Cache:
@@ -24,6 +46,8 @@ class Cache:
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
+        self._sure_bytes = 0
+        """Room that this process may use before it looks again."""
         self._local = FolderStorage(folder)
 
     def scratch(self) -> AbstractContextManager[Path]:
@@ -96,7 +120,15 @@ class Cache:
                 os.link(path, place)
 
     def _make_room(self, size: int) -> None:
-        """Delete what was used least recently and is not in use, until there is room for so many bytes."""
+        """Delete what was used least recently and is not in use, until there is room for so many bytes.
+
+        To look at all that is there takes long where files are small and many, so it is not done for each:
+        where some has to go, a little more goes; and of what is free this process uses only a share before it
+        looks again, as others use it too.
+        """
+        if size <= self._sure_bytes:
+            self._sure_bytes -= size
+            return
         found: list[tuple[float, int, str]] = []
         for folder, _, names in os.walk(self._folder / OBJECTS):
             for name in names:
@@ -104,6 +136,9 @@ class Cache:
                     at = os.stat(os.path.join(folder, name))
                     found.append((at.st_mtime, at.st_size, name))
         excess = sum(bytes_ for _, bytes_, _ in found) + size - self._limit_bytes
+        self._sure_bytes = max(0, -excess) // SHARE_OF_ROOM
+        if excess > 0:
+            excess += self._limit_bytes // SHARE_OF_ALL
         for _, bytes_, name in sorted(found):
             if excess <= 0:
                 return

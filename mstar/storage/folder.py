@@ -14,6 +14,7 @@ from mstar.errors import UserError
 from mstar.storage import FileEntry, checked_key, describe
 
 SCRATCH, LOCK = ".scratch", ".lock"
+BLOCK_BYTES = 1 << 20
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -103,6 +104,27 @@ class FolderStorage:
             found += [(place / name).as_posix() for name in files if not name.startswith(".")]
         return sorted(key for key in found if key.startswith(prefix))
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for key in self.keys(prefix):
+            with suppress(FileNotFoundError):
+                found[key] = self._place(key).stat().st_size
+        return found
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        with self._place(key).open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def abandoned(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for lock in _locks_of_the_dead(self.root / SCRATCH):
+            part = lock.with_suffix(".part")
+            files = [file for file in (part, *part.rglob("*")) if file.is_file()]
+            if files:
+                found[f"{SCRATCH}/{part.name}"] = sum(file.stat().st_size for file in files)
+        return found
+
     def remove(self, key: str) -> None:
         """A folder leaves its place whole before it is deleted, so that nobody reads half of it."""
         path = self._place(key)
@@ -173,11 +195,17 @@ def _flush_entry(path: Path) -> None:
 
 def _discard_leftovers(folder: Path) -> None:
     """What killed processes have left: the kernel let go of their locks."""
+    for lock in _locks_of_the_dead(folder):
+        _discard(lock.with_suffix(".part"))
+        _discard(lock)
+
+
+def _locks_of_the_dead(folder: Path) -> Iterator[Path]:
+    """Each is held as long as the caller looks at it."""
     for lock in folder.glob("*.lock"):
         with suppress(OSError), lock.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _discard(lock.with_suffix(".part"))
-            _discard(lock)
+            yield lock
 
 
 def _discard(scratch: Path) -> None:

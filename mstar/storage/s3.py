@@ -9,27 +9,24 @@ folder appear one by one: nobody reads a checkpoint before the small file beside
 import errno
 import hashlib
 import mimetypes
-import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from mstar.config_storage import StorageSettings
-from mstar.content_hashes import cache_folder
-from mstar.errors import UserError
+from mstar.errors import WrongBytes
 from mstar.storage import FileEntry, checked_key, describe
-from mstar.storage.cache import Cache
+from mstar.storage.cache import open_cache, place_copy
 from mstar.storage.s3_bucket import Bucket, Object, Upload
 from mstar.storage.s3_client import parse_address, resolve
-from mstar.storage.s3_parts import fetch_parts
+from mstar.storage.s3_parts import WRONG_READS, fetch_parts
 
 SMALL_BYTES = 1 << 16
 """Files up to this size are read in one request, and not kept: asking about them takes as long."""
-WRONG_READS = 3
-"""How often a file may arrive with other bytes than were written."""
+BLOCK_BYTES = 8 << 20
+"""What `blocks` asks for at once."""
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",
@@ -49,9 +46,7 @@ class BucketStorage:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        settings = bucket.settings
-        folder = Path(settings.cache).expanduser() if settings.cache else cache_folder() / "s3"
-        self._cache = Cache(folder.absolute(), int(settings.cache_gib * 2**30))
+        self._cache = open_cache(bucket.settings)
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self._cache.scratch()
@@ -81,8 +76,23 @@ class BucketStorage:
             return describe(path)
 
     def keys(self, prefix: str) -> list[str]:
-        found = self._bucket.keys(prefix)
-        return sorted(key for key in found if not any(part.startswith(".") for part in key.split("/")))
+        return sorted(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        found = self._bucket.sizes(prefix)
+        return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        found, data = self._bucket.get(checked_key(key), BLOCK_BYTES)
+        if data is not None:
+            yield data
+            return
+        for offset in range(0, found.size, BLOCK_BYTES):
+            yield self._bucket.get_block(key, offset, min(BLOCK_BYTES, found.size - offset))
+
+    def abandoned(self) -> dict[str, int]:
+        """Scratch is in the cache, which many runs share and which cleans itself."""
+        return {}
 
     def remove(self, key: str) -> None:
         """File by file; whoever removes a folder that counted has said first that it no longer does."""
@@ -136,7 +146,7 @@ class BucketStorage:
                 if path := self._read(key, stack):
                     break
             else:
-                raise UserError(
+                raise WrongBytes(
                     f"{self._bucket.url(key)} does not arrive as it was written (its sha256 differs, "
                     f"{WRONG_READS} times); look at the network, or delete it there and start the same "
                     "command again"
@@ -161,11 +171,11 @@ class BucketStorage:
         def fetch(path: Path) -> None:
             sha256 = fetch_parts(path, found.size, self._bucket.settings.parts_in_flight, read)
             if found.sha256 not in (None, sha256):
-                raise _WrongBytes
+                raise _ArrivedWrong
 
         try:
             return stack.enter_context(self._cache.reading(name, found.size, fetch))
-        except _WrongBytes:
+        except _ArrivedWrong:
             return None
 
     @contextmanager
@@ -176,16 +186,11 @@ class BucketStorage:
         with self.scratch() as folder, ExitStack() as held:
             for name in inner:
                 path = held.enter_context(self._reading_file(name))
-                place = folder / name.removeprefix(f"{key}/")
-                place.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.link(path, place)
-                except OSError:
-                    shutil.copyfile(path, place)
+                place_copy(path, folder / name.removeprefix(f"{key}/"))
             yield folder
 
 
-class _WrongBytes(Exception):
+class _ArrivedWrong(Exception):
     """Other bytes arrived than were written."""
 
 

@@ -59,12 +59,28 @@ class Bucket:
     def url(self, key: str) -> str:
         return f"{self.address}/{key}"
 
-    def keys(self, prefix: str) -> list[str]:
-        """Of all objects that begin so; no other part of the bucket is listed."""
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Keys and bytes of all objects that begin so; no other part of the bucket is listed."""
         start = self.address.prefix
         return self._ask(
-            lambda client: [name.removeprefix(start) for name in self._names(client, prefix)], prefix
+            lambda client: {name.removeprefix(start): size for name, size in self._listed(client, prefix)},
+            prefix,
         )
+
+    def entries(self, below: str) -> dict[str, Object | None]:
+        """What is in the folder `below`, which is empty or ends with a slash; None for what is a folder."""
+        start = self._name(below)
+
+        def entries(client: Minio) -> dict[str, Object | None]:
+            listed = client.list_objects(bucket_name=self.address.bucket, prefix=start)
+            names = {(found.object_name or "").removeprefix(start).rstrip("/"): found for found in listed}
+            return {
+                name: None if found.is_dir else Object(found.size or 0, found.etag or "", None, None)
+                for name, found in names.items()
+                if name
+            }
+
+        return self._ask(entries, below)
 
     def look_at(self, key: str) -> Object:
         def look(client: Minio) -> Object:
@@ -95,6 +111,13 @@ class Bucket:
 
         self._ask(get, key)
 
+    def get_block(self, key: str, offset: int, length: int) -> bytes:
+        def get(client: Minio) -> bytes:
+            with self._answer(client, key, offset, length) as response:
+                return response.read()
+
+        return self._ask(get, key)
+
     def put(self, upload: Upload, key: str, only_new: bool) -> bool:
         """Store a file; False where only a new object was wanted and there is one."""
         try:
@@ -113,7 +136,7 @@ class Bucket:
     def _client(self) -> Minio:
         """The answer to a listing says in full whatever is wrong; those to later requests do not."""
         client = connect(self.settings, self._pool)
-        self._attempt(lambda: list(self._names(client, "run.yaml")), str(self.address))
+        self._attempt(lambda: list(self._listed(client, "run.yaml")), str(self.address))
         return client
 
     def _put(self, client: Minio, upload: Upload, key: str, only_new: bool) -> None:
@@ -150,11 +173,11 @@ class Bucket:
             response.close()
             response.release_conn()
 
-    def _names(self, client: Minio, prefix: str) -> Iterator[str]:
+    def _listed(self, client: Minio, prefix: str) -> Iterator[tuple[str, int]]:
         objects = client.list_objects(
             bucket_name=self.address.bucket, prefix=self._name(prefix), recursive=True
         )
-        return (found.object_name or "" for found in objects if not found.is_dir)
+        return ((found.object_name or "", found.size or 0) for found in objects if not found.is_dir)
 
     def _ask(self, request: Callable[[Minio], Result], key: str) -> Result:
         client = self._client

@@ -7,11 +7,11 @@ shared credentials file, a web identity token, the roles of a container or an in
 import logging
 import os
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -161,6 +161,21 @@ class _Roles(IamAwsProvider):
             raise ValueError(str(error)) from None
 
 
+def _refuse_no_authority(file: str | None) -> None:
+    try:
+        if file:
+            ssl.create_default_context(cafile=file)
+    except OSError as error:
+        reason = "no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise UserError(f"storage.ca_file is {file} ({reason}); name a PEM file") from None
+
+
+def _roles(settings: StorageSettings, services: urllib3.PoolManager) -> _Roles:
+    """Other servers than Amazon's exchange web identity tokens themselves: AWS_ENDPOINT_URL_STS names one."""
+    exchange = os.environ.get("AWS_ENDPOINT_URL_STS") if "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ else None
+    return _Roles(custom_endpoint=exchange, http_client=services, region=settings.region)
+
+
 class _Chain(ChainedProvider):
     def retrieve(self) -> Credentials:
         try:
@@ -173,9 +188,12 @@ def connect(settings: StorageSettings, pool: Pool) -> Minio:
     """A client of the server that resolved settings name. Nothing is sent yet."""
     assert settings.endpoint is not None
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-    if settings.ca_file and not Path(settings.ca_file).is_file():
-        raise UserError(f"storage.ca_file is {settings.ca_file}, which is no file; name a PEM file")
-    services = urllib3.PoolManager(timeout=Timeout(connect=2.0, read=10.0), retries=Retry(total=1))
+    _refuse_no_authority(settings.ca_file)
+    services = urllib3.PoolManager(
+        timeout=Timeout(connect=2.0, read=10.0),
+        retries=Retry(total=1),
+        ca_certs=settings.ca_file or certifi.where(),
+    )
     scheme, _, host = settings.endpoint.partition("://")
     client = Minio(
         endpoint=host,
@@ -183,7 +201,7 @@ def connect(settings: StorageSettings, pool: Pool) -> Minio:
         region=settings.region,
         http_client=pool,
         credentials=_Chain(
-            [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), _Roles(http_client=services)]
+            [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), _roles(settings, services)]
         ),
     )
     if settings.style == "virtual":

@@ -11,6 +11,8 @@ from urllib3.response import BaseHTTPResponse
 
 PART_BYTES = 64 << 20
 BLOCK_BYTES = 1 << 20
+WRONG_READS = 3
+"""How often a file may arrive with other bytes than were written."""
 Write = Callable[[BaseHTTPResponse], None]
 Rest = Callable[[], tuple[int, int]]
 """Offset and length of what has not arrived yet."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mstar.config import Config
+from mstar.config_storage import StorageSettings
 
 SaveTo = Callable[[int], AbstractContextManager[Path]]
 """Opens a path for the checkpoint folder after that many steps of the lesson; the checkpoint counts when the
@@ -34,12 +35,14 @@ class Lesson:
     interrupted: Path | None
     """Checkpoint of this very lesson, saved before it was killed."""
     problems: str
-    """Path of the problem file."""
+    """Path or address of the problem file."""
     selected: tuple[Path, ...]
     """Parquet files of the responses to learn (columns problem_id and text), oldest first."""
     rows: tuple[int, ...]
     """The row of each response's problem in the problem file, over all files in order."""
     seed: int
+    storage: StorageSettings = StorageSettings()
+    """How that address is reached."""
     left_out: tuple[str, ...] = ()
     """Files that its checkpoints do not get: what is trained again is to have the files that it had."""
 

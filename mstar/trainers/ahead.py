@@ -7,7 +7,7 @@ problems of as many batches as there is room for are read in one pass, in the or
 from collections.abc import Collection, Iterable, Sequence
 
 from mstar.datasets import ProblemFile
-from mstar.datasets.problem_file import Held, problem_bytes
+from mstar.datasets.held import Held, problem_bytes
 from mstar.records import Problem
 
 AHEAD_BYTES = 1 << 29
@@ -15,7 +15,7 @@ AHEAD_BYTES = 1 << 29
 AT_ONCE = 64
 
 
-class ReadAhead:
+class ProblemsAhead:
     """The problems of one file, some of which are in memory."""
 
     def __init__(self, problems: ProblemFile) -> None:

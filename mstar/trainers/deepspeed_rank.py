@@ -17,7 +17,7 @@ from torch import distributed
 
 from mstar.config import Config
 from mstar.errors import UserError
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.models import part_of
 from mstar.models.threads import allowed_cores
 from mstar.seeds import derive_seed

@@ -9,7 +9,7 @@ import torch
 from mstar.config import Config
 from mstar.config_train import Train
 from mstar.errors import UserError
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo

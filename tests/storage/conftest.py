@@ -1,10 +1,12 @@
 """Servers that live as long as the tests of one worker, and an environment that reaches them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.storage import servers
+from tests.storage.uploads import Uploads
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +24,19 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.MinioServer]:
     with servers.minio(tmp_path_factory.mktemp("minio")) as server:
-        yield f"http://127.0.0.1:{server.port}"
+        yield server
+
+
+@pytest.fixture
+def minio(minio_server: servers.MinioServer) -> str:
+    return minio_server.address
+
+
+@pytest.fixture
+def uploads(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uploads:
+    """A folder in a bucket that commands reach by their environment, and a cache of the test's own."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    monkeypatch.setenv("MSTAR_CACHE", str(tmp_path / "cache"))
+    return Uploads(moto)

@@ -3,13 +3,15 @@
 import http.client
 import itertools
 import socket
+import ssl
 import struct
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,20 +24,32 @@ class Proxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, upstream: str, every: int, faults: Sequence[str]) -> None:
+    def __init__(
+        self, upstream: str, every: int, faults: Sequence[str], certificates: Path | None = None
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self._scheme = "http"
+        if certificates:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificates / "public.crt", certificates / "private.key")
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+            self._scheme = "https"
         self.upstream = urlsplit(upstream).netloc
         self.every = every
         self.refusal: tuple[int, str] | None = None
+        self.seen: deque[tuple[str, Mapping[str, str]]] = deque(maxlen=1000)
+        """Path and headers of the newest requests."""
         self.injected: Counter[str] = Counter()
+        self.sent_bytes = 0
+        """In the bodies of answers."""
         self._pending: list[str] = []
         self._faults = itertools.cycle(faults)
-        self._lock = threading.Lock()
+        self.counting = self._lock = threading.Lock()
         self._seen = 0
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self.server_address[1]}"
 
     def next_fault(self, command: str) -> str | None:
         """A fault that does not fit a request waits for the next one that it fits."""
@@ -59,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.seen.append((self.path, dict(self.headers.items())))
         if self.server.refusal:
             self._say(*self.server.refusal)
             return
@@ -117,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in kept:
             self.send_header(name, value)
         self.end_headers()
+        with self.server.counting:
+            self.server.sent_bytes += len(data[:sent])
         self.wfile.write(data[:sent])
 
     def _say(self, status: int, code: str) -> None:
@@ -135,9 +152,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def proxy(upstream: str, every: int = 0, faults: Sequence[str] = FAULTS) -> Iterator[Proxy]:
-    """As long as the block lasts."""
-    with Proxy(upstream, every, faults) as server:
+def proxy(
+    upstream: str, every: int = 0, faults: Sequence[str] = FAULTS, certificates: Path | None = None
+) -> Iterator[Proxy]:
+    """As long as the block lasts; with certificates it speaks TLS."""
+    with Proxy(upstream, every, faults, certificates) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

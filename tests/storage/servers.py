@@ -56,18 +56,33 @@ class MotoServer(Server):
 class MinioServer(Server):
     """A real one, on a folder; it can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.folder = folder
         self.port = _free_port()
+        self._options = options
+        self._environment = environment
         self.start()
 
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def start(self) -> None:
+        place = ["--address", f"127.0.0.1:{self.port}", str(self.folder)]
         self._listen(
-            ["minio", "server", "--quiet", "--address", f"127.0.0.1:{self.port}", str(self.folder)],
+            ["minio", "server", "--quiet", *self._options, *place],
             MINIO_ROOT_USER=KEY,
             MINIO_ROOT_PASSWORD=SECRET,
             MINIO_BROWSER="off",
+            **self._environment,
         )
+
+    def mc(self, *arguments: str) -> str:
+        """A command of MinIO's client, which knows the server as `tests`."""
+        place = self.address.replace("http://", f"http://{KEY}:{SECRET}@")
+        environment = os.environ | {"MC_HOST_tests": place}
+        command = ["mc", "--quiet", *arguments]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 @contextmanager
@@ -80,11 +95,16 @@ def moto() -> Iterator[str]:
         server.stop()
 
 
+def need_minio() -> None:
+    """Skip the test where there is no MinIO."""
+    if shutil.which("minio") is None or shutil.which("mc") is None:
+        pytest.skip("needs minio and mc on PATH")
+
+
 @contextmanager
 def minio(folder: Path) -> Iterator[MinioServer]:
     """The same with MinIO; the test is skipped where there is none."""
-    if shutil.which("minio") is None:
-        pytest.skip("needs minio on PATH")
+    need_minio()
     server = MinioServer(folder)
     try:
         ready(server.port)

@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,29 @@ def test_without_the_client_the_error_says_what_to_install() -> None:
     asks = "from mstar.storage import build_storage; build_storage('s3://bucket/run')"
     done = subprocess.run([sys.executable, "-c", hides + asks], capture_output=True, text=True)
     assert "pip install 'mstar[s3]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opened", ["moto", "minio"], indirect=True)
+def test_more_files_than_a_server_lists_at_once(opened: Open) -> None:
+    storage = opened()
+    keys = [f"stage/part-{number:05d}.parquet" for number in range(1234)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: write_text(storage, key, key), keys))
+    assert storage.keys("stage/") == keys
+    assert storage.sizes("stage/part-010") == {key: len(key) for key in keys[1000:1100]}
+
+
+def test_sizes_and_bytes_as_they_are_stored(storage: Storage) -> None:
+    data = os.urandom(9 * LARGE + 1)
+    write_text(storage, "a/small.json", "12")
+    write_text(storage, "a/empty.json", "")
+    with storage.scratch() as path:
+        path.write_bytes(data)
+        storage.publish(path, "a/large.parquet")
+    assert storage.sizes("a/") == {"a/small.json": 2, "a/empty.json": 0, "a/large.parquet": len(data)}
+    assert b"".join(storage.blocks("a/large.parquet")) == data
+    assert b"".join(storage.blocks("a/small.json")) == b"12"
+    assert b"".join(storage.blocks("a/empty.json")) == b""
+    with pytest.raises(FileNotFoundError):
+        list(storage.blocks("a/none.json"))

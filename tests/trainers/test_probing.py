@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from mstar.config import Config
 from mstar.engines.probe import expect, find_out
-from mstar.inputs import PROBE
+from mstar.model_folders import PROBE
 from mstar.models import Encoder
 from mstar.models.loading import load_generation_config
 from mstar.models.probe import Probe, read_probe

@@ -1,0 +1,159 @@
+"""Ways to a server: TLS with an authority of one's own, the bucket in the host's name, roles, regions."""
+
+import datetime
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mstar.config_storage import StorageSettings
+from mstar.errors import UserError
+from mstar.storage import Storage, build_storage, read_text, write_text
+from tests.storage.authorities import make_certificates
+from tests.storage.faults import proxy
+from tests.storage.servers import BUCKET, KEY, SECRET
+
+
+def open_at(endpoint: str, folder: Path, **settings: object) -> Storage:
+    given = {"endpoint": endpoint, "cache": str(folder / "cache"), "timeout_seconds": 5.0, **settings}
+    return build_storage(f"s3://{BUCKET}/{uuid.uuid4().hex}", StorageSettings.model_validate(given))
+
+
+def test_an_authority_of_ones_own(moto: str, tmp_path: Path) -> None:
+    authority = make_certificates(tmp_path)
+    with proxy(moto, certificates=tmp_path) as server:
+        storage = open_at(server.address, tmp_path, ca_file=str(authority))
+        write_text(storage, "x.json", "1")
+        assert read_text(storage, "x.json") == "1"
+        with pytest.raises(UserError, match=r"is not trusted.*set storage.ca_file") as raised:
+            open_at(server.address, tmp_path).keys("")
+        assert "\n" not in str(raised.value)
+        with pytest.raises(UserError, match=r"none.pem \(No such file .*; name a PEM file"):
+            open_at(server.address, tmp_path, ca_file=str(tmp_path / "none.pem")).keys("")
+
+
+def test_a_file_that_holds_no_authority_is_one_line(moto: str, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    (tmp_path / "text.pem").write_text("no certificate")
+    with (
+        proxy(moto, certificates=tmp_path) as server,
+        pytest.raises(UserError, match=r"text.pem \(no certificate\); name a PEM file"),
+    ):
+        open_at(server.address, tmp_path, ca_file=str(tmp_path / "text.pem")).keys("")
+
+
+def test_the_authority_by_environment(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(make_certificates(tmp_path)))
+    with proxy(moto, certificates=tmp_path) as server:
+        assert open_at(server.address, tmp_path).keys("") == []
+
+
+@pytest.mark.parametrize("style", ["virtual", "path"])
+def test_the_bucket_in_the_host_or_in_the_path(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    """Names below s3.test lead to this machine."""
+    ask = socket.getaddrinfo
+
+    def answer(host: Any, *others: Any, **more: Any) -> Any:
+        return ask("127.0.0.1" if str(host).endswith("s3.test") else host, *others, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    with proxy(moto) as server:
+        endpoint = server.address.replace("127.0.0.1", "s3.test")
+        with pytest.raises((UserError, FileNotFoundError)):
+            read_text(open_at(endpoint, tmp_path, style=style), "none.json")
+        path, headers = server.seen[-1]
+    is_virtual = style == "virtual"
+    assert headers["Host"].startswith(f"{BUCKET}.s3.test:" if is_virtual else "s3.test:")
+    assert path.startswith(f"/{BUCKET}") is not is_virtual
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """Gives keys for a web identity token, as a server of AssumeRoleWithWebIdentity does."""
+
+    asked: list[str]
+    lasts: datetime.timedelta
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        ends = (datetime.datetime.now(datetime.UTC) + self.lasts).strftime("%Y-%m-%dT%H:%M:%SZ")
+        text = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+            <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{KEY}</AccessKeyId>
+            <SecretAccessKey>{SECRET}</SecretAccessKey><SessionToken>token-{len(self.asked)}</SessionToken>
+            <Expiration>{ends}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
+            </AssumeRoleWithWebIdentityResponse>"""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def exchange(lasts: datetime.timedelta) -> Iterator[tuple[str, list[str]]]:
+    """Address, and what it was asked for; its keys are good for so long."""
+    handler = type("Own", (Exchange,), {"asked": [], "lasts": lasts})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", handler.asked  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(("minutes", "exchanges"), [(60, 1), (0, 2)], ids=["one", "again when it ends"])
+def test_a_web_identity_token_is_exchanged_for_keys(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, exchanges: int
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text("an identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/trainer")
+    with exchange(datetime.timedelta(minutes=minutes)) as (address, asked), proxy(moto) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", address)
+        storage = open_at(server.address, tmp_path)
+        write_text(storage, "x.json", "1")
+        assert read_text(storage, "x.json") == "1"
+        tokens = [headers.get("X-Amz-Security-Token") or "" for _, headers in server.seen]
+    assert "WebIdentityToken=an+identity" in asked[0]
+    assert "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Ftrainer" in asked[0]
+    assert set(tokens) == {f"token-{number + 1}" for number in range(len(asked))}
+    assert len(asked) >= exchanges and (exchanges > 1 or len(asked) == 1)
+
+
+def test_an_exchange_that_refuses_is_one_line(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "token").write_text("an identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    with proxy(moto) as server:
+        server.refusal = (403, "AccessDenied")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.address)
+        with pytest.raises(UserError, match="there are no credentials for S3") as raised:
+            open_at(moto, tmp_path).keys("")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_endpoint_by_environment(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more special variable comes first, the setting before both."""
+    settings = StorageSettings(cache=str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    assert build_storage(f"s3://{BUCKET}/none", settings).keys("") == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
+        build_storage(f"s3://{BUCKET}/none", settings).keys("")
+    assert open_at(moto, tmp_path).keys("") == []
