@@ -18,7 +18,7 @@ from mstar.config import Model
 from mstar.errors import UserError
 from mstar.inputs import ADAPTER_CONFIG
 from mstar.model_card import write_card
-from mstar.model_folders import fetch_from_hub, local_policy
+from mstar.model_folders import PROCESSOR_FILES, fetch_from_hub, local_policy
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.stagedir import read_manifest
 from mstar.starting import finished_iterations
@@ -36,8 +36,6 @@ LEFT_BEHIND = (
     "training_args",
 )
 """Beginnings of names that match these patterns and are no part of a model."""
-PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
-"""Settings of a whole processor; training writes its image processor and its tokenizer alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mstar.storage.s3_inputs import InputBucket
 
 PROBE = "probe.json"
+PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
+"""Settings of a whole processor, which we never build: its image processor and its tokenizer do."""
 IGNORED = ("training_state", "README", ".", PROBE)
 """Beginnings of file names in a model's folder that change no response."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx")

@@ -5,14 +5,14 @@ over from one iteration to the next is `train.inherit` (arXiv 2412.17451, sectio
 weights, or nothing, where nothing means the first policy again and every response selected so far.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from mstar.config_train import Train
-from mstar.model_folders import PROBE
+from mstar.model_folders import PROBE, PROCESSOR_FILES
 from mstar.progress import QUIET, Progress
 from mstar.reads import lesson_iterations, lesson_policy, train_reads
 from mstar.records import Trained
@@ -77,17 +77,16 @@ def _lesson(
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
         storage=work.config.storage,
-        left_out=_left_out(work),
     )
 
 
-def _left_out(work: Work) -> tuple[str, ...]:
-    """What checkpoints did not have yet when a policy was made that is trained again: later stages were made
+def _left_out(work: Work) -> Collection[str]:
+    """What checkpoints did not hold yet when a policy was made that is trained again: later stages were made
     from its manifest.
     """
-    manifest = work.folder.manifest
-    had = {PROBE} if manifest is None else {file.rpartition("/")[2] for file in manifest.files}
-    return () if PROBE in had else (PROBE,)
+    if work.folder.manifest is None:
+        return ()
+    return {PROBE, *PROCESSOR_FILES} - {file.rpartition("/")[2] for file in work.folder.manifest.files}
 
 
 def _teach(work: Work, lesson: Lesson) -> Progressed:
@@ -96,7 +95,7 @@ def _teach(work: Work, lesson: Lesson) -> Progressed:
     with (
         work.clock.inside(),
         work.progress.stage(TRAIN.name, work.iteration, total, "steps") as advance,
-        saving_meanwhile(work.folder.write_checkpoint) as save_to,
+        saving_meanwhile(work.folder.write_checkpoint, _left_out(work)) as save_to,
     ):
         for now in build_trainer(work.run.local_config).train(lesson, save_to):
             advance(now.steps_done - progressed.steps_done)

@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_not_exported(finished: Path, tmp_path: Path) ->
 
 
 def test_settings_of_a_whole_processor_come_from_the_first_policy(finished: Path, tmp_path: Path) -> None:
-    """They are not part of a checkpoint, and what the checkpoint has goes first."""
+    """A checkpoint of earlier versions has none; what it has goes first."""
     first = tmp_path / "first"
     shutil.copytree(BASE, first)
     (first / "processor_config.json").write_text('{"processor_class": "Qwen3VLProcessor"}')

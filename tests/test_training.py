@@ -98,8 +98,8 @@ def test_only_a_restart_does_without_the_checkpoint_before(make_config: MakeConf
                 train(run, 1)
 
 
-def test_a_policy_of_before_there_were_probes_is_trained_again_without_one(make_config: MakeConfig) -> None:
-    """Its manifest stays what the later stages were made from."""
+def test_a_policy_that_is_trained_again_gets_the_files_that_it_had(make_config: MakeConfig) -> None:
+    """Of before there were probes, say: its manifest stays what the later stages were made from."""
     run = start_run(make_config(train={"batch_size": 4}))
     select_by_hand(run, 0, IDS[:4])
     train(run, 0)

@@ -17,6 +17,7 @@ from transformers.utils import CHAT_TEMPLATE_FILE, LEGACY_PROCESSOR_CHAT_TEMPLAT
 
 from mstar.config import Model
 from mstar.errors import UserError
+from mstar.model_folders import PROCESSOR_FILES
 from mstar.models.adapters import adapter_weights, base_of, is_adapter, read_adapter
 
 SHOWN = 3
@@ -63,6 +64,12 @@ def load_image_processor(folder: Path, revision: str | None) -> Any:
     """The image processor that works with Pillow: the pixels of the other one differ slightly."""
     load = transformers.AutoImageProcessor.from_pretrained
     return _load(load, folder, "image processor", revision, use_fast=False)
+
+
+def load_processor_files(folder: Path, revision: str | None) -> dict[str, bytes]:
+    """What a checkpoint says of the whole processor, by file: others build that."""
+    found = (_find_file(str(folder), name, revision) for name in PROCESSOR_FILES)
+    return {file.name: file.read_bytes() for file in found if file}
 
 
 def load_generation_config(folder: Path, revision: str | None, config: Any) -> Any:

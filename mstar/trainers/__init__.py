@@ -43,8 +43,6 @@ class Lesson:
     seed: int
     storage: StorageSettings = StorageSettings()
     """How that address is reached."""
-    left_out: tuple[str, ...] = ()
-    """Files that its checkpoints do not get: what is trained again is to have the files that it had."""
 
 
 @dataclass(frozen=True, slots=True)

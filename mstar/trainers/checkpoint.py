@@ -60,6 +60,8 @@ def save_policy(folder: Path, policy: Policy, probe: Probe | None = None) -> Non
         save_adapter(folder, policy.model, policy.base)
     policy.encoder.tokenizer.save_pretrained(folder)
     policy.encoder.image_processor.save_pretrained(folder)
+    for name, contents in policy.processor_files.items():
+        (folder / name).write_bytes(contents)
     if probe:
         write_probe(folder, probe)
 

@@ -17,7 +17,6 @@ from torch import distributed
 
 from mstar.config import Config
 from mstar.errors import UserError
-from mstar.model_folders import PROBE
 from mstar.models import part_of
 from mstar.models.threads import allowed_cores
 from mstar.seeds import derive_seed
@@ -106,9 +105,7 @@ class Rank:
         is_first = self.parent.rank == 0
         folder = Path(self.parent.ask(checkpoint=progressed.steps_done)) if is_first else Path()
         is_adapter = self.policy.base is not None
-        probe = None
-        if PROBE not in self.lesson.left_out:
-            probe = probe_policy(self.policy, self.learner.engine, self.learner.device, self.config)
+        probe = probe_policy(self.policy, self.learner.engine, self.learner.device, self.config)
         with self.learner.whole(
             self.learner.trained.values() if is_adapter else self.policy.model.parameters()
         ):

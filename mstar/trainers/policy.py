@@ -1,5 +1,6 @@
 """The policy as the trainer holds it: tokens, weights, optimizer, and which parts of it learn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from mstar.config import Config, Model
 from mstar.config_train import Train
 from mstar.models import Encoder, Family, load_model, part_of, prepare_for_packs
 from mstar.models.adapters import adapter_weights, add_adapter, base_of, is_adapter, read_adapter
-from mstar.models.loading import load_weights
+from mstar.models.loading import load_processor_files, load_weights
 from mstar.seeds import derive_seed
 from mstar.trainers.learning import Learner
 from mstar.trainers.losses import ModelWithLoss, response_loss
@@ -24,6 +25,8 @@ class Policy:
     encoder: Encoder
     model: Any
     learner: Learner
+    processor_files: Mapping[str, bytes]
+    """Settings of a whole processor, which go along unread."""
     base: Model | None = None
     """What an adapter that is being trained stands on; None where the weights themselves learn."""
 
@@ -45,8 +48,8 @@ def open_policy(folder: Path, config: Config) -> Policy:
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     forward = ModelWithLoss(model, response_loss, getattr(torch, config.model.dtype))
-    base = config.model if has_adapter else None
-    return Policy(encoder, model, Learner(model, forward, config.train), base)
+    files, base = load_processor_files(folder, config.model.revision), config.model if has_adapter else None
+    return Policy(encoder, model, Learner(model, forward, config.train), files, base)
 
 
 def freeze(model: nn.Module, family: Family, config: Train) -> None:

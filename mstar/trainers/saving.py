@@ -5,7 +5,7 @@ server) needs no training to stop. The next checkpoint waits for the last one, a
 wrong on the way is raised there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,8 +14,11 @@ from mstar.trainers import SaveTo
 
 
 @contextmanager
-def saving_meanwhile(save_to: SaveTo) -> Iterator[SaveTo]:
-    """What stands for `save_to` as long as the block lasts: its blocks end before their checkpoint counts."""
+def saving_meanwhile(save_to: SaveTo, left_out: Collection[str] = ()) -> Iterator[SaveTo]:
+    """What stands for `save_to` as long as the block lasts: its blocks end before their checkpoint counts.
+
+    Checkpoints do not get the files that are named in `left_out`.
+    """
     with ThreadPoolExecutor(1, "checkpoint") as pool:
         leaving: Future[None] | None = None
 
@@ -25,7 +28,10 @@ def saving_meanwhile(save_to: SaveTo) -> Iterator[SaveTo]:
             if leaving:
                 leaving.result()
             with ExitStack() as stack:
-                yield stack.enter_context(save_to(steps_done))
+                folder = stack.enter_context(save_to(steps_done))
+                yield folder
+                for name in left_out:
+                    (folder / name).unlink(missing_ok=True)
                 leaving = pool.submit(stack.pop_all().close)
 
         yield save

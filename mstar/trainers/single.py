@@ -9,7 +9,6 @@ import torch
 from mstar.config import Config
 from mstar.config_train import Train
 from mstar.errors import UserError
-from mstar.model_folders import PROBE
 from mstar.models import set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo
@@ -36,13 +35,13 @@ class SingleTrainer:
         saved, saved_at, reached = begun.steps_done, self.clock(), begun
         for reached in self.steps(lesson, policy, begun):
             if is_due(self.config.train, reached.steps_done - saved, self.clock() - saved_at):
-                self._save(lesson, policy, reached, save_to)
+                self._save(policy, reached, save_to)
                 saved, saved_at = reached.steps_done, self.clock()
             yield reached
         if reached.steps_done and not policy.learner.moments():
             raise nothing_to_train(self.config.train)
         if saved < reached.steps_done:
-            self._save(lesson, policy, reached, save_to)
+            self._save(policy, reached, save_to)
 
     def _begin(self, lesson: Lesson) -> tuple[Policy, Progressed]:
         """The policy with the optimizer that the lesson starts with, and how far it has come."""
@@ -63,11 +62,9 @@ class SingleTrainer:
             progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
             yield progressed
 
-    def _save(self, lesson: Lesson, policy: Policy, progressed: Progressed, save_to: SaveTo) -> None:
+    def _save(self, policy: Policy, progressed: Progressed, save_to: SaveTo) -> None:
         rate, learner = learning_rate_at(progressed.train_step, self.config.train), policy.learner
-        probe = None
-        if PROBE not in lesson.left_out:
-            probe = probe_policy(policy, learner.forward, learner.device, self.config)
+        probe = probe_policy(policy, learner.forward, learner.device, self.config)
         with save_to(progressed.steps_done) as folder:
             save_checkpoint(folder, policy, TrainingState(progressed, rate, learner.moments()), probe)
 

@@ -35,7 +35,7 @@ from mstar.stages import GENERATE
 from mstar.starting import open_run, start_run
 from mstar.trainers import Progressed
 from mstar.trainers.checkpoint import TrainingState, save_checkpoint
-from mstar.trainers.policy import open_policy
+from mstar.trainers.policy import Policy, open_policy
 from mstar.trainers.probing import probe_policy
 from tests.conftest import BASE, QUICKSTART
 from tests.engines.asking import GREEDY, MIXED, SHORT, ask, generate, heldout, picture, problem
@@ -86,6 +86,28 @@ def test_greedy_texts_and_tokens_are_those_of_transformers(
     found = generate(vllm, heldout(128), GREEDY)
     assert found == generate(transformers, heldout(128), GREEDY)
     assert len({own[0].text for own in found}) > 8
+
+
+def test_a_trained_internvl_loads_as_it_was_saved(make_config: MakeConfig, tmp_path: Path) -> None:
+    """vLLM builds its processor by the settings that came along."""
+    model = save_model("internvl", tmp_path / "model")
+    config = make_config(
+        model={"path": str(model), "threads": 1},
+        images={"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28},
+        prompt={"version": "question-1", "max_tokens": 300},
+        vllm=SMALL,
+    )
+    policy = save_policy(tmp_path / "policy", open_policy(model, config), config)
+    with VllmEngine(policy, config) as engine:
+        found = generate(engine, MIXED, SHORT)
+    assert found == generate(TransformersEngine(policy, config), MIXED, SHORT)
+
+
+def save_policy(folder: Path, policy: Policy, config: Config) -> Path:
+    """A checkpoint as a trainer leaves it."""
+    learner, state = policy.learner, TrainingState(Progressed(0), 0.0, {})
+    save_checkpoint(folder, policy, state, probe_policy(policy, learner.forward, learner.device, config))
+    return folder
 
 
 def test_a_trained_checkpoint_loads_as_it_lies_in_its_run(finished: Path, config: Config) -> None:
@@ -363,10 +385,7 @@ def test_what_training_noted_is_compared_without_loading_the_policy_twice(
         raise AssertionError("the policy went through transformers")
 
     monkeypatch.setattr("mstar.engines.probe.load_model", load_once_more)
-    policy = open_policy(BASE, config)
-    learner = policy.learner
-    folder, state = tmp_path / "policy", TrainingState(Progressed(0), 0.0, {})
-    save_checkpoint(folder, policy, state, probe_policy(policy, learner.forward, learner.device, config))
+    folder = save_policy(tmp_path / "policy", open_policy(BASE, config), config)
     with VllmEngine(folder, config) as engine:
         assert len(generate(engine, heldout(4), GREEDY)) == 4
     swap_two_layers(folder / "model.safetensors")
@@ -458,9 +477,7 @@ def save_adapter(folder: Path, model: Path, config: Config, **train: Any) -> Pat
     torch.manual_seed(5)
     for parameter in policy.learner.trained.values():
         torch.nn.init.normal_(parameter, std=0.1)
-    learner, state = policy.learner, TrainingState(Progressed(0), 0.0, {})
-    save_checkpoint(folder, policy, state, probe_policy(policy, learner.forward, learner.device, config))
-    return folder
+    return save_policy(folder, policy, config)
 
 
 @pytest.mark.parametrize("frozen", [("vision", "projector"), ()])

@@ -140,3 +140,18 @@ def test_a_checkpoint_without_state_cannot_be_inherited(
             (state / "progress.json").write_text(json.dumps({"learning_rate": 1.0}))
     with pytest.raises(UserError, match="holds no training state"):
         inherit(make_config, make_lesson(trained, inherit_optimizer=True), tmp_path / "out")
+
+
+def test_settings_of_a_whole_processor_go_from_checkpoint_to_checkpoint(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path
+) -> None:
+    """Others build one, which fails or goes by defaults without them."""
+    settings = '{"processor_class": "Qwen3VLProcessor"}'
+    (tiny / "processor_config.json").write_text(settings)
+    policy = tiny
+    for number in range(2):
+        config = make_config(train={"batch_size": 8})
+        list(build_trainer(config).train(make_lesson(policy), save_to(tmp_path / str(number))))
+        policy = tmp_path / str(number)
+    assert (policy / "processor_config.json").read_text() == settings
+    assert not (policy / "video_preprocessor_config.json").exists()

@@ -63,3 +63,14 @@ def test_what_fails_while_it_is_written_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="full"), saving_meanwhile(storage.save_to) as save_to, save_to(1):
         raise ValueError("full")
     assert storage.taken == []
+
+
+def test_what_is_left_out_is_gone_before_the_checkpoint_counts(tmp_path: Path) -> None:
+    storage = SlowStorage(tmp_path)
+    storage.let_go.set()
+    with saving_meanwhile(storage.save_to, {"b.json", "none.json"}) as save_to, save_to(1) as folder:
+        folder.mkdir()
+        for name in ("a.json", "b.json"):
+            (folder / name).write_text("{}")
+    assert storage.taken == [1]
+    assert [path.name for path in (tmp_path / "1").iterdir()] == ["a.json"]
