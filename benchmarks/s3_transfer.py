@@ -1,13 +1,11 @@
-"""How fast a checkpoint goes to a bucket and comes back, against `mc cp` on the same server; and how long a
-command takes to find its place in a run of many iterations.
+"""How fast a checkpoint goes to a bucket and comes back, against `mc cp` on the same server.
 
-    python benchmarks/s3_transfer.py WORKDIR [--gigabytes 5] [--iterations 1000] [--objects 100000]
+    python benchmarks/s3_transfer.py WORKDIR [--gigabytes 5]
 
 Needs `minio` and `mc` on PATH; everything is made below WORKDIR, which is emptied.
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -17,8 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from mstar.config_storage import StorageSettings
-from mstar.storage import build_storage
 from tests.storage import servers
 
 TRANSFER = """
@@ -47,8 +43,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--gigabytes", type=float, default=1.0)
-    parser.add_argument("--iterations", type=int, default=1000)
-    parser.add_argument("--objects", type=int, default=0, help="how many the run has in all; 0 skips this")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     shutil.rmtree(options.workdir, ignore_errors=True)
@@ -57,11 +51,8 @@ def main() -> None:
     server = servers.MinioServer(options.workdir / "server")
     try:
         address = servers.ready(server.port)
-        if options.gigabytes:
-            for _ in range(options.rounds):
-                compare_transfers(options.workdir, address, int(options.gigabytes * 1e9))
-        if options.objects:
-            time_start(options, address)
+        for _ in range(options.rounds):
+            compare_transfers(options.workdir, address, int(options.gigabytes * 1e9))
     finally:
         server.stop()
         shutil.rmtree(options.workdir, ignore_errors=True)
@@ -91,37 +82,6 @@ def compare_transfers(workdir: Path, address: str, size: int) -> None:
             f"ratio {mc / ours:.2f}, peak memory {memory[verb] / 2**20:.0f} MiB",
             flush=True,
         )
-
-
-def time_start(options: argparse.Namespace, address: str) -> None:
-    """How long it takes to open a run and to find the first unfinished iteration."""
-    from mstar.rundir import RunDir
-    from mstar.starting import finished_iterations
-    from tests.conftest import parse_small
-
-    prefix = "many"
-    folder = options.workdir / "run"
-    each = options.objects // options.iterations
-    manifest = json.dumps({"fingerprint": {}, "files": {}, "result": {}, "facts": {}, "version": 1})
-    for iteration in range(options.iterations):
-        for stage in ("generate", "score", "select", "train", "evaluate", "adapt"):
-            place = folder / f"iterations/{iteration:03d}/{stage}"
-            place.mkdir(parents=True)
-            (place / "manifest.json").write_text(manifest)
-        for part in range(each - 6):
-            (folder / f"iterations/{iteration:03d}/generate/part-{part:05d}.parquet").write_text("x")
-    environment = os.environ | {"MC_HOST_bench": _mc_host(address)}
-    timed(["mc", "mirror", "--quiet", str(folder), f"bench/runs/{prefix}"], environment)
-    settings = StorageSettings(endpoint=address, cache=str(options.workdir / "cache"))
-    storage = build_storage(f"s3://runs/{prefix}", settings)
-    run = RunDir(storage, parse_small(output=f"s3://runs/{prefix}"))
-    start = time.perf_counter()
-    done = finished_iterations(run)
-    seconds = time.perf_counter() - start
-    print(f"{options.objects} objects: {done} iterations found finished in {seconds:.2f} s", flush=True)
-    start = time.perf_counter()
-    found = storage.keys(f"iterations/{done - 1:03d}/generate/")
-    print(f"one stage listed ({len(found)} objects) in {time.perf_counter() - start:.3f} s", flush=True)
 
 
 def timed(command: list[str], environment: dict[str, str]) -> float:

@@ -24,7 +24,7 @@ from pairs import compare, timed
 from mstar.config import Config
 from mstar.datasets.images import read_bytes
 from mstar.generation import iteration_parts
-from mstar.models.loading import load_config, load_image_processor, load_tokenizer
+from mstar.models.loading import load_config
 from mstar.records import read_responses
 from mstar.rundir import RunDir
 from mstar.starting import open_run
@@ -32,8 +32,13 @@ from mstar.starting import open_run
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 SHIM = Path(__file__).parent.parent / "tests" / "torchvision_shim"
 PAIRS = 5
-AT_ONCE = (1, 16, 64, 256)
-"""Problems that `swift sample` takes at once; 1 is its default."""
+AT_ONCE = (1, 25, 125, 250)
+"""Problems that `swift sample` takes at once; 1 is its default. It leaves out what is no whole batch."""
+PROCESSOR = {
+    "processor_config.json": {"processor_class": "Qwen3VLProcessor"},
+    "video_preprocessor_config.json": {"video_processor_type": "Qwen3VLVideoProcessor"},
+}
+"""What its loader wants of a model beside what ours has."""
 PLUGIN = """
 from swift.template.base import Template
 from swift.template.templates.qwen import Qwen2VLTemplate, Qwen3VLTemplate
@@ -116,8 +121,6 @@ def sample_swift(swift: str, folder: Path, config: Config, size: int) -> None:
 
 def write_peer_inputs(run: RunDir, folder: Path) -> None:
     """The problems, images and model as `swift sample` reads them, and the plugin with our vocabulary."""
-    import transformers
-
     problems = [problem for part in iteration_parts(run, 0) for problem in part.problems.read(part.rows)]
     with (folder / "problems.jsonl").open("w") as file:
         for number, problem in enumerate(problems):
@@ -128,11 +131,8 @@ def write_peer_inputs(run: RunDir, folder: Path) -> None:
             file.write(json.dumps({"messages": messages, "images": [str(picture)]}) + "\n")
     policy = Path(run.config.model.path)
     shutil.copytree(policy, folder / "model")
-    tokenizer, video = load_tokenizer(policy, None), transformers.Qwen3VLVideoProcessor()
-    processor = transformers.Qwen3VLProcessor(
-        load_image_processor(policy, None), tokenizer, video, chat_template=tokenizer.chat_template
-    )
-    processor.save_pretrained(folder / "model")
+    for name, kind in PROCESSOR.items():
+        (folder / "model" / name).write_text(json.dumps(kind))
     config = load_config(policy, None)
     plugin = PLUGIN.format(image=config.image_token_id, video=config.video_token_id)
     (folder / "plugin.py").write_text(plugin)

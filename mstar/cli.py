@@ -100,14 +100,15 @@ def run(
         check_trackers(settings.tracking.to)
     progress = build_progress()
     progress.note(opening(settings.name, settings.output))
-    from mstar.starting import look_at, planned_iterations, write_start
+    from mstar.starting import finished_iterations, look_at, planned_iterations, write_start
 
     started = look_at(settings, progress, trains_here=not prepare)
     with started.storage.hold():
         write_start(started)
         if prepare:
             return
-        if place := going_on(started.is_finished, planned_iterations(started)):
+        done, planned = finished_iterations(started), planned_iterations(started)
+        if place := going_on(started.is_finished, done, planned):
             progress.note(place)
         from mstar.loop import evolve
         from mstar.metrics import serve_metrics
@@ -177,7 +178,8 @@ def config(
 @problems_app.command()
 def check(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here or at s3://.")
+        str,
+        typer.Argument(metavar="FILE", help="JSONL, Parquet or a dataset folder, here, at s3:// or hf://."),
     ],
     model: Annotated[
         str | None,
@@ -186,18 +188,27 @@ def check(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Look into no more rows than these (images, model).")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="KEY=NAME",
+            help="Your own name of a column, question=problem; may be repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Read a problem file whole, count what is in it, and name every bad row. Exit code 1 if there is one."""
     from rich.console import Console
 
-    from mstar.datasets import check_problems, print_check
+    from mstar.datasets import Reading, check_problems, parse_columns, print_check
 
+    reading = Reading(columns=parse_columns(columns or []))
     check_with = None
     if model is not None:
         from mstar.preflight import check_for_model
 
         check_with = check_for_model(model)
-    result = check_problems(file, check_with, sample)
+    result = check_problems(file, check_with, sample, reading)
     print_check(result, Console())
     if result.bad:
         raise typer.Exit(1)

@@ -20,6 +20,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 SAMPLING = ("generate", "score", "train", "evaluate")
 """The stages in which a model reads problems."""
 TestName = Annotated[str, Field(pattern=r"^[a-z0-9]([-_a-z0-9]{0,51}[a-z0-9])?$")]
+Column = Literal[
+    "id", "question", "image", "images", "answer", "answers", "answer_type", "choices", "precision",
+    "unit", "source",
+]  # fmt: skip
 PAPER_GRID = tuple(round(0.3 + 0.1 * step, 1) for step in range(14))
 
 
@@ -49,14 +53,20 @@ class Iterations(Section):
 
 class Data(Section):
     train: Annotated[str, BY_CONTENT]
-    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file), or one at
-    `s3://bucket/key`.
+    """Problems to learn from: JSONL, Parquet or a dataset folder (relative to the config file), or an
+    address, `s3://bucket/key` or `hf://datasets/owner/name/split`; see docs/problems.md.
     """
     validation: Annotated[str | None, BY_CONTENT] = None
     """Problems for the temperature sweep; needed by every `adapt.policy` that reads measurements."""
     tests: Annotated[dict[TestName, str], BY_CONTENT] = Field(min_length=1)
     """Test sets by name (lower-case letters, digits, dashes, underscores). The first is the in-distribution
     one and is evaluated after every iteration.
+    """
+    columns: Annotated[dict[Column, Annotated[str, Field(min_length=1)]], changes(*SAMPLING)] = Field(
+        default_factory=dict
+    )
+    """Your own names of columns, such as `{question: problem, answer: solution}`. Rows without an id or an
+    answer type then get one, and `<image>` in a question says where an image is; see docs/problems.md.
     """
     unusable: Annotated[Literal["skip", "stop"], changes("generate", "evaluate")] = "skip"
     """What happens to a problem that the model cannot read (a prompt too long, an image that its processor

@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mstar.addresses import BUCKET, is_address, scheme_of
-from mstar.config import Config
+from mstar.addresses import BUCKET, HUB, is_address, scheme_of
+from mstar.config import Config, Data
 from mstar.config_storage import StorageSettings
 from mstar.content_hashes import remembered_sha256
 from mstar.errors import UserError
@@ -110,7 +110,24 @@ def pin_revisions(config: Config) -> Config:
     if score.prm is not None:
         commit = _commit("score.prm", score.prm, score.prm_revision)
         score = score.model_copy(update={"prm_revision": commit})
-    return config.model_copy(update={"model": model, "score": score})
+    return config.model_copy(update={"model": model, "score": score, "data": _pin_data(config.data)})
+
+
+def _pin_data(data: Data) -> Data:
+    """With the commits of data sets on a hub in their addresses."""
+    tests = {name: _pin_problems(path) for name, path in data.tests.items()}
+    validation = data.validation and _pin_problems(data.validation)
+    return data.model_copy(
+        update={"train": _pin_problems(data.train), "validation": validation, "tests": tests}
+    )
+
+
+def _pin_problems(path: str) -> str:
+    if scheme_of(path) != HUB:
+        return path
+    from mstar.datasets.hub_files import pin
+
+    return pin(path)
 
 
 def _commit(key: str, path: str, revision: str | None) -> str | None:

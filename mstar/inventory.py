@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from mstar.errors import UserError, WrongBytes
 from mstar.evaluation import REST
-from mstar.records import from_json
 from mstar.rundir import INPUTS, RUN
 from mstar.stagedir import BEGUN, MANIFEST, REMOVED, TIMING, Begun, Checkpoint, Manifest
 from mstar.stages import EVALUATE, STAGES, Stage, iteration_prefix
 from mstar.storage import Storage
 from mstar.stored_names import CHECKPOINT, plain_name
+from mstar.stored_records import Unreadable, parse_record, read_small
 from mstar.wording import counted
 
 Record = TypeVar("Record")
@@ -41,10 +40,6 @@ class Finding:
     remedy: str = ""
     bytes: int = 0
     """What deleting it would free."""
-
-
-class Unreadable(ValueError):
-    """A small file that says nothing; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -121,25 +116,6 @@ def abandoned_files(storage: Storage) -> Iterator[Finding]:
         yield Finding(key, "orphaned", "a killed process was making it", CLEAN, size)
 
 
-def read_small(storage: Storage, key: str) -> bytes:
-    """FileNotFoundError if there is none; Unreadable where the server has other bytes than were written."""
-    try:
-        with storage.reading(key) as path:
-            return path.read_bytes()
-    except WrongBytes:
-        raise Unreadable("its bytes are not those that were written") from None
-
-
-def parse(kind: type[Record], data: bytes) -> Record:
-    """Unreadable where it is no such record."""
-    try:
-        return from_json(kind, data.decode())
-    except UserError:
-        raise
-    except ValueError:
-        raise Unreadable("it cannot be read: cut or edited") from None
-
-
 def look_into(storage: Storage, prefix: str, sizes: Mapping[str, int]) -> StageFolder:
     """Read the small files of a stage folder. What has gone since it was listed counts as not there."""
     unreadable: list[Finding] = []
@@ -149,7 +125,7 @@ def look_into(storage: Storage, prefix: str, sizes: Mapping[str, int]) -> StageF
             return None, b""
         try:
             data = read_small(storage, f"{prefix}/{name}")
-            return parse(kind, data), data
+            return parse_record(data, kind), data
         except FileNotFoundError:
             return None, b""
         except Unreadable as error:

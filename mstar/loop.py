@@ -24,7 +24,8 @@ from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
 from mstar.stages import ADAPT, EVALUATE, WHOLE
-from mstar.storage import read_text, write_text
+from mstar.storage import write_text
+from mstar.stored_records import Unreadable, read_record
 from mstar.timing import peak_memory_bytes, read_seconds
 from mstar.tracking import Tracking
 from mstar.training import train
@@ -57,7 +58,8 @@ def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress
         if is_last:
             tracking.observe_stage(REST, iteration, evaluate(run, iteration, WHOLE, progress, rest=True))
         tell_accuracy(run, iteration, metrics, progress)
-        remove_superseded(run, iteration)
+        if is_last or not was_finished:
+            remove_superseded(run, iteration)
         if is_last:
             break
         if not was_finished:
@@ -85,8 +87,8 @@ def _write_timing(run: RunDir, seconds: float) -> None:
     stages.
     """
     try:
-        earlier = json.loads(read_text(run.storage, "timing.json"))["wall_clock_seconds"]
-    except (FileNotFoundError, ValueError, KeyError):
+        earlier = read_record(run.storage, "timing.json", dict)["wall_clock_seconds"]
+    except (FileNotFoundError, Unreadable, KeyError):
         earlier = 0.0
     timing = {"wall_clock_seconds": round(earlier + seconds, 3), "peak_memory_bytes": peak_memory_bytes()}
     write_text(run.storage, "timing.json", json.dumps(timing, indent=2) + "\n", durable=False)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mstar.storage.s3_inputs import InputBucket
 
 PROBE = "probe.json"
+"""What training notes of a policy's weights; see models.probe."""
 PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
 """Settings of a whole processor, which we never build: its image processor and its tokenizer do."""
 IGNORED = ("training_state", "README", ".", PROBE)
@@ -94,7 +95,9 @@ def fetch_from_hub(key: str, model: str, revision: str | None, *patterns: str) -
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    disable_progress_bars()
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns) or None))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:

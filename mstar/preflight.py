@@ -14,7 +14,7 @@ from mstar.addresses import is_address
 from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config
 from mstar.config_storage import StorageSettings
-from mstar.datasets import ModelCheck, check_problems, shared_problems
+from mstar.datasets import ModelCheck, Reading, check_problems, shared_problems
 from mstar.errors import UnusableRequest, UserError
 from mstar.inputs import problem_files
 from mstar.model_folders import fetched, local_policy
@@ -123,7 +123,7 @@ def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress:
         progress.note(f"looking at the {total:,} problems of {key}")
     reader = ModelReader(ask, run.config.prompt.max_tokens, total)
     sample = STORED_LOOKED_INTO if is_address(path) else LOOKED_INTO
-    bad = check_problems(path, reader.check, sample, run.config.storage).bad
+    bad = check_problems(path, reader.check, sample, Reading.of(run.config)).bad
     if bad:
         shown = "; ".join(f"{flaw}" for flaw in bad[:SHOWN])
         raise UserError(

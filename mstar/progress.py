@@ -145,12 +145,12 @@ def opening(name: str, output: str) -> str:
     return f"mstar {__version__}: run {name} in {output}"
 
 
-def going_on(is_finished: IsFinished, iterations: int) -> str | None:
+def going_on(is_finished: IsFinished, done: int, iterations: int) -> str | None:
     """Where a run that was begun goes on; None for one that has nothing finished yet.
 
-    `iterations` is how many the run has: `iterations.count`, or less where `stop` has ended it.
+    `done` of its `iterations` are finished: `iterations.count`, or less where `stop` has ended it.
     """
-    turns: tuple[int | None, ...] = (None, *range(iterations))
+    turns: tuple[int | None, ...] = (None, *range(done, iterations))
     places = [(name, turn) for turn in turns for name in STAGES if turn is not None or name == "evaluate"]
     due = next((place for place in places if not is_finished(*place)), None)
     if due is None:

@@ -7,6 +7,7 @@ requests about the same image share the encoder's and the engine's prefix cache.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from mstar.config import Prompt
@@ -43,10 +44,20 @@ class Request:
 
 
 def build_request(problem: Problem, prompt: Prompt, seed: int = 0, prefix: str = "") -> Request:
-    """One user turn: an item for every image, then the question in the words of `prompt.version`."""
-    images = [{"type": "image"} for _ in problem.images]
-    content = [*images, {"type": "text", "text": _question(problem, prompt)}]
+    """One user turn: an item for every image, and the question in the words of `prompt.version`, which begin
+    with it. Images come first, or where the question has them.
+    """
+    text = _question(problem, prompt)
+    places = problem.image_places or (0,) * len(problem.images)
+    content: list[dict[str, Any]] = []
+    for start, end in pairwise((0, *places)):
+        content += [*_text(text[start:end]), {"type": "image"}]
+    content += _text(text[places[-1] if places else 0 :])
     return Request(problem.id, [{"role": "user", "content": content}], problem.images, prefix, seed)
+
+
+def _text(text: str) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": text}] if text else []
 
 
 def _question(problem: Problem, prompt: Prompt) -> str:

@@ -47,6 +47,8 @@ class Problem:
     source: str = ""
     other_answers: tuple[str, ...] = ()
     """Golds that are accepted as well as `answer`."""
+    image_places: tuple[int, ...] = ()
+    """Characters of the question before each image; empty where all images come first."""
 
     @property
     def expected(self) -> Expected:

@@ -16,12 +16,9 @@ from mstar.inventory import (
     AGAIN,
     Finding,
     StageFolder,
-    Unreadable,
     damaged_file,
     iteration_of_state,
     missing_file,
-    parse,
-    read_small,
     state_key,
 )
 from mstar.reads import READS, evaluate_reads
@@ -30,6 +27,7 @@ from mstar.rundir import FIRST_POLICY, Finished, RunDir
 from mstar.stagedir import MANIFEST
 from mstar.stages import ADAPT, Stage, stage_prefix
 from mstar.storage import Storage
+from mstar.stored_records import Unreadable, read_record
 
 UNKNOWN = "unknown"
 """The identity of an input that the run has no note of."""
@@ -50,9 +48,8 @@ class _Seen(RunDir):
         self, storage: Storage, config: Config, noted: Mapping[str, str], folders: Mapping[str, StageFolder]
     ) -> None:
         super().__init__(storage, config)
-        self._noted = noted
+        self._noted = dict(noted)
         self._folders = folders
-        self._states: dict[int, State] = {}
 
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:
         prefix = stage_prefix(folder_name or stage.name, iteration)
@@ -72,14 +69,9 @@ class _Seen(RunDir):
         return self._noted.get(key, UNKNOWN)
 
     def state(self, iteration: int) -> State:
-        """The one that is stored; each is read once."""
-        if iteration and iteration not in self._states:
-            key = state_key(iteration)
-            try:
-                self._states[iteration] = parse(State, read_small(self.storage, key))
-            except (FileNotFoundError, Unreadable):
-                raise _Absent(key) from None
-        return self._states[iteration] if iteration else super().state(0)
+        if iteration and self._stored_state(iteration) is None:
+            raise _Absent(state_key(iteration))
+        return super().state(iteration)
 
     def _folder(self, prefix: str) -> StageFolder:
         folder = self._folders.get(prefix)
@@ -112,7 +104,7 @@ def _check_state(run: _Seen, iteration: int) -> Iterator[Finding]:
     """An iteration starts from what the one before has decided."""
     key, then = state_key(iteration), "it writes it again from the decision before"
     try:
-        stored = parse(State, read_small(run.storage, key))
+        stored = read_record(run.storage, key, State)
     except FileNotFoundError:
         yield missing_file(key, then)
         return

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mstar.answers import AnswerChecker, Expected, Judgement
-from mstar.datasets.quoting import quote
 from mstar.datasets.rows import (
     read_answer,
     read_answer_type,
@@ -22,6 +21,7 @@ from mstar.datasets.rows import (
     read_precision,
     read_unit,
 )
+from mstar.datasets.values import quote
 
 
 @dataclass(slots=True)

@@ -5,9 +5,10 @@
 Paths in it are relative to the run, so a run can be moved. What a stage folder holds is in stagedir.py.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -15,15 +16,16 @@ from typing import Any, TypeVar
 
 from mstar.addresses import is_address
 from mstar.config import Config
-from mstar.datasets import ProblemFile, open_problems
+from mstar.datasets import ProblemFile, Reading, open_problems
 from mstar.errors import PolicyRemoved, UserError
 from mstar.inputs import identity_of_model, models, problem_files
 from mstar.model_folders import local_policy
-from mstar.records import State, from_json, to_json
+from mstar.records import State, to_json
 from mstar.stagedir import MANIFEST, Manifest, read_manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
-from mstar.storage import Storage, read_text, write_text
+from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
+from mstar.stored_records import Unreadable, parse_record, read_record, read_small
 
 Result = TypeVar("Result")
 RUN, INPUTS = "run.yaml", "inputs.json"
@@ -42,11 +44,6 @@ class Finished:
     manifest: Manifest
 
     @property
-    def identity(self) -> str:
-        """What tells it from the same stage made otherwise."""
-        return self.storage.describe(f"{self.prefix}/{MANIFEST}").sha256
-
-    @property
     def parts(self) -> list[str]:
         """Names of its Parquet files, in order."""
         return [name for name in sorted(self._stored) if name.endswith(".parquet")]
@@ -54,8 +51,9 @@ class Finished:
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of its files, as long as the block lasts."""
-        key, verb = f"{self.prefix}/{self._stored[name]}", PurePosixPath(self.prefix).name
-        with local_copy(self.storage, key, f"run mstar {verb} for it again") as path:
+        stored, verb = self._stored[name], PurePosixPath(self.prefix).name
+        key, sha256 = f"{self.prefix}/{stored}", self.manifest.files[stored].sha256
+        with local_copy(self.storage, key, f"run mstar {verb} for it again", sha256) as path:
             yield path
 
     @cached_property
@@ -72,6 +70,8 @@ class RunDir:
         self.config = config
         self._problems: dict[str, ProblemFile] = {}
         self._contents: dict[str, str] = {}
+        self._noted: dict[str, str] = {}
+        self._states: dict[int, State] = {}
 
     @cached_property
     def local_config(self) -> Config:
@@ -86,7 +86,7 @@ class RunDir:
     def problems(self, path: str) -> ProblemFile:
         """A problem file, opened once: its ids and its identity are the same for every stage."""
         if path not in self._problems:
-            self._problems[path] = open_problems(path, self.config.storage)
+            self._problems[path] = open_problems(path, Reading.of(self.config))
         return self._problems[path]
 
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:
@@ -94,7 +94,7 @@ class RunDir:
         prefix = stage_prefix(folder_name or stage.name, iteration)
         manifest = read_manifest(self.storage, prefix)
         if manifest is None:
-            raise UserError(f"{prefix} is not finished; run mstar {stage.name} for it first")
+            raise not_finished(prefix, stage)
         return Finished(self.storage, prefix, manifest)
 
     def is_finished(self, folder_name: str, iteration: int | None) -> bool:
@@ -103,14 +103,17 @@ class RunDir:
 
     def result(self, stage: Stage[Result], iteration: int | None, folder_name: str = "") -> Result:
         """What a finished stage found; UserError if it is not finished."""
-        finished = self.finished(stage, iteration, folder_name)
+        return self.result_in(self.finished(stage, iteration, folder_name), stage)
+
+    def result_in(self, finished: Finished, stage: Stage[Result]) -> Result:
+        """The same of a stage whose manifest was read already."""
         plain = finished.manifest.result or finished.manifest.facts
         try:
             if not plain and stage.name in EARLIER_RESULTS:
                 key = f"{finished.prefix}/{EARLIER_RESULTS[stage.name]}"
-                plain = json.loads(read_text(self.storage, key))
-            return from_json(stage.result, json.dumps(plain))
-        except (FileNotFoundError, ValueError):
+                plain = read_record(self.storage, key, dict)
+            return parse_record(json.dumps(plain).encode(), stage.result)
+        except (FileNotFoundError, Unreadable):
             raise UserError(
                 f"{finished.prefix}/{MANIFEST} holds no result of {stage.name}; delete it and run "
                 f"mstar {stage.name} for it again"
@@ -122,16 +125,19 @@ class RunDir:
 
     def stage_identity(self, stage: Stage[Any], iteration: int | None) -> str:
         """What tells a finished stage from the same one made otherwise; UserError if it is not finished."""
-        return self.finished(stage, iteration).identity
+        prefix = stage_prefix(stage.name, iteration)
+        try:
+            data = read_small(self.storage, f"{prefix}/{MANIFEST}")
+            parse_record(data, Manifest)
+        except (FileNotFoundError, Unreadable):
+            raise not_finished(prefix, stage) from None
+        return hashlib.sha256(data).hexdigest()
 
     def state(self, iteration: int) -> State:
         """What an iteration starts from; iteration 0 starts from the configuration."""
         if iteration == 0:
             return State(0, FIRST_POLICY, self.config.generate.temperature, self.config.seed)
-        try:
-            state = from_json(State, read_text(self.storage, f"{iteration_prefix(iteration)}/state.json"))
-        except (FileNotFoundError, ValueError):
-            state = None
+        state = self._stored_state(iteration)
         if state is None or state.iteration != iteration:
             raise UserError(
                 f"iteration {iteration} needs the decision of iteration {iteration - 1}; run its adapt first"
@@ -139,7 +145,20 @@ class RunDir:
         return state
 
     def write_state(self, state: State) -> None:
-        write_text(self.storage, f"{iteration_prefix(state.iteration)}/state.json", to_json(state))
+        """Where it is there already, it stays."""
+        if self._stored_state(state.iteration) != state:
+            write_text(self.storage, f"{iteration_prefix(state.iteration)}/state.json", to_json(state))
+            self._states[state.iteration] = state
+
+    def _stored_state(self, iteration: int) -> State | None:
+        """Read once: a decision stands."""
+        if iteration not in self._states:
+            try:
+                found = read_record(self.storage, f"{iteration_prefix(iteration)}/state.json", State)
+            except (FileNotFoundError, Unreadable):
+                return None
+            self._states[iteration] = found
+        return self._states[iteration]
 
     @contextmanager
     def policy_folder(self, policy: str) -> Iterator[Path]:
@@ -194,19 +213,23 @@ class RunDir:
         return self._contents[key]
 
     def noted_identities(self) -> dict[str, str]:
-        """What the inputs were like when the run was started; empty before that."""
-        try:
-            return dict(json.loads(read_text(self.storage, INPUTS)))
-        except (FileNotFoundError, ValueError):
-            return {}
+        """What the inputs were like when the run was started, read once; empty before that."""
+        if not self._noted:
+            with suppress(FileNotFoundError, Unreadable):
+                self._noted = read_record(self.storage, INPUTS, dict)
+        return self._noted
+
+
+def not_finished(prefix: str, stage: Stage[Any]) -> UserError:
+    return UserError(f"{prefix} is not finished; run mstar {stage.name} for it first")
 
 
 @contextmanager
-def local_copy(storage: Storage, key: str, remedy: str) -> Iterator[Path]:
+def local_copy(storage: Storage, key: str, remedy: str, sha256: str | None = None) -> Iterator[Path]:
     """What the storage has at `key`, or UserError with the remedy where it is gone."""
     with ExitStack() as stack:
         try:
-            path = stack.enter_context(storage.reading(key))
+            path = stack.enter_context(storage.reading(key, sha256))
         except FileNotFoundError:
             raise UserError(f"{key} is gone from the run; {remedy}") from None
         yield path

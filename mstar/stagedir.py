@@ -16,15 +16,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mstar.errors import UserError
 from mstar.fingerprints import Fingerprint, changed, may_change
-from mstar.records import from_json, to_json
-from mstar.storage import FileEntry, Storage, describe, read_text, write_text
+from mstar.records import to_json
+from mstar.storage import FileEntry, Storage, describe, write_text
 from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, plain_name, stored_name
+from mstar.stored_records import read_if_whole
 
-Record = TypeVar("Record")
 log = logging.getLogger("mstar")
 MANIFEST, BEGUN, REMOVED, TIMING = "manifest.json", "begun.json", "removed.json", "timing.json"
 
@@ -68,8 +68,9 @@ class StageDir:
         self.manifest = read_manifest(storage, prefix)
         if self.manifest:
             self._refuse_other(self.manifest.fingerprint, is_finished=True)
-        self._stored: dict[str, str] = {}
         self._entries: dict[str, FileEntry] = {}
+        self._removed: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
         self._stored = self._find_stored()
         if self.manifest and not self.done:
             self._refuse_other(self.manifest.fingerprint)
@@ -77,7 +78,17 @@ class StageDir:
     @property
     def done(self) -> bool:
         """True when the manifest is there and every file that it lists is as it was, or gone on purpose."""
-        return self.manifest is not None and self._has_all(self.manifest)
+        return self.manifest is not None and all(
+            plain_name(stored) in self._stored or stored.split("/")[0] in self._removed
+            for stored in self.manifest.files
+        )
+
+    @property
+    def is_half_deleted(self) -> bool:
+        """The note that a stage has begun goes last: where it is left beside a manifest, a process was killed
+        while it deleted.
+        """
+        return BEGUN in self._sizes
 
     def begin(self) -> None:
         """Note what the stage is made from; parts that another version's rules made do not count.
@@ -91,7 +102,7 @@ class StageDir:
             if write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False, durable=False):
                 self._forget_without_note()
                 return
-            begun = _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+            begun = read_if_whole(self.storage, f"{self.prefix}/{BEGUN}", Begun)
             if begun and begun.version == self.made_from.version:
                 if has_left_something(self.storage, self.prefix):
                     self._refuse_other(begun.fingerprint)
@@ -143,7 +154,8 @@ class StageDir:
 
     def newest_checkpoint(self) -> tuple[str, Checkpoint] | None:
         """The key of the whole checkpoint folder that has come farthest, and what is in it."""
-        for stored, checkpoint in self._checkpoints():
+        checkpoints, self._sizes = self._checkpoints(), self._list()
+        for stored, checkpoint in checkpoints:
             if all(self._is_whole(f"{stored}/{file}", entry) for file, entry in checkpoint.files.items()):
                 return f"{self.prefix}/{stored}", checkpoint
         return None
@@ -173,7 +185,8 @@ class StageDir:
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
         """A local path of one of the stage's files."""
-        with self.storage.reading(f"{self.prefix}/{self._stored[name]}") as path:
+        stored = self._stored[name]
+        with self.storage.reading(f"{self.prefix}/{stored}", self._entries[stored].sha256) as path:
             yield path
 
     def delete_others(self) -> None:
@@ -185,19 +198,20 @@ class StageDir:
         """Checkpoint folders that count, the one that has come farthest first."""
         start = f"{self.prefix}/{CHECKPOINT}-"
         keys = [key for key in self.storage.keys(start) if re.fullmatch(r"[^/]*\.json", key[len(start) :])]
-        found = [(key, _read(self.storage, key, Checkpoint)) for key in keys]
+        found = [(key, read_if_whole(self.storage, key, Checkpoint)) for key in keys]
         read = [(key.removeprefix(f"{self.prefix}/").removesuffix(".json"), one) for key, one in found if one]
         return sorted(read, key=lambda pair: -pair[1].done)
 
     def _find_stored(self) -> dict[str, str]:
         """Stored names by name: those of the manifest, or those whose contents are what they say."""
+        self._sizes = self._list()
         if self.manifest:
-            listed, removed = self.manifest.files, read_removed(self.storage, self.prefix)
-            kept = [stored for stored in listed if stored.split("/")[0] not in removed]
+            self._removed = read_removed(self.storage, self.prefix) if REMOVED in self._sizes else {}
+            listed = self.manifest.files
+            kept = [stored for stored in listed if stored.split("/")[0] not in self._removed]
             return {plain_name(stored): stored for stored in kept if self._is_whole(stored, listed[stored])}
         found: dict[str, str] = {}
-        for key in self.storage.keys(f"{self.prefix}/"):
-            stored = key.removeprefix(f"{self.prefix}/")
+        for stored in sorted(self._sizes):
             name = plain_name(stored)
             if name == stored or name in found or stored.startswith(f"{CHECKPOINT}-"):
                 continue
@@ -205,37 +219,34 @@ class StageDir:
                 found[name] = stored
         return found
 
-    def _has_all(self, manifest: Manifest) -> bool:
-        removed = read_removed(self.storage, self.prefix)
-        return all(
-            plain_name(stored) in self._stored or stored.split("/")[0] in removed for stored in manifest.files
-        )
+    def _list(self) -> dict[str, int]:
+        """The files that are there now, with their sizes."""
+        start = f"{self.prefix}/"
+        return {key.removeprefix(start): size for key, size in self.storage.sizes(start).items()}
 
     def _is_what_it_says(self, stored: str) -> bool:
-        entry = self._describe(stored)
+        entry = self.storage.describe(f"{self.prefix}/{stored}")
         if stored_name(plain_name(stored), entry.sha256) == stored:
+            self._entries[stored] = entry
             return True
-        del self._entries[stored]
         log.warning("%s/%s is damaged (sha256 differs); it will be made again", self.prefix, stored)
         self.storage.remove(f"{self.prefix}/{stored}")
         return False
 
     def _is_whole(self, stored: str, recorded: FileEntry) -> bool:
-        """Compare a listed file with what is there; a difference is named, and the file made again."""
-        try:
-            found = self._describe(stored)
-        except FileNotFoundError:
-            log.warning("%s/%s is gone; it will be made again", self.prefix, stored)
-            return False
-        if found != recorded:
-            sizes = f"size {found.size}, was {recorded.size}"
-            what = sizes if found.size != recorded.size else "sha256 differs"
-            log.warning("%s/%s is damaged (%s); it will be made again", self.prefix, stored, what)
-        return found == recorded
-
-    def _describe(self, stored: str) -> FileEntry:
-        self._entries[stored] = self.storage.describe(f"{self.prefix}/{stored}")
-        return self._entries[stored]
+        """Compare a recorded file with what is listed; a difference is named, and the file made again."""
+        size = self._sizes.get(stored)
+        if size is None:
+            what = "gone"
+        elif size != recorded.size:
+            what = f"damaged (size {size}, was {recorded.size})"
+        elif self.storage.known_sha256(f"{self.prefix}/{stored}") not in (None, recorded.sha256):
+            what = "damaged (sha256 differs)"
+        else:
+            self._entries[stored] = recorded
+            return True
+        log.warning("%s/%s is %s; it will be made again", self.prefix, stored, what)
+        return False
 
     def _delete_others(self, counting: Iterable[str]) -> None:
         """What others, and a stage at work, have left beside the files that count; the note goes last."""
@@ -257,7 +268,7 @@ class StageDir:
 
     def _refuse_other_begun(self) -> None:
         """Nothing is added to what somebody has begun from other inputs in the meantime."""
-        begun = None if self.manifest else _read(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+        begun = None if self.manifest else read_if_whole(self.storage, f"{self.prefix}/{BEGUN}", Begun)
         if begun and begun.version == self.made_from.version:
             self._refuse_other(begun.fingerprint)
 
@@ -274,7 +285,7 @@ class StageDir:
 
 def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
     """What a finished stage left, or None."""
-    return _read(storage, f"{prefix}/{MANIFEST}", Manifest)
+    return read_if_whole(storage, f"{prefix}/{MANIFEST}", Manifest)
 
 
 def has_left_something(storage: Storage, prefix: str) -> bool:
@@ -285,14 +296,4 @@ def has_left_something(storage: Storage, prefix: str) -> bool:
 
 def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
     """Files and folders of a finished stage that went on purpose, and why."""
-    return _read(storage, f"{prefix}/{REMOVED}", dict) or {}
-
-
-def _read(storage: Storage, key: str, kind: type[Record]) -> Record | None:
-    try:
-        return from_json(kind, read_text(storage, key))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        log.warning("%s is damaged; it will be made again", key)
-        return None
+    return read_if_whole(storage, f"{prefix}/{REMOVED}", dict) or {}

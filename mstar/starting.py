@@ -4,6 +4,7 @@ Nothing is written before everything has been looked at: a refused change leaves
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from mstar.config import Config
 from mstar.config_file import dump_config, parse_config
 from mstar.config_storage import FROM_ENVIRONMENT
+from mstar.datasets.hub_files import pinned_before
 from mstar.errors import UserError
 from mstar.fingerprints import before, default_of, differences, effects, flat, may_change
 from mstar.inputs import check_model_paths, models, pin_revisions, problem_files
@@ -93,11 +95,13 @@ def open_run(output: str) -> RunDir:
 
 
 def finished_iterations(run: RunDir) -> int:
-    """How many turns of the loop have come to their end."""
-    number = 0
-    while run.is_finished(ADAPT.name, number):
-        number += 1
-    return number
+    """How many turns of the loop have come to their end. One after the other they do: so the last one is
+    looked for in steps that double, and then between two of them.
+    """
+    above = 1
+    while run.is_finished(ADAPT.name, above - 1):
+        above *= 2
+    return bisect_left(range(above), True, lo=above // 2, key=lambda n: not run.is_finished(ADAPT.name, n))
 
 
 def planned_iterations(run: RunDir) -> int:
@@ -151,7 +155,15 @@ def _as_started(config: Config, started: dict[str, Any]) -> Config:
         ours, theirs = tree[section], started.get(section, {})
         if ours[path] == theirs.get(path) and ours[revision] is None:
             ours[revision] = theirs.get(revision)
+    ours, theirs = tree["data"], started.get("data", {})
+    ours["tests"] = _as_pinned(ours["tests"], theirs.get("tests") or {})
+    ours |= _as_pinned({key: ours[key] for key in ("train", "validation")}, theirs)
     return parse_config(tree, RUN)
+
+
+def _as_pinned(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Problem files by name, those on a hub at the commits that were pinned."""
+    return {name: pinned_before(path, theirs.get(name)) if path else path for name, path in ours.items()}
 
 
 def _is_default(key: str, value: Any) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mstar.config_train import Train
+from mstar.datasets import Reading
 from mstar.model_folders import PROBE, PROCESSOR_FILES
 from mstar.progress import QUIET, Progress
 from mstar.reads import lesson_iterations, lesson_policy, train_reads
@@ -76,7 +77,7 @@ def _lesson(
         selected=tuple(selected),
         rows=tuple(rows),
         seed=derive_seed(work.config.seed, work.number, TRAIN.name),
-        storage=work.config.storage,
+        reading=Reading.of(work.config),
     )
 
 

@@ -21,15 +21,12 @@ from mstar.inventory import (
     Finding,
     StageFolder,
     State,
-    Unreadable,
     abandoned_files,
     by_stage,
     damaged_file,
     look_into,
     made_again,
     missing_file,
-    parse,
-    read_small,
     survey,
     unknown_files,
 )
@@ -39,6 +36,7 @@ from mstar.rundir import INPUTS, RUN
 from mstar.starting import parse_started
 from mstar.storage import FileEntry, Storage
 from mstar.stored_names import CHECKPOINT, plain_name, stored_name
+from mstar.stored_records import Unreadable, read_record, read_small
 from mstar.wording import counted
 
 WRONG: tuple[State, ...] = ("damaged", "missing")
@@ -121,7 +119,7 @@ def _read_noted(storage: Storage, folders: Iterable[StageFolder]) -> tuple[dict[
     """The identities of the inputs, or what is wrong with them; version 0.1.0 noted none."""
     then = "it notes anew what lies at the inputs' addresses"
     try:
-        return parse(dict, read_small(storage, INPUTS)), []
+        return read_record(storage, INPUTS, dict), []
     except FileNotFoundError:
         manifests = [folder.manifest for folder in folders if folder.manifest]
         is_needed = any(OLD_MARK not in manifest.fingerprint for manifest in manifests)

@@ -6,15 +6,14 @@ writes files through `Work` and returns the stage's result, or None while other 
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mstar.config import Config
 from mstar.fingerprints import Fingerprint, settings_of
 from mstar.progress import QUIET, Progress
-from mstar.rundir import RunDir
-from mstar.stagedir import BEGUN, Begun, StageDir
+from mstar.rundir import Finished, RunDir
+from mstar.stagedir import Begun, StageDir
 from mstar.stages import WHOLE, Shard, Stage, stage_prefix
 from mstar.timing import StageClock, stage_clock
 
@@ -93,27 +92,21 @@ def perform(
     run, prefix = turn.run, stage_prefix(folder_name or stage.name, turn.iteration)
     made_from = Begun(settings_of(run.config, stage.name) | reads, stage.version)
     folder = StageDir(run.storage, prefix, made_from)
-    if folder.done:
-        _finish_deleting(folder)
+    if folder.manifest and folder.done:
+        if folder.is_half_deleted:
+            folder.delete_others()
+        return run.result_in(Finished(run.storage, prefix, folder.manifest), stage)
+    folder.begin()
+    try:
+        with stage_clock(run.storage, prefix) as clock:
+            found = do(Work(stage, turn, folder, clock))
+    except FileNotFoundError:
+        if not _is_done_by_another(folder):
+            raise
     else:
-        folder.begin()
-        try:
-            with stage_clock(run.storage, prefix) as clock:
-                found = do(Work(stage, turn, folder, clock))
-        except FileNotFoundError:
-            if not _is_done_by_another(folder):
-                raise
-        else:
-            if found is None and not _is_done_by_another(folder):
-                return None
+        if found is None and not _is_done_by_another(folder):
+            return None
     return run.result(stage, turn.iteration, folder_name)
-
-
-def _finish_deleting(folder: StageDir) -> None:
-    """The note that a stage has begun goes last: where it is left, a process was killed while it deleted."""
-    with suppress(FileNotFoundError):
-        folder.storage.describe(f"{folder.prefix}/{BEGUN}")
-        folder.delete_others()
 
 
 def _is_done_by_another(folder: StageDir) -> bool:

@@ -60,6 +60,30 @@ def test_killed_shards_with_two_processes_each_end_like_a_run_that_was_not(
     assert landed >= 3 * runs, f"{landed} kills found their process at work"
 
 
+@pytest.mark.slow
+def test_verified_and_cleaned_between_and_during_the_kills_it_ends_like_one_that_was_not(
+    problems: Path, finished: Path, tmp_path: Path
+) -> None:
+    """A run at work, or killed anywhere, is never damaged; cleaning it takes nothing that it needs."""
+    chance, output = random.Random(KILLS), tmp_path / "run"
+    mstar(*smoke_arguments(problems, output), "--prepare")
+    for _ in range(KILLS):
+        process = start(*smoke_arguments(problems, output))
+        until = time.monotonic() + chance.uniform(2, 8)
+        while process.is_alive() and time.monotonic() < until:
+            found = mstar("verify", str(output), check=False)
+            assert found.returncode == 0, found.stdout
+            assert mstar("clean", str(output), "--yes", check=False).returncode in (0, 2)
+        process.kill()
+        process.join()
+        found = mstar("verify", str(output), check=False)
+        assert found.returncode == 0, found.stdout
+        mstar("clean", str(output), "--yes")
+    mstar(*smoke_arguments(problems, output))
+    assert fingerprints(output) == fingerprints(finished)
+    assert mstar("clean", str(output)).stdout.endswith("there is nothing to delete\n")
+
+
 def kill_one(group: list[str], chance: random.Random) -> bool:
     """Two processes on each shard of a stage, of which one is killed; whether it was still at work."""
     sharded = group[0] in ("generate", "score", "evaluate")

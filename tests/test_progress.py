@@ -77,7 +77,8 @@ def test_a_begun_run_says_where_it_goes_on() -> None:
     ]
 
     def after(finished: int) -> str | None:
-        return going_on(lambda *place: place in order[:finished], 2)
+        done = max(0, finished - 1) // 6
+        return going_on(lambda *place: place in order[:finished], done, 2)
 
     assert after(0) is None
     assert after(1) == "goes on with iteration 0 · generate"

@@ -16,12 +16,13 @@ from mstar.errors import UserError
 from mstar.evaluation import evaluate
 from mstar.generation import generate
 from mstar.progress import Progress
-from mstar.records import State
+from mstar.records import Decision, State
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.scoring import score
-from mstar.stages import EVALUATE
-from mstar.starting import open_run, start_run
-from mstar.storage import write_text
+from mstar.stagedir import Begun, StageDir
+from mstar.stages import ADAPT, EVALUATE, stage_prefix
+from mstar.starting import finished_iterations, open_run, start_run
+from mstar.storage import build_storage, write_text
 from tests.conftest import BASE, PROBLEMS
 
 MakeConfig = Callable[..., Config]
@@ -350,3 +351,13 @@ def test_the_commit_of_a_model_on_a_hub_is_pinned(
         start_run(make_config(model={"path": "somebody/base", "revision": "2" * 40}))
     with pytest.raises(UserError, match="is no folder here, and the hub cannot be reached"):
         start_run(make_config(output=str(tmp_path / "other"), model={"path": "somebody/else"}))
+
+
+def test_finished_iterations_are_counted_however_many_there_are(make_config: MakeConfig) -> None:
+    config = make_config()
+    run = RunDir(build_storage(config.output), config)
+    for count in range(18):
+        assert finished_iterations(run) == count
+        adapt = StageDir(run.storage, stage_prefix("adapt", count), Begun({}, ADAPT.version))
+        adapt.begin()
+        adapt.commit(Decision(count, 1.0, "as a test says"), [])

@@ -6,16 +6,19 @@ and identity of all of them from an index. `check_problems(path)` looks at every
 all that is wrong; `shared_problems(train, test)` finds what stands in both. Pixels are decoded in one place,
 `load_image`. No tokens, no prompts, no torch here.
 
-One module each: rows (a row of ours becomes a Problem), quoting (how messages show what is there), mathv360k
-and mathvista (their rows become rows of ours), json_rows and table_rows (getting at single rows of a file),
-index and image_hashes (what is remembered of a file and of the images beside it), problem_file, held (what
-stays in memory), opening, images, checking, odd_golds, overlap.
+One module each: rows (a row of ours becomes a Problem), values (single values, and how messages show them),
+mathv360k and mathvista (their rows become rows of ours), own_columns (a user's own names), json_rows and
+table_rows (getting at single rows of a file), files, bucket_files and hub_files (where they lie),
+bucket_images, index and image_hashes (what is remembered of a file and of the images beside it), held,
+problem_file, opening, images, checking, odd_golds, overlap.
 """
 
 from mstar.datasets.checking import CheckResult, Flaw, ModelCheck, check_problems, print_check
+from mstar.datasets.files import Reading
 from mstar.datasets.images import load_image
 from mstar.datasets.opening import open_problems
 from mstar.datasets.overlap import shared_problems
+from mstar.datasets.own_columns import parse_columns
 from mstar.datasets.problem_file import ProblemFile
 
 __all__ = [
@@ -23,9 +26,11 @@ __all__ = [
     "Flaw",
     "ModelCheck",
     "ProblemFile",
+    "Reading",
     "check_problems",
     "load_image",
     "open_problems",
+    "parse_columns",
     "print_check",
     "shared_problems",
 ]

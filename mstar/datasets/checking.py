@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from mstar.addresses import is_address
 from mstar.answers import AnswerChecker, Expected
-from mstar.config_storage import StorageSettings
+from mstar.datasets.files import Reading
 from mstar.datasets.images import UnreadableImage, decode_image
 from mstar.datasets.odd_golds import oddities
-from mstar.datasets.opening import open_problems
+from mstar.datasets.opening import AS_IT_IS, open_problems
 from mstar.datasets.problem_file import ProblemFile, row_name
-from mstar.datasets.quoting import printable
 from mstar.datasets.rows import BadRow, Row
+from mstar.datasets.values import printable
 from mstar.records import ImageSource, Problem
 from mstar.wording import counted
 
@@ -79,7 +79,7 @@ def check_problems(
     path: str | Path,
     check_with: ModelCheck | None = None,
     sample: int | None = None,
-    storage: StorageSettings | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> CheckResult:
     """Look at every row and decode every image at a path; UserError only where nothing can be read at all.
 
@@ -87,13 +87,14 @@ def check_problems(
     are looked into so closely, always the same ones; the counts still are of all rows (but in a bucket, where
     the images of the other rows are not fetched, images are counted in these alone).
     """
-    file = open_problems(path, storage)
+    file = open_problems(path, reading)
     chosen = chosen_rows(len(file), sample, at_once=STORED_TOGETHER if is_address(path) else 1)
     counts, unknown_keys, flaws = Counts(), Counter(file.unknown_columns), []
-    oddities_found = []
+    oddities_found, seen = [], set[str]()
     with AnswerChecker() as checker:
         examiner = Examiner(file, checker, check_with)
-        for number, (row, outcome) in enumerate(scan(file, chosen, storage), start=1):
+        for number, (row, outcome) in enumerate(scan(file, chosen, reading), start=1):
+            seen.update(row)
             unknown_keys.update(key for key in row if key not in file.format.known)
             reasons = examiner.examine(number, outcome, closely=number - 1 in chosen)
             if reasons or not isinstance(outcome, Problem):
@@ -101,6 +102,7 @@ def check_problems(
             else:
                 counts.add(outcome, not is_address(path) or number - 1 in chosen)
                 oddities_found += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
+    file.refuse_unseen(seen)
     return CheckResult(
         path=str(path),
         rows=len(file),
@@ -130,14 +132,14 @@ def chosen_rows(total: int, sample: int | None, at_once: int) -> Collection[int]
 
 
 def scan(
-    file: ProblemFile, chosen: Collection[int], storage: StorageSettings | None
+    file: ProblemFile, chosen: Collection[int], reading: Reading
 ) -> Iterator[tuple[Row, Problem | BadRow]]:
     """Every row; in a bucket with the images of the chosen ones only."""
     rows = range(len(file))
     if not is_address(file.path) or len(chosen) == len(file):
         yield from file.scan(rows)
         return
-    closely = open_problems(file.path, storage).scan(sorted(chosen))  # a reader of its own keeps its place
+    closely = open_problems(file.path, reading).scan(sorted(chosen))  # a reader of its own keeps its place
     for row, found in zip(rows, file.scan(rows, images=False), strict=True):
         yield next(closely) if row in chosen else found
 

@@ -6,12 +6,27 @@ Here are those on disk; those in a bucket are in bucket_files.py.
 import errno
 import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from mstar.config import Config
+from mstar.config_storage import StorageSettings
 from mstar.content_hashes import Stamp, is_settled, remembered_sha256, stamp_of
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How problem files are read: how buckets are reached, and the user's own names of columns."""
+
+    storage: StorageSettings = StorageSettings()
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Config) -> "Reading":
+        return cls(config.storage, {str(key): name for key, name in config.data.columns.items()})
+
 
 FileStamp = tuple[int | str, ...]
 """Another one where the contents are others."""

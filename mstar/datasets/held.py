@@ -1,7 +1,9 @@
-"""Problems that stay in memory once they were read."""
+"""Problems that stay in memory, so that they need not be read again."""
 
 from mstar.records import Problem
 
+HELD_BYTES = 1 << 25
+"""Problems that are kept in memory once they were read, with the images that their rows embed."""
 PROBLEM_BYTES = 1024
 """What a problem takes besides its question and images."""
 

@@ -9,8 +9,8 @@ import re
 
 from mstar.answers import AnswerType, Expected
 from mstar.answers.golds import read_golds
-from mstar.datasets.quoting import quote
 from mstar.datasets.rows import BadRow, Format, Row, read_id
+from mstar.datasets.values import quote
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 HINT = re.compile(r"^Hint:[^\n]*?\bat the end\.\s*", re.IGNORECASE)

@@ -13,11 +13,12 @@ from weakref import WeakValueDictionary
 
 from mstar.addresses import is_address, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, Reading
 from mstar.datasets.index import load_index, stamps_of
 from mstar.datasets.json_rows import open_document, open_lines
 from mstar.datasets.mathv360k import MATHV360K
 from mstar.datasets.mathvista import MATHVISTA
+from mstar.datasets.own_columns import own_columns
 from mstar.datasets.problem_file import Part, ProblemFile
 from mstar.datasets.rows import OWN_ROWS, Format
 from mstar.datasets.table_rows import ArrowRows, ParquetRows, column_names
@@ -27,29 +28,30 @@ KINDS = (
     "problems are a .jsonl file, a .parquet file, a folder of .parquet files, a Hugging Face dataset folder, "
     "MathV360K's .json or MathVista's .json"
 )
-PLACES = "they lie in a folder, or in a bucket at s3://bucket/key"
+PLACES = "they lie in a folder, in a bucket at s3://bucket/key, or on a hub at hf://datasets/owner/name"
 PART_NAME = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
 SPLIT_NAMES = frozenset(
     {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "testmini", "eval"}
 )
 
 
+AS_IT_IS = Reading()
 OPENED: WeakValueDictionary[str, ProblemFile] = WeakValueDictionary()
 """What this process has open, by path, for as long as somebody uses it."""
 
 
-def open_problems(path: str | Path, storage: StorageSettings | None = None) -> ProblemFile:
+def open_problems(path: str | Path, reading: Reading = AS_IT_IS) -> ProblemFile:
     """The problems at a path or an address, UserError if there are none; `*` in a name means several Parquet
-    files. `storage` says how a bucket is reached; what it leaves open, the environment does.
+    files.
 
     Who opens what another still uses need not read again the problems that are in memory.
     """
     place = str(path) if is_address(path) else str(Path(path).absolute())
     try:
-        problems = open_found(path, find(path, storage or StorageSettings()))
-        problems.storage = storage or StorageSettings()
+        problems = open_found(path, find(path, reading.storage), own_columns(reading.columns))
+        problems.storage = reading.storage
         known = OPENED.get(place)
-        if known is not None and known.stamps == problems.stamps:
+        if known is not None and (known.stamps, known.format.name) == (problems.stamps, problems.format.name):
             problems.held = known.held
         else:
             OPENED[place] = problems
@@ -69,6 +71,8 @@ def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
             found = find_on_disk(Path(path))
         case "s3":
             found = find_in_bucket(str(path), storage)
+        case "hf":
+            found = find_in_hub(str(path))
         case _:
             raise UserError(f"{path} is of no known kind; {PLACES}; {KINDS}")
     if found is None:
@@ -93,20 +97,31 @@ def find_in_bucket(address: str, storage: StorageSettings) -> Folder | list[Data
     return find_address(address, storage)
 
 
-def open_found(path: str | Path, found: Folder | list[DataFile]) -> ProblemFile:
-    """By the ending of a file, and by what is in a folder."""
+def find_in_hub(address: str) -> Folder | list[DataFile]:
+    try:
+        from mstar.datasets.hub_files import find_on_hub
+
+        return find_on_hub(address)
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise UserError(f"{address} needs the hub's library: pip install 'mstar[hub]'") from None
+
+
+def open_found(path: str | Path, found: Folder | list[DataFile], own: Format) -> ProblemFile:
+    """By the ending of a file, and by what is in a folder; `own` is the format of no known data set."""
     if not isinstance(found, list):
-        return open_folder(path, found)
+        return open_folder(path, found, own)
     if len(found) > 1:
-        return open_tables(path, found)
+        return open_tables(path, found, own)
     [file] = found
     match file.name.suffix.lower():
         case ".jsonl":
             index = load_index(path, stamps_of([file]))
             lines = index.json_rows(file) if index else open_lines(file)
-            return ProblemFile(path, OWN_ROWS, [lines], file.name.stem, index)
+            return ProblemFile(path, own, [lines], file.name.stem, index)
         case ".parquet":
-            return open_tables(path, [file])
+            return open_tables(path, [file], own)
         case ".json":
             return open_json(path, file)
     raise UserError(f"{path} is of no known kind; {KINDS}")
@@ -131,21 +146,21 @@ def open_json(path: str | Path, file: DataFile) -> ProblemFile:
     )
 
 
-def open_folder(path: str | Path, folder: Folder) -> ProblemFile:
+def open_folder(path: str | Path, folder: Folder, own: Format) -> ProblemFile:
     names = folder.names()
     if splits := saved_splits(names):
         if len(splits) > 1:
             raise several_splits(folder, splits)
-        return open_folder(path, folder.below(splits[0]))
+        return open_folder(path, folder.below(splits[0]), own)
     if streams := saved_streams(folder, names):
-        return open_tables(path, streams, folder.name)
+        return open_tables(path, streams, own, folder.name)
     for place in ("", "data/"):
         parts = [name for name in names if re.fullmatch(rf"{place}[^/]*\.parquet", name)]
         splits = sorted({split_name(PurePosixPath(part)) for part in parts})
         if len(splits) > 1:
             raise several_splits(folder, [place + split_pattern(split, parts) for split in splits])
         if parts:
-            return open_tables(path, [folder.file(part) for part in parts], folder.name)
+            return open_tables(path, [folder.file(part) for part in parts], own, folder.name)
     held = ", ".join([name for name in names if "/" not in name][:8])
     raise UserError(f"{folder} holds no problems that can be read; {KINDS}; it holds {held or 'nothing'}")
 
@@ -193,16 +208,13 @@ def several_splits(folder: Folder, names: Sequence[str]) -> UserError:
     return UserError(f"{folder} holds several splits; problems are one split; give {choices}")
 
 
-def open_tables(path: str | Path, files: Sequence[DataFile], named: str = "") -> ProblemFile:
+def open_tables(path: str | Path, files: Sequence[DataFile], own: Format, named: str = "") -> ProblemFile:
     """Parquet or Arrow files as one; the columns of the first say which format they all have."""
-    format = table_format(column_names(files[0]))
+    is_mathvista = {"pid", "question_type"} <= set(column_names(files[0]))
+    format = MATHVISTA if is_mathvista else own
     parts: list[Part] = [
         ArrowRows(file, format) if file.name.suffix == ".arrow" else ParquetRows(file, format)
         for file in files
     ]
     source = named or split_name(files[0].name) or files[0].name.stem
     return ProblemFile(path, format, parts, source)
-
-
-def table_format(columns: Sequence[str]) -> Format:
-    return MATHVISTA if {"pid", "question_type"} <= set(columns) else OWN_ROWS

@@ -14,12 +14,13 @@ from mstar.addresses import BUCKET, scheme_of
 from mstar.answers import Expected
 from mstar.config_storage import StorageSettings
 from mstar.datasets.files import DataFile
-from mstar.datasets.held import Held
+from mstar.datasets.held import HELD_BYTES, Held
 from mstar.datasets.image_hashes import image_hashes
 from mstar.datasets.index import Index, IndexWriter, load_index, origin_of, stamps_of
 from mstar.datasets.json_rows import JsonRows
-from mstar.datasets.quoting import printable
-from mstar.datasets.rows import BadRow, Format, Row, expected_from_row, problem_from_row
+from mstar.datasets.own_columns import ROW
+from mstar.datasets.rows import PLACES, BadRow, Format, Row, expected_from_row, problem_from_row
+from mstar.datasets.values import printable
 from mstar.errors import UserError
 from mstar.records import Problem
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 BAD: Row = {"answer": ""}
 """Stands in the index for a row that is there and cannot be read: it is not one without an answer."""
-
-HELD_BYTES = 1 << 25
-"""Problems that are kept in memory once they were read, with the images that their rows embed."""
 
 FETCHED_TOGETHER = 16
 """Rows whose images are asked for at the same time, where they are in a bucket."""
@@ -169,11 +167,11 @@ class ProblemFile:
         ids, held = self._index.ids, self.held.problems
         found = {row: held[row].expected for row in rows if row in held and held[row].answer is not None}
         new = [row for row in rows if row not in held]
-        for row, (_, read) in zip(new, self._rows(new, images=False), strict=True):
+        for row, (_, number, read) in zip(new, self._rows(new, images=False), strict=True):
             try:
                 if isinstance(read, BadRow):
                     raise read
-                expected = expected_from_row(self.format.convert(read))
+                expected = expected_from_row(self.format.convert(self._numbered(read, number)))
             except BadRow as bad:
                 raise self._refusal(row, bad) from None
             if expected is not None:
@@ -187,16 +185,29 @@ class ProblemFile:
             yield from self._with_stored_images(batch)
 
     def _scan(self, rows: Iterable[int], images: bool) -> Iterator[tuple[Row, Problem | BadRow]]:
-        for part, row in self._rows(rows, images):
+        for part, number, row in self._rows(rows, images):
             if isinstance(row, BadRow):
                 yield {}, row
                 continue
             try:
-                ours = self.format.convert(row)
+                ours = self.format.convert(self._numbered(row, number))
                 ours = ours if images else without_images(ours)
                 yield row, problem_from_row(ours, self._folders[part], self._source)
             except BadRow as bad:
                 yield row, bad
+
+    def refuse_unseen(self, seen: Collection[str]) -> None:
+        """UserError where no row has a column that the user has named; `seen` are the keys of all."""
+        for key, name in self.format.own_names.items():
+            if seen and key not in seen and name not in seen:
+                there = ", ".join(sorted(seen))
+                raise UserError(
+                    f"{self.path} has no column {name}, which data.columns.{key} names; it has {there}; "
+                    "correct the name"
+                )
+
+    def _numbered(self, row: Row, number: int) -> Row:
+        return {**row, ROW: number} if self.format.own_names else row
 
     def _with_stored_images(
         self, batch: Sequence[tuple[Row, Problem | BadRow]]
@@ -219,12 +230,14 @@ class ProblemFile:
 
         return BucketImages(self._folders[0], self.storage)
 
-    def _rows(self, rows: Iterable[int], images: bool) -> Iterator[tuple[int, Row | BadRow]]:
-        """The number of its part and what is there, for each of these rising rows."""
+    def _rows(self, rows: Iterable[int], images: bool) -> Iterator[tuple[int, int, Row | BadRow]]:
+        """The number of its part, its own number and what is there, for each of these rising rows."""
         for part, group in groupby(rows, key=lambda row: bisect_right(self._ends, row)):
             start = self._ends[part - 1] if part else 0
-            for row in self._parts[part].rows((index - start for index in group), images):
-                yield part, row
+            numbers = list(group)
+            found = self._parts[part].rows((number - start for number in numbers), images)
+            for number, row in zip(numbers, found, strict=True):
+                yield part, number, row
 
     @cached_property
     def _index(self) -> Index:
@@ -265,15 +278,23 @@ class ProblemFile:
         """Of every row what holds its id and source, the row in mstar's own keys (empty if it is bad, which
         reading it will say), and the folder of its images, if these are not left out.
         """
+        start, seen = 0, set[str]()
         for part, folder in zip(self._parts, self._folders, strict=True):
             labels: list[Row | BadRow] = []
             looked_at = None if part.images_embedded else folder
             for number, row in enumerate(part.rows(range(len(part)), images=not part.images_embedded)):
                 if isinstance(row, BadRow):
                     labels = labels or list(part.labels(self.format.label_columns))
-                    yield labels[number], BAD, looked_at
+                    label = labels[number]
+                    if not isinstance(label, BadRow):
+                        label = self._numbered(label, start + number)
+                    yield label, BAD, looked_at
                 else:
-                    yield row, self._converted(row), looked_at
+                    seen.update(row if self.format.own_names else ())
+                    numbered = self._numbered(row, start + number)
+                    yield numbered, self._converted(numbered), looked_at
+            start += len(part)
+        self.refuse_unseen(seen)
 
     def _converted(self, row: Row) -> Row:
         try:
@@ -287,7 +308,7 @@ class ProblemFile:
 
 
 def without_images(row: Row) -> Mapping[str, object]:
-    return {key: value for key, value in row.items() if key not in ("image", "images")}
+    return {key: value for key, value in row.items() if key not in ("image", "images", PLACES)}
 
 
 def row_name(number: int, id: str | None) -> str:

@@ -7,20 +7,21 @@ images.py).
 """
 
 import difflib
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
 from typing import Any
 
 from mstar.addresses import BUCKET, joined, scheme_of
 from mstar.answers import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.golds import read_golds
-from mstar.datasets.quoting import quote
+from mstar.datasets.values import quote, whole, written, written_each
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
+
+PLACES = "\0places"
+"""The key under which a format says where images are in a question; no file has it."""
 
 
 class BadRow(ValueError):
@@ -47,6 +48,8 @@ class Format:
     """In tables: what there must be, one column of every group."""
     image_columns: frozenset[str] = frozenset()
     """In tables: the columns with images, which are left out where nobody asks for them."""
+    own_names: Mapping[str, str] = field(default_factory=dict)
+    """What the user calls mstar's keys; then rows come with their number (own_columns.py)."""
     image_folder: str = ""
     """Where image paths begin, seen from the file's own folder, if that folder is there."""
 
@@ -62,6 +65,10 @@ def problem_from_row(row: Row, folder: str, source: str) -> Problem:
         fields["images"] = tuple(resolve(image, folder) for image in fields["images"])
     fields["source"] = fields["source"] or source
     problem = Problem(**fields, answer=answer, other_answers=tuple(others))
+    places, images = len(problem.image_places), len(problem.images)
+    if places not in (0, images):
+        found = f"question has {places} <image>, and the row {images} images; make them as many"
+        raise BadRow([found], problem.id)
     if answer is None:
         return problem
     try:
@@ -242,40 +249,6 @@ def read_text(row: Row, key: str) -> str:
     return whole(value, key)
 
 
-def written(value: object, name: str) -> str:
-    """Text, a number or a truth value the way a person would write it; ValueError for anything else."""
-    match value:
-        case str():
-            return whole(value, name)
-        case bool():
-            return "yes" if value else "no"
-        case int():
-            return str(value)
-        case float() | Decimal() if math.isfinite(value):
-            digits = format(Decimal(str(value)), "f")
-            plain = digits.rstrip("0").rstrip(".") if "." in digits else digits
-            return "0" if plain == "-0" else plain
-    raise ValueError(f"{name} is {quote(value)}; it must be text or a finite number")
-
-
-def written_each(values: Sequence[object], name: str) -> tuple[str, ...]:
-    for position, value in enumerate(values, start=1):
-        if value is None or (isinstance(value, str) and not value.strip()):
-            raise ValueError(f"{name} {position} is {'null' if value is None else 'empty'}")
-    return tuple(written(value, f"{name} {position}") for position, value in enumerate(values, start=1))
-
-
-def whole(text: str, name: str) -> str:
-    """The text itself; ValueError if it holds half a character (a lone surrogate), which no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{name} holds a broken character at position {error.start + 1}: {quote(text)}"
-        ) from error
-    return text
-
-
 READERS: dict[str, Callable[[Row], Any]] = {
     "id": read_id,
     "question": read_question,
@@ -286,11 +259,12 @@ READERS: dict[str, Callable[[Row], Any]] = {
     "precision": read_precision,
     "unit": read_unit,
     "source": read_source,
+    "image_places": lambda row: row.get(PLACES, ()),
 }
 
 OWN_ROWS = Format(
     name="mstar",
-    known=frozenset(READERS) | {"answer", "image"},
+    known=frozenset(READERS) - {"image_places"} | {"answer", "image"},
     label=read_label,
     convert=lambda row: row,
     label_columns=("id", "source"),

@@ -20,6 +20,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from mstar.config import Config
+from mstar.datasets import Reading
 from mstar.engines import Chunk, Engine, Sampling, build_engine
 from mstar.errors import UnusableRequest, UserError
 from mstar.generation import interval_rows
@@ -160,8 +161,8 @@ def _train(run: RunDir, policy: Path, folder: Path) -> Finished:
     pq.write_table(learned, folder / LEARNED)
     row_of = {problem_id: row for row, problem_id in enumerate(ids)}
     rows = tuple(row_of[problem_id] for problem_id in learned["problem_id"].to_pylist())
-    problems, storage = run.config.data.train, run.config.storage
-    lesson = Lesson(policy, False, None, problems, (folder / LEARNED,), rows, seed=0, storage=storage)
+    problems, reading = run.config.data.train, Reading.of(run.config)
+    lesson = Lesson(policy, False, None, problems, (folder / LEARNED,), rows, seed=0, reading=reading)
     steps = math.ceil(len(rows) / batch)
     once = {"epochs": 1, "checkpoint_every": steps + 1, "checkpoint_minutes": math.inf}
     config = run.local_config.model_copy(update={"train": run.config.train.model_copy(update=once)})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from mstar.datasets import ProblemFile, load_image, open_problems
+from mstar.datasets import ProblemFile, Reading, load_image, open_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem
 from mstar.report.comparison import Comparison, Pair
@@ -71,7 +71,7 @@ def pick_examples(run: RunDir, comparison: Comparison) -> Examples:
         return Examples()
     first = next(iter(run.config.data.tests.values()))
     try:
-        file = open_problems(first, run.config.storage)
+        file = open_problems(first, Reading.of(run.config))
         problems = _read_problems(file, [*gained, *lost])
     except (UserError, OSError) as error:
         return Examples(trouble=str(error))

@@ -11,15 +11,15 @@ from typing import Any, Generic, TypeVar
 
 from mstar.errors import UserError
 from mstar.evaluation import REST, read_report
-from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained, from_json
+from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 from mstar.rundir import RunDir
 from mstar.stagedir import TIMING
 from mstar.stages import EVALUATE, STAGES, Stage, stage_prefix
-from mstar.storage import read_text
+from mstar.stored_records import read_if_whole
 
 Result = TypeVar("Result")
-Record = TypeVar("Record")
 log = logging.getLogger("mstar")
+WITHOUT = "the report does without it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,11 @@ def read_history(run: RunDir) -> History:
         if not turn.stages:
             break
         iterations.append(turn)
-    return History(_read_turn(run, None), tuple(iterations), _read(run, "timing.json", RunTiming))
+    return History(
+        _read_turn(run, None),
+        tuple(iterations),
+        read_if_whole(run.storage, "timing.json", RunTiming, WITHOUT),
+    )
 
 
 def _read_turn(run: RunDir, iteration: int | None) -> Turn:
@@ -151,14 +155,15 @@ def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> Fin
     try:
         result = run.result(stage, iteration)
     except UserError:
-        log.warning("%s has no readable result; the report does without it", prefix)
+        log.warning("%s has no readable result; %s", prefix, WITHOUT)
         return None
     return FinishedStage(stage.name, result, read_timing(run, stage.name, iteration))
 
 
 def read_timing(run: RunDir, folder_name: str, iteration: int | None) -> Timing | None:
     """How long a stage took and when it was done; None where that is not known."""
-    return _read(run, f"{stage_prefix(folder_name, iteration)}/{TIMING}", Timing)
+    key = f"{stage_prefix(folder_name, iteration)}/{TIMING}"
+    return read_if_whole(run.storage, key, Timing, WITHOUT)
 
 
 def _temperature(run: RunDir, iteration: int | None) -> float | None:
@@ -167,14 +172,4 @@ def _temperature(run: RunDir, iteration: int | None) -> float | None:
     try:
         return run.state(iteration).temperature
     except UserError:
-        return None
-
-
-def _read(run: RunDir, key: str, kind: type[Record]) -> Record | None:
-    try:
-        return from_json(kind, read_text(run.storage, key))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        log.warning("%s is damaged; the report does without it", key)
         return None

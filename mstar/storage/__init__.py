@@ -42,13 +42,17 @@ class Storage(Protocol):
     def settle(self, keys: Iterable[str]) -> None:
         """Make published files outlive a loss of power; those that are gone meanwhile are left alone."""
 
-    def reading(self, key: str) -> AbstractContextManager[Path]:
+    def reading(self, key: str, sha256: str | None = None) -> AbstractContextManager[Path]:
         """A local path with the contents of `key`, a file or a folder, as long as the block lasts; it is only
-        to be read. FileNotFoundError if there is none.
+        to be read. FileNotFoundError if there is none. What travels is hashed on the way; WrongBytes where it
+        is not what was written, or not a file with this `sha256`.
         """
 
     def describe(self, key: str) -> FileEntry:
         """Size and sha256 of a file; FileNotFoundError if there is none."""
+
+    def known_sha256(self, key: str) -> str | None:
+        """That of a file where telling it costs no request of its own; None elsewhere, or if it is gone."""
 
     def keys(self, prefix: str) -> list[str]:
         """The keys of all files that begin with `prefix`, sorted."""

@@ -137,10 +137,9 @@ class Cache:
                     found.append((at.st_mtime, at.st_size, name))
         excess = sum(bytes_ for _, bytes_, _ in found) + size - self._limit_bytes
         self._sure_bytes = max(0, -excess) // SHARE_OF_ROOM
-        if excess > 0:
-            excess += self._limit_bytes // SHARE_OF_ALL
+        more = self._limit_bytes // SHARE_OF_ALL if excess > 0 else 0
         for _, bytes_, name in sorted(found):
-            if excess <= 0:
+            if excess <= 0 and bytes_ - excess > more:
                 return
             if self._delete_unused(name):
                 excess -= bytes_

@@ -86,7 +86,7 @@ class FolderStorage:
                 _flush_entry(place)
 
     @contextmanager
-    def reading(self, key: str) -> Iterator[Path]:
+    def reading(self, key: str, sha256: str | None = None) -> Iterator[Path]:
         path = self._place(key)
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file in the run", str(path))
@@ -94,6 +94,11 @@ class FolderStorage:
 
     def describe(self, key: str) -> FileEntry:
         return describe(self._place(key))
+
+    def known_sha256(self, key: str) -> str | None:
+        with suppress(FileNotFoundError):
+            return self.describe(key).sha256
+        return None
 
     def keys(self, prefix: str) -> list[str]:
         start = self.root / prefix.rpartition("/")[0]

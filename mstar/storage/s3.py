@@ -25,7 +25,7 @@ from mstar.storage.s3_parts import WRONG_READS, fetch_parts
 
 SMALL_BYTES = 1 << 16
 """Files up to this size are read in one request, and not kept: asking about them takes as long."""
-BLOCK_BYTES = 8 << 20
+PIECE_BYTES = 8 << 20
 """What `blocks` asks for at once."""
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -59,10 +59,10 @@ class BucketStorage:
         """A server has what it has confirmed."""
 
     @contextmanager
-    def reading(self, key: str) -> Iterator[Path]:
+    def reading(self, key: str, sha256: str | None = None) -> Iterator[Path]:
         with ExitStack() as stack:
             try:
-                path = stack.enter_context(self._reading_file(checked_key(key)))
+                path = stack.enter_context(self._reading_file(checked_key(key), sha256))
             except FileNotFoundError:
                 path = stack.enter_context(self._reading_folder(key))
             yield path
@@ -75,6 +75,10 @@ class BucketStorage:
         with self._reading_file(key) as path:
             return describe(path)
 
+    def known_sha256(self, key: str) -> str | None:
+        """It is compared when the file is read: names are written once, and carry their contents' hash."""
+        return None
+
     def keys(self, prefix: str) -> list[str]:
         return sorted(self.sizes(prefix))
 
@@ -83,12 +87,12 @@ class BucketStorage:
         return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
 
     def blocks(self, key: str) -> Iterator[bytes]:
-        found, data = self._bucket.get(checked_key(key), BLOCK_BYTES)
+        found, data = self._bucket.get(checked_key(key), PIECE_BYTES)
         if data is not None:
             yield data
             return
-        for offset in range(0, found.size, BLOCK_BYTES):
-            yield self._bucket.get_block(key, offset, min(BLOCK_BYTES, found.size - offset))
+        for offset in range(0, found.size, PIECE_BYTES):
+            yield self._bucket.get_block(key, offset, min(PIECE_BYTES, found.size - offset))
 
     def abandoned(self) -> dict[str, int]:
         """Scratch is in the cache, which many runs share and which cleans itself."""
@@ -140,10 +144,10 @@ class BucketStorage:
         return True
 
     @contextmanager
-    def _reading_file(self, key: str) -> Iterator[Path]:
+    def _reading_file(self, key: str, sha256: str | None = None) -> Iterator[Path]:
         with ExitStack() as stack:
             for _ in range(WRONG_READS):
-                if path := self._read(key, stack):
+                if path := self._read(key, sha256, stack):
                     break
             else:
                 raise WrongBytes(
@@ -153,9 +157,10 @@ class BucketStorage:
                 )
             yield path
 
-    def _read(self, key: str, stack: ExitStack) -> Path | None:
+    def _read(self, key: str, sha256: str | None, stack: ExitStack) -> Path | None:
         """A local path for as long as the stack lasts; None where other bytes arrive than were written."""
         found, data = self._bucket.get(key, SMALL_BYTES)
+        found = Object(found.size, found.etag, sha256 or found.sha256, found.writer)
         if data is None:
             return self._read_large(key, found, stack)
         if found.sha256 not in (None, hashlib.sha256(data).hexdigest()):

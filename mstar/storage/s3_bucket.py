@@ -20,7 +20,15 @@ from urllib3.response import BaseHTTPResponse
 
 from mstar.config_storage import StorageSettings
 from mstar.storage.s3_client import LONGEST_WAIT_SECONDS, Address, Pool, connect
-from mstar.storage.s3_errors import FAILURES, explain, is_gone, is_passing, is_refused, is_unknown_condition
+from mstar.storage.s3_errors import (
+    FAILURES,
+    explain,
+    is_gone,
+    is_passing,
+    is_refusal,
+    is_refused,
+    is_unknown_condition,
+)
 from mstar.storage.s3_parts import PART_BYTES, Rest, Write
 
 SHA256, WRITER = "x-amz-meta-sha256", "x-amz-meta-writer"
@@ -84,7 +92,12 @@ class Bucket:
 
     def look_at(self, key: str) -> Object:
         def look(client: Minio) -> Object:
-            found = client.stat_object(bucket_name=self.address.bucket, object_name=self._name(key))
+            try:
+                found = client.stat_object(bucket_name=self.address.bucket, object_name=self._name(key))
+            except FAILURES as error:
+                if is_refusal(error):  # without a text; that of a listing says in full what is wrong
+                    list(self._listed(client, key))
+                raise
             metadata = found.metadata or {}
             return Object(found.size or 0, found.etag or "", metadata.get(SHA256), metadata.get(WRITER))
 

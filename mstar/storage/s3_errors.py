@@ -8,6 +8,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, ProxyError, SSLError
 
 from mstar.errors import UserError
 
+REFUSING_STATUSES = (301, 307, 400, 401, 403)
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
 PASSING_CODES = {
     "BadDigest",
@@ -66,6 +67,11 @@ def is_gone(error: Exception) -> bool:
 def is_refused(error: Exception) -> bool:
     """Whether a write came second that had to be the first."""
     return isinstance(error, S3Error) and error.code in ("PreconditionFailed", "412")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the server will not do it for these keys, or not here."""
+    return isinstance(error, S3Error) and error.response.status in REFUSING_STATUSES
 
 
 def is_unknown_condition(error: Exception) -> bool:

@@ -45,7 +45,7 @@ def _fetch_part(descriptor: int, offset: int, length: int, read: Read) -> None:
 
     def write(response: BaseHTTPResponse) -> None:
         nonlocal offset
-        for block in response.stream(BLOCK_BYTES):
+        for block in response.stream(BLOCK_BYTES, decode_content=False):
             offset += os.pwrite(descriptor, block[: end - offset], offset)
         if offset < end:
             raise ProtocolError(f"the answer ends {end - offset} bytes too early")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mstar.config import Config
-from mstar.config_storage import StorageSettings
+from mstar.datasets import Reading
 
 SaveTo = Callable[[int], AbstractContextManager[Path]]
 """Opens a path for the checkpoint folder after that many steps of the lesson; the checkpoint counts when the
@@ -41,8 +41,8 @@ class Lesson:
     rows: tuple[int, ...]
     """The row of each response's problem in the problem file, over all files in order."""
     seed: int
-    storage: StorageSettings = StorageSettings()
-    """How that address is reached."""
+    reading: Reading = Reading()
+    """How that file is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class LessonRows:
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
         self.encoder = encoder
-        self.problems = ProblemsAhead(open_problems(lesson.problems, lesson.storage))
+        self.problems = ProblemsAhead(open_problems(lesson.problems, lesson.reading))
         self.numbers = lesson.rows
         self.texts = read_texts(lesson)
         self.held: dict[int, Prompt] = {}

@@ -10,6 +10,7 @@ import pytest
 
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
+from mstar.stagedir import Begun, StageDir
 from mstar.storage import Storage, build_storage, read_text, s3, s3_parts, write_text
 from tests.commands import mstar, start
 from tests.smoke import fingerprints, smoke_arguments
@@ -96,6 +97,9 @@ REFUSALS = {
 }
 
 
+IN_THE_MIDDLE = ("ExpiredToken", "AccessDenied", "PermanentRedirect")
+
+
 @pytest.mark.parametrize(("refusal", "line"), REFUSALS.items(), ids=[code for _, code in REFUSALS])
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_what_does_not_pass_is_one_line(
@@ -110,6 +114,61 @@ def test_what_does_not_pass_is_one_line(
             storage.keys("")
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("refusal", "line"), REFUSALS.items(), ids=[code for _, code in REFUSALS])
+@pytest.mark.parametrize("method", ["look", "read", "write", "remove"])
+def test_whatever_is_asked_for_then(
+    moto: str, tmp_path: Path, refusal: tuple[int, str], line: str, method: str
+) -> None:
+    """The answer to some requests has no text; what is wrong is said all the same, where its status is no
+    other thing's.
+    """
+    if method == "look" and refusal[0] in (404, 418):
+        return
+    with proxy(moto) as server:
+        storage = open_bucket(server, tmp_path / "run", retries=1)
+        write_text(storage, "x.json", "1")
+        server.refusal = refusal
+        with pytest.raises(UserError) as raised:
+            match method:
+                case "look":
+                    storage.describe("x.json")
+                case "read":
+                    read_text(storage, "x.json")
+                case "write":
+                    write_text(storage, "y.json", "1")
+                case "remove":
+                    storage.remove("x.json")
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_keys_that_expire_are_no_damage(moto: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be read now is neither made again nor deleted."""
+    with proxy(moto) as server:
+        storage = open_bucket(server, tmp_path / uuid.uuid4().hex)
+
+        def open_stage() -> StageDir:
+            return StageDir(storage, "iterations/000/generate", Begun({}, 1))
+
+        in_hand = open_stage()
+        in_hand.begin()
+        with in_hand.write("part-00000.parquet") as path:
+            path.write_text("made")
+        second = open_stage()
+        server.refusal = (400, "ExpiredToken")
+        for ask in (second.begin, open_stage):
+            with pytest.raises(UserError, match="the session token has expired"):
+                ask()
+        server.refusal = None
+        in_hand.commit({}, ["part-00000.parquet"])
+        server.refusal = (400, "ExpiredToken")
+        with pytest.raises(UserError, match="the session token has expired"):
+            open_stage()
+        server.refusal = None
+        assert open_stage().done
+    assert "damaged" not in caplog.text
 
 
 def test_a_full_bucket_is_one_line(moto: str, tmp_path: Path) -> None:
@@ -147,6 +206,30 @@ def test_a_server_that_comes_back_is_waited_for(moto: str, tmp_path: Path) -> No
         timer.start()
         assert read_text(storage, "x.json") == "1"
         timer.join()
+
+
+@pytest.mark.slow
+def test_refused_in_the_middle_of_a_run_it_ends_in_one_line_and_goes_on_later(
+    problems: Path, finished: Path, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = f"s3://{BUCKET}/refused/{uuid.uuid4().hex}"
+    refusals = [pair for pair in REFUSALS if pair[1] in IN_THE_MIDDLE]
+    with proxy(moto) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
+        for number, refusal in enumerate(refusals):
+            said = tmp_path / str(number)
+            said.mkdir()
+            process = start(*smoke_arguments(problems, output), said=said)
+            process.join(4.0 + number)
+            assert process.is_alive()
+            server.refusal = refusal
+            process.join()
+            server.refusal = None
+            assert process.exitcode == 2
+            *_, last = (said / "errors").read_text().splitlines()
+            assert last.startswith("error: ") and REFUSALS[refusal] in last
+        mstar(*smoke_arguments(problems, output))
+    assert Stored(moto, output).fingerprints() == fingerprints(finished)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from PIL import Image
 from mstar.config_storage import StorageSettings
 from mstar.datasets import (
     ProblemFile,
+    Reading,
     bucket_images,
     check_problems,
     load_image,
@@ -23,10 +24,14 @@ from mstar.datasets.bucket_files import WHOLE_BYTES
 from mstar.errors import UserError
 from tests.commands import mstar
 from tests.smoke import smoke_arguments
-from tests.storage.faults import FAULTS, proxy
+from tests.storage.faults import FAULTS, Proxy, proxy
 from tests.storage.uploads import Uploads
 
 Row = dict[str, object]
+
+
+def reached_at(server: Proxy) -> Reading:
+    return Reading(StorageSettings(endpoint=server.address, timeout_seconds=5.0))
 
 
 def picture(number: int) -> bytes:
@@ -130,13 +135,13 @@ def test_of_a_large_table_only_what_is_asked_for_moves(uploads: Uploads, moto: s
     address = uploads.put("train.parquet", data)
     wanted = random.Random(1).sample(range(440), 8)
     with proxy(moto) as counting:
-        file = open_problems(address, StorageSettings(endpoint=counting.address))
+        file = open_problems(address, reached_at(counting))
         ids = file.ids
         opened = counting.sent_bytes
         assert opened <= 0.3 * len(data)
         problems = file.read(wanted)
         assert counting.sent_bytes - opened <= 0.05 * len(data)
-        again = open_problems(address, StorageSettings(endpoint=counting.address))
+        again = open_problems(address, reached_at(counting))
         opened = counting.sent_bytes
         assert again.ids == ids
         assert counting.sent_bytes == opened
@@ -179,7 +184,7 @@ def test_images_are_fetched_once_and_only_where_they_are_read(uploads: Uploads, 
         row["image"] = f"images/{number}.png"
     address = uploads.put("train.jsonl", jsonl(problems))
     with proxy(moto) as counting:
-        settings = StorageSettings(endpoint=counting.address)
+        settings = reached_at(counting)
         first = open_problems(address, settings)
         assert first.identity != first.sha256
         before = counting.sent_bytes
@@ -211,7 +216,7 @@ def test_missing_images_are_named(
 def test_a_sample_leaves_the_other_images_where_they_are(uploads: Uploads, moto: str) -> None:
     address = uploads.put("train.parquet", parquet(large_table(448, 40_000), row_group_size=64))
     with proxy(moto) as counting:
-        result = check_problems(address, sample=64, storage=StorageSettings(endpoint=counting.address))
+        result = check_problems(address, sample=64, reading=reached_at(counting))
         assert counting.sent_bytes < 64 * 40_000 * 2
     assert (result.rows, result.looked_into, sum(result.images.values())) == (448, 64, 0)
     assert len(result.bad) == 64 and "is no image file" in str(result.bad[0])
@@ -224,7 +229,7 @@ def test_through_faults_the_same_arrives(uploads: Uploads, moto: str, tmp_path: 
     local.write_bytes(parquet(large_table(440, 40_000), row_group_size=20))
     uploads.put("train.parquet", local.read_bytes())
     with proxy(moto, every=3, faults=[one for one in FAULTS if one != "wrong bytes"]) as troubled:
-        settings = StorageSettings(endpoint=troubled.address, timeout_seconds=5.0)
+        settings = reached_at(troubled)
         assert len(open_problems(f"{uploads.address}/train.jsonl", settings).read(range(200))) == 200
         stored = open_problems(f"{uploads.address}/train.parquet", settings)
         assert stored.read([5, 300]) == open_problems(local).read([5, 300])
@@ -237,7 +242,7 @@ def test_through_faults_the_same_arrives(uploads: Uploads, moto: str, tmp_path: 
         ("s3://runs/inputs/none/*.parquet", "does not exist; problems are a .jsonl file"),
         ("s3://no-such-bucket/train.jsonl", "there is no such bucket; create it, or correct its name"),
         ("s3://R/train.jsonl", "names no bucket; write s3://bucket/prefix"),
-        ("gs://runs/train.jsonl", "is of no known kind; they lie in a folder, or in a bucket"),
+        ("gs://runs/train.jsonl", "is of no known kind; they lie in a folder, in a bucket"),
     ],
 )
 def test_what_is_not_there_is_one_line(uploads: Uploads, address: str, said: str) -> None:
@@ -268,7 +273,7 @@ def test_a_denied_bucket_is_one_line(uploads: Uploads, moto: str) -> None:
     with proxy(moto) as denying:
         denying.refusal = (403, "AccessDenied")
         with pytest.raises(UserError, match="access is denied; the credentials need s3:ListBucket"):
-            open_problems(address, StorageSettings(endpoint=denying.address))
+            open_problems(address, reached_at(denying))
 
 
 def test_wrong_metadata_is_one_line(uploads: Uploads) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mstar.config_storage import StorageSettings
-from mstar.errors import UserError
+from mstar.errors import UserError, WrongBytes
 from mstar.storage import FileEntry, Storage, build_storage, read_text, write_text
 
 Open = Callable[[], Storage]
@@ -206,3 +206,20 @@ def test_sizes_and_bytes_as_they_are_stored(storage: Storage) -> None:
     assert b"".join(storage.blocks("a/empty.json")) == b""
     with pytest.raises(FileNotFoundError):
         list(storage.blocks("a/none.json"))
+
+
+@pytest.mark.parametrize("opened", ["moto", "minio"], indirect=True)
+@pytest.mark.parametrize("size", [9, LARGE])
+def test_a_file_that_somebody_has_replaced_is_not_taken_for_the_recorded_one(opened: Open, size: int) -> None:
+    """Names and sizes are compared when a stage begins; contents when they are read."""
+    contents = {name: os.urandom(size) for name in ("recorded", "other")}
+    for data in contents.values():
+        storage = opened()
+        with storage.scratch() as path:
+            path.write_bytes(data)
+            storage.publish(path, "part.parquet", replace=True)
+    recorded, other = (hashlib.sha256(data).hexdigest() for data in contents.values())
+    with opened().reading("part.parquet", other) as path:
+        assert path.read_bytes() == contents["other"]
+    with pytest.raises(WrongBytes, match="does not arrive as it was written"):
+        opened().reading("part.parquet", recorded).__enter__()

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mstar.config_storage import StorageSettings
+from mstar.stagedir import Begun, StageDir
 from mstar.stages import STAGE_NAMES
+from mstar.storage import build_storage
 from tests.commands import mstar, start
 from tests.smoke import fingerprints, smoke_arguments
+from tests.storage.faults import proxy
 from tests.storage.servers import BUCKET, Stored
 
 
@@ -68,6 +72,29 @@ def test_killed_runs_are_taken_up(problems: Path, finished: Path, moto: str, out
         process.join()
     mstar(*smoke_arguments(problems, output))
     assert Stored(moto, output).fingerprints() == fingerprints(finished)
+
+
+def test_a_finished_stage_is_looked_at_with_few_requests(moto: str, output: str) -> None:
+    """However many files it has: its manifest, and one listing."""
+    names = [f"part-{number:05d}.parquet" for number in range(40)]
+
+    def open_stage(address: str) -> StageDir:
+        storage = build_storage(output, StorageSettings(endpoint=address))
+        storage.keys("none")  # the first request of a process looks whether there is such a bucket
+        return StageDir(storage, "iterations/000/generate", Begun({}, 1))
+
+    made = open_stage(moto)
+    made.begin()
+    for name in names:
+        with made.write(name) as path:
+            path.write_text(name)
+    made.commit({}, names)
+    with proxy(moto) as server:
+        stage = open_stage(server.address)
+        assert stage.done and stage.missing(names) == []
+        assert len(server.seen) <= 2 + 3
+        with stage.reading(names[7]) as path:
+            assert path.read_text() == names[7]
 
 
 @pytest.mark.parametrize("command", ["run", "report", "select", "export"])
