@@ -81,26 +81,22 @@ def problem_from_row(row: Row, folder: str, source: str) -> Problem:
 def expected_from_row(row: Row) -> Expected | None:
     """What the problem in a row expects of an answer, None where it has no gold; or BadRow."""
     try:
-        answer, *others = read_answers(row) or (None,)
-        if answer is None:
-            return None
-        rest = read_answer_type(row), read_choices(row), read_precision(row), read_unit(row)
+        answers = read_answers(row)
+        how = read_answer_type(row), read_choices(row), read_precision(row), read_unit(row)
     except ValueError:
         raise _bad_row(row) from None
-    return Expected(answer, *rest, tuple(others))
+    return Expected(answers[0], *how, answers[1:]) if answers else None
 
 
 def _bad_row(row: Row) -> BadRow:
     """All that is wrong with a row."""
-    reasons, id = [], None
+    reasons, fields = [], {}
     for name, read in READERS.items():
         try:
-            value = read(row)
+            fields[name] = read(row)
         except ValueError as error:
             reasons.append(str(error))
-        else:
-            id = value if name == "id" else id
-    return BadRow(reasons, id)
+    return BadRow(reasons, fields.get("id"))
 
 
 def resolve(image: ImageSource, folder: str) -> ImageSource:

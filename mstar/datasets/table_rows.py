@@ -97,10 +97,9 @@ class ParquetRows:
         size = PLAIN_BATCH_ROWS
         if not set(columns) <= set(self._plain_columns):
             whole = self._metadata.row_group(group)
-            fitting = BATCH_BYTES * whole.num_rows // max(1, whole.total_byte_size)
-            size = max(BATCH_ROWS, min(fitting, PLAIN_BATCH_ROWS))
+            size = min(size, max(BATCH_ROWS, BATCH_BYTES * whole.num_rows // max(1, whole.total_byte_size)))
         with pq.ParquetFile(self.file.seekable(), metadata=self._metadata, **SPARING) as file:
-            self._ahead.opens(group, file.metadata, columns)
+            self._ahead.opens(group, self._metadata, columns)
             yield from file.iter_batches(size, row_groups=[group], columns=columns)
 
     def _seek(self, index: int) -> str | None:

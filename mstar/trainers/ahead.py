@@ -15,7 +15,7 @@ AHEAD_BYTES = 1 << 29
 AT_ONCE = 64
 
 
-class ReadAhead:
+class ProblemsAhead:
     """The problems of one file, some of which are in memory."""
 
     def __init__(self, problems: ProblemFile) -> None:

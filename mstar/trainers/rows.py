@@ -18,7 +18,7 @@ from mstar.models import Encoded, Encoder, collate, pack
 from mstar.models.encoder import decode_in_groups
 from mstar.prompts import Request, build_request
 from mstar.trainers import Lesson
-from mstar.trainers.ahead import AT_ONCE, ReadAhead
+from mstar.trainers.ahead import AT_ONCE, ProblemsAhead
 from mstar.trainers.batches import plan_micro_batches, plan_packs
 
 IGNORED = -100
@@ -66,7 +66,7 @@ class LessonRows:
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
         self.encoder = encoder
-        self.problems = ReadAhead(open_problems(lesson.problems, lesson.reading))
+        self.problems = ProblemsAhead(open_problems(lesson.problems, lesson.reading))
         self.numbers = lesson.rows
         self.texts = read_texts(lesson)
         self.held: dict[int, Prompt] = {}

@@ -8,7 +8,8 @@ import pytest
 
 from mstar.config import Config
 from mstar.engines.probe import find_out
-from mstar.model_folders import PROBE, model_identity
+from mstar.inputs import model_identity
+from mstar.model_folders import PROBE
 from mstar.models import Encoder
 from mstar.models.probe import TOKENS, Expected, Probe, read_probe, write_probe
 from tests.conftest import BASE

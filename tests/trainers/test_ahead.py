@@ -12,7 +12,7 @@ from mstar.datasets import open_problems
 from mstar.datasets.held import PROBLEM_BYTES, problem_bytes
 from mstar.records import Response, write_responses
 from mstar.trainers import Lesson
-from mstar.trainers.ahead import ReadAhead
+from mstar.trainers.ahead import ProblemsAhead
 from mstar.trainers.policy import open_policy
 from mstar.trainers.rows import LessonRows
 from tests.trainers.conftest import TEXTS, MakeConfig
@@ -64,7 +64,7 @@ def test_windows_are_as_large_as_there_is_room_for(
     room = 100 * (PROBLEM_BYTES + 10)
     monkeypatch.setattr("mstar.trainers.ahead.AHEAD_BYTES", room)
     file = open_problems(problems)
-    ahead, expected, done = ReadAhead(file), file.read(range(TOTAL)), 0
+    ahead, expected, done = ProblemsAhead(file), file.read(range(TOTAL)), 0
     ahead.read(range(1, 9))  # of small ones
     batches, windows = batches_of(range(TOTAL), 20), []
     opened.clear()
@@ -84,7 +84,7 @@ def test_where_there_is_no_room_one_batch_is_read_at_a_time(
     problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mstar.trainers.ahead.AHEAD_BYTES", 0)
-    ahead = ReadAhead(open_problems(problems))
+    ahead = ProblemsAhead(open_problems(problems))
     assert ahead.fill([[4, 2], [3]]) == 1
     assert not ahead.held.problems
     assert [problem.id for problem in ahead.read([4, 2])] == ["p4", "p2"]
