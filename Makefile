@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
+S3 ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
@@ -50,7 +51,7 @@ test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, i
 		-m "slow or not slow" tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
 
 test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
-	$(BIN)/python -m pytest -q -n 2 -m "slow or not slow" tests/storage
+	$(BIN)/python -m pytest -q -n 2 -m "$(S3)" tests/storage
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -80,7 +80,10 @@ def test_a_merged_export_and_an_adapter_are_one_policy(adapted: Path, tmp_path: 
     merged, alone = tmp_path / "merged", tmp_path / "alone"
     mstar("export", str(adapted), str(merged))
     mstar("export", str(adapted), str(alone), "--adapter")
-    assert {path.name for path in merged.iterdir()} == {path.name for path in BASE.iterdir()} | {"README.md"}
+    assert {path.name for path in merged.iterdir()} == {path.name for path in BASE.iterdir()} | {
+        "README.md",
+        "probe.json",
+    }
     own = {"adapter_config.json", "adapter_model.safetensors", "base.json"}
     assert {path.name for path in alone.iterdir()} - own == {
         path.name for path in merged.iterdir() if path.name not in ("model.safetensors", "config.json")
