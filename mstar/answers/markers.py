@@ -83,7 +83,7 @@ def last_statement(text: str, lowered: str) -> Statement | None:
     """The statement of the last marker, of the words' MAX_MENTIONS last mentions."""
     marked = filter(None, (_boxed(text), _tagged(text, lowered), _hashes(text)))
     last = max(marked, key=lambda statement: statement.marker, default=None)
-    least = last.marker if last else NOWHERE
+    least = last.marker if last else -1
     mentions = {word: lowered.rfind(word, least + 1) for word in (WORDS if text.isascii() else _ALL_WORDS)}
     for _ in range(MAX_MENTIONS):
         word = max(mentions, key=mentions.__getitem__)

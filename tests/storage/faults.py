@@ -8,12 +8,14 @@ import struct
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.serving import serving
 
 FAULTS = ("reset", "503", "429", "lost answer", "slow", "truncated", "wrong bytes")
 SLOW_SECONDS = 0.2
@@ -151,16 +153,8 @@ class Handler(BaseHTTPRequestHandler):
         """Nobody reads it."""
 
 
-@contextmanager
 def proxy(
     upstream: str, every: int = 0, faults: Sequence[str] = FAULTS, certificates: Path | None = None
-) -> Iterator[Proxy]:
+) -> AbstractContextManager[Proxy]:
     """As long as the block lasts; with certificates it speaks TLS."""
-    with Proxy(upstream, every, faults, certificates) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(Proxy(upstream, every, faults, certificates))

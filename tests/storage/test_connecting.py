@@ -2,7 +2,6 @@
 
 import datetime
 import socket
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import pytest
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
 from mstar.storage import Storage, build_storage, read_text, write_text
+from tests.serving import serving
 from tests.storage.authorities import make_certificates
 from tests.storage.faults import proxy
 from tests.storage.servers import BUCKET, KEY, SECRET
@@ -102,23 +102,24 @@ class Exchange(BaseHTTPRequestHandler):
 def exchange(lasts: datetime.timedelta) -> Iterator[tuple[str, list[str]]]:
     """Address, and what it was asked for; its keys are good for so long."""
     handler = type("Own", (Exchange,), {"asked": [], "lasts": lasts})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", handler.asked  # type: ignore[attr-defined]
-        finally:
-            server.shutdown()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield f"http://127.0.0.1:{server.server_address[1]}", handler.asked  # type: ignore[attr-defined]
+
+
+def only_a_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No keys, but a web identity."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "token").write_text("an identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(folder / "token"))
 
 
 @pytest.mark.parametrize(("minutes", "exchanges"), [(60, 1), (0, 2)], ids=["one", "again when it ends"])
 def test_a_web_identity_token_is_exchanged_for_keys(
     moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, exchanges: int
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "token").write_text("an identity")
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    only_a_token(tmp_path, monkeypatch)
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/trainer")
     with exchange(datetime.timedelta(minutes=minutes)) as (address, asked), proxy(moto) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", address)
@@ -135,11 +136,7 @@ def test_a_web_identity_token_is_exchanged_for_keys(
 def test_an_exchange_that_refuses_is_one_line(
     moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "token").write_text("an identity")
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    only_a_token(tmp_path, monkeypatch)
     with proxy(moto) as server:
         server.refusal = (403, "AccessDenied")
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.address)
