@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -190,7 +190,8 @@ def _hint(mistake: Any) -> str:
 def _nearest_key(location: list[str]) -> str:
     section: Any = Config
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
+        below = section.model_fields.get(part)
+        section = _section_in(below.annotation) if below else section
     known = list(section.model_fields)
     everywhere = {name: f"{top}.{name}" for top in Config.model_fields for name in _keys_below(top)}
     name = location[-1]
@@ -201,6 +202,11 @@ def _nearest_key(location: list[str]) -> str:
         return f"did you mean {'.'.join([*location[:-1], near[0]])}?"
     elsewhere = difflib.get_close_matches(name, everywhere, n=1, cutoff=0.8)
     return f"did you mean {everywhere[elsewhere[0]]}?" if elsewhere else f"known here: {', '.join(known)}"
+
+
+def _section_in(kind: Any) -> Any:
+    """The section that a setting holds, by itself or in a list."""
+    return next((_section_in(one) for one in get_args(kind) if one is not ...), kind)
 
 
 def _keys_below(top: str) -> list[str]:
