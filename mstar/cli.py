@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mstar import __version__
+from mstar.pipeline_commands import pipeline_app
 from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
 from mstar.stopping import Stopped, listen, say_where
@@ -27,6 +28,9 @@ app = typer.Typer(
 )
 problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
 app.add_typer(problems_app, name="problems")
+app.add_typer(pipeline_app, name="pipeline")
+EXTRAS = {"torch": "local", "transformers": "local", "safetensors": "local", "kfp": "pipelines"}
+"""What installs a package that commands import late."""
 
 
 def _print_version(asked: bool) -> None:
@@ -264,9 +268,10 @@ def _guarded(command: Callable[[], None]) -> None:
             "score.tokens_per_batch or train.tokens_per_micro_batch, or take a larger device"
         )
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "safetensors"):
+        extra = EXTRAS.get(error.name or "")
+        if extra is None:
             raise
-        _fail(f"{error.name} is not installed; this command needs it: pip install 'mstar[local]'")
+        _fail(f"{error.name} is not installed; this command needs it: pip install 'mstar[{extra}]'")
 
 
 def _fail(message: str) -> NoReturn:

@@ -51,7 +51,7 @@ def prepare(
         write_start(started)
     print(f"run: {settings.output}", flush=True)
     if outputs is not None:
-        found = {"run": settings.output, "shards": shares_of(shards), "iterations": settings.iterations.count}
+        found = {"run": settings.output, "shares": shares_of(shards)}
         outputs.write(found, {})
 
 

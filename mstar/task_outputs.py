@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mstar.errors import UserError
 
 if TYPE_CHECKING:
+    from mstar.report import Summary
     from mstar.rundir import RunDir
 
 LOGS = "executor-logs"
@@ -67,10 +68,25 @@ class TaskOutputs:
 
 
 def copy_page(run: "RunDir", place: Path) -> None:
-    """The report of a run, where Kubeflow wants a page; its folder may not be there."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    """The report of a run, where Kubeflow wants a page."""
     with run.storage.reading("report.html") as page:
-        place.write_bytes(page.read_bytes())
+        write_page(place, page.read_text(encoding="utf-8"))
+
+
+def write_page(place: Path, text: str) -> None:
+    """Its folder may not be there."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text, encoding="utf-8")
+
+
+def figures_of(summary: "Summary") -> dict[str, Any]:
+    """What a run has come to, for Kubeflow's table."""
+    figures: dict[str, Any] = {"iterations": summary.iterations}
+    for name, test in summary.tests.items():
+        figures[f"accuracy.{name}"] = test.last.accuracy
+        if test.change:
+            figures[f"gain.{name}"] = test.change.change
+    return figures
 
 
 def _described(artifact: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Outlook:
     iteration: int
     goes_on: bool
     """Whether it is to be done."""
-    shards: tuple[str, ...]
+    shares: tuple[str, ...]
     """The shares of a stage that several machines do, `1/2` and `2/2`."""
     temperature: float
     """Sampling temperature of the turn; of the last one, where the run has no such turn."""
