@@ -8,7 +8,7 @@ from kfp.dsl import PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER as EXECUTOR_INPUT
 def adapt(
     run: str,
     iteration: int,
-    temperature: dsl.OutputPath(float),
+    next_temperature: dsl.OutputPath(float),
     stop: dsl.OutputPath(bool),
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
