@@ -46,7 +46,7 @@ Tag = Annotated[
     str, _like("[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "a tag of an image; write letters, digits, dots, dashes")
 ]
 Resource = Annotated[str, _like("[a-z0-9.-]+/[A-Za-z0-9._-]+", "a resource of nodes; write nvidia.com/gpu")]
-ImageName = Literal["slim", "rollout", "train"]
+ImageName = Literal["slim", "rollout", "train", "rollout-cpu", "train-cpu"]
 STORAGE_SECRET = "mstar-storage"
 FROM_SECRET = (
     "AWS_ACCESS_KEY_ID",
@@ -96,7 +96,7 @@ class Task(Section):
     """The pods of one stage; what is given here goes before what all have."""
 
     image: Annotated[ImageName | None, FREE] = None
-    """Which of the three images; null takes the component's own."""
+    """Which of the images (docs/images.md); null takes the component's own."""
     cpu: Annotated[Cores, FREE] = "1"
     """Cores asked for, and the most that are used."""
     memory: Annotated[Quantity, FREE] = "4Gi"

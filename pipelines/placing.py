@@ -6,7 +6,7 @@ from mstar import __version__
 from mstar.config_cluster import Cluster, Task, Toleration
 
 CACHE = "/cache"
-"""The one folder of the images that a stage writes besides its run."""
+"""Where what is read from buckets and hubs lies on a claim; without one it goes to the images' /tmp."""
 RETRY_WAIT, LONGEST_RETRY_WAIT = "10s", "300s"
 
 
@@ -59,8 +59,7 @@ def _mount(task: dsl.PipelineTask, cluster: Cluster, needs: Task) -> None:
         kubernetes.empty_dir_mount(task, "shared-memory", "/dev/shm", "Memory", needs.shared_memory)
     if cluster.cache_claim:
         kubernetes.mount_pvc(task, cluster.cache_claim, CACHE)
-    else:
-        kubernetes.empty_dir_mount(task, "cache", CACHE)
+        task.set_env_variable("XDG_CACHE_HOME", CACHE)
     for volume in cluster.volumes:
         kubernetes.mount_pvc(task, volume.claim, volume.path, volume.folder)
 

@@ -70,7 +70,6 @@ def test_every_executor_has_what_its_pod_needs(evolve: Path) -> None:
     assert set(pods) == set(executors) and len(pods) > 10
     for name, pod in pods.items():
         assert pod["securityContext"]["runAsNonRoot"] is True
-        assert [one["mountPath"] for one in pod["emptyDirMounts"]][-1] == "/cache"
         assert ("resourceCount" in str(executors[name])) == any(
             verb in name for verb in ("generate", "score", "train", "evaluate")
         )
