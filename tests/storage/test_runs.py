@@ -11,7 +11,7 @@ from mstar.stagedir import Begun, StageDir
 from mstar.stages import STAGE_NAMES
 from mstar.storage import build_storage
 from tests.commands import mstar, start
-from tests.smoke import fingerprints, smoke_arguments
+from tests.smoke import fingerprints, prepare_arguments, smoke_arguments
 from tests.storage.faults import proxy
 from tests.storage.servers import BUCKET, Stored
 
@@ -46,7 +46,7 @@ def test_shards_with_caches_of_their_own(
     problems: Path, finished: Path, moto: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes on each of two shards, as on four machines."""
-    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar(*prepare_arguments(problems, output))
     groups = [["evaluate", "--run", output]]
     groups += [[stage, "--run", output, "--iteration", "0"] for stage in STAGE_NAMES]
     for group in groups:
@@ -128,5 +128,5 @@ def test_the_configuration_says_where_the_server_is(
     problems: Path, moto: str, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    mstar(*smoke_arguments(problems, output, f"storage.endpoint={moto}"), "--prepare")
+    mstar(*prepare_arguments(problems, output, f"storage.endpoint={moto}"))
     assert Stored(moto, output).read("run.yaml")

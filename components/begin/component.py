@@ -1,0 +1,30 @@
+"""The beginning of a turn of the loop as a task of Kubeflow Pipelines."""
+
+from kfp import dsl
+from kfp.dsl import PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER as EXECUTOR_INPUT
+
+
+@dsl.container_component
+def begin(
+    run: str,
+    iteration: int,
+    shards: int,
+    goes_on: dsl.OutputPath(bool),
+    shares: dsl.OutputPath(list),
+    metrics: dsl.Output[dsl.Metrics],
+):
+    """Look whether an iteration is next, finished, or not in the run."""
+    return dsl.ContainerSpec(
+        image="mstar-slim",
+        command=["mstar", "begin"],
+        args=[
+            "--run",
+            run,
+            "--iteration",
+            iteration,
+            "--shards",
+            shards,
+            "--executor-input",
+            EXECUTOR_INPUT,
+        ],  # fmt: skip
+    )
