@@ -1,9 +1,9 @@
 """The pod of a task, as Kubeflow Pipelines makes it of the compiled pipeline's two documents.
 
-As its compiler and its driver do together, in release 2.17: a container of its own copies the launcher into the
-pod, which starts the task's command; there are folders for artifacts; the task's container gets a safe context
-except for the user, which is the pipeline's to choose. A setting for Kubernetes that is unknown here fails.
-What Argo adds is not here; it is the same for every image.
+As its compiler and its driver do together, in release 2.17: a container of its own copies the launcher into
+the pod, which starts the task's command; there are folders for artifacts; the task's container gets a safe
+context except for the user, which is the pipeline's to choose. A setting for Kubernetes that is unknown
+here fails. What Argo adds is not here; it is the same for every image.
 """
 
 from collections.abc import Iterator, Mapping
