@@ -137,9 +137,9 @@ def _holds(task: Mapping[str, Any], values: Values) -> bool:
     condition = task.get("triggerPolicy", {}).get("condition")
     if condition is None:
         return True
-    found = re.fullmatch(r"inputs\.parameter_values\['([\w-]+)'\] == true", condition)
+    found = re.fullmatch(r"inputs\.parameter_values\['([\w-]+)'\] == false", condition)
     assert found, condition
-    return values[found[1]] is True
+    return values[found[1]] is False
 
 
 def _turns(task: Mapping[str, Any], values: Values) -> Iterator[Values]:
