@@ -8,7 +8,7 @@ S3 ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images test-cluster clean
 
 help:  ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -71,6 +71,9 @@ image-%:
 		--build-arg ACCELERATOR=$(ACCELERATOR) --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg EXTRAS="$(EXTRAS)" \
 		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION) \
 		--tag $(REGISTRY)/mstar-$*$(if $(filter slim,$*),,$(filter -cpu,-$(ACCELERATOR))):$(VERSION) .
+
+test-cluster: $(VENV)/installed  ## pods of the tasks on the cluster of KUBECONFIG, which must have the images for CPUs
+	$(BIN)/python -m pytest -q -n 0 -m slow tests/kubeflow/test_admission.py
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -17,7 +17,6 @@ from mstar import __version__
 from mstar.pipeline_commands import pipeline_app
 from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
-from mstar.stopping import Stopped, listen, say_where
 from mstar.task_commands import TASK_COMMANDS, ConfigSource, Overrides
 
 app = typer.Typer(
@@ -237,8 +236,7 @@ def answers(
 
 
 def main() -> None:
-    """The entry point of the `mstar` command."""
-    listen()
+    """The command of `sys.argv`."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     atexit.register(gc.freeze)  # else the interpreter's last collections walk all of torch for a second
     _guarded(app)
@@ -249,9 +247,6 @@ def _guarded(command: Callable[[], None]) -> None:
 
     try:
         command()
-    except Stopped as stopped:
-        print(say_where(stopped), file=sys.stderr)
-        sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(str(error))
     except OSError as error:
