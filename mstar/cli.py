@@ -111,12 +111,12 @@ def run(
         if place := going_on(started.is_finished, done, planned):
             progress.note(place)
         from mstar.loop import evolve
-        from mstar.metrics import serve_metrics
         from mstar.report import say_headline
+        from mstar.run_metrics import open_metrics
         from mstar.tracking import open_tracking
 
         with (
-            serve_metrics(started, settings.tracking.metrics_port, progress) as metrics,
+            open_metrics(started, settings.tracking.metrics_port, progress) as metrics,
             open_tracking(started) as tracking,
         ):
             summary = evolve(started, metrics, tracking, progress)

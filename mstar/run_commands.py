@@ -9,17 +9,23 @@ from typing import Annotated
 
 import typer
 
+from mstar.metrics_commands import metrics
+
 RunAddress = Annotated[str, typer.Argument(metavar="RUN", help="Folder or s3:// address of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for programs.")]
 
 
 def report(run: RunAddress) -> None:
     """Build report.html, summary.json and metrics.jsonl of a run anew."""
+    from mstar.progress import build_progress
     from mstar.report import write_report
+    from mstar.run_metrics import retire_if_ended
     from mstar.starting import open_run
 
-    write_report(open_run(run))
-    print(f"report: {run}/report.html")
+    opened = open_run(run)
+    write_report(opened)
+    print(f"report: {run}/report.html", flush=True)
+    retire_if_ended(opened, build_progress())
 
 
 def export(
@@ -97,4 +103,4 @@ def clean(
     print(f"{run}: {say_amount(clean_run(opened, planned))} deleted")
 
 
-RUN_COMMANDS = (report, export, verify, clean)
+RUN_COMMANDS = (report, export, verify, clean, metrics)

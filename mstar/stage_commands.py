@@ -101,18 +101,16 @@ def _perform(
     folder_name: str = "",
 ) -> None:
     """One stage of a run that was started; its metrics and its tracked figures are those of the loop."""
-    from mstar.metrics import serve_metrics
     from mstar.progress import build_progress
+    from mstar.run_metrics import open_metrics
     from mstar.starting import open_run
-    from mstar.timing import read_seconds
     from mstar.tracking import open_tracking
 
     opened, progress = open_run(run), build_progress()
-    with serve_metrics(opened, metrics_port, progress) as metrics, open_tracking(opened) as tracking:
-        if iteration is not None:
-            metrics.begin_iteration(iteration, opened.state(iteration).temperature)
+    with open_metrics(opened, metrics_port, progress) as metrics, open_tracking(opened) as tracking:
+        metrics.begin(name, iteration)
         result = stage(opened, progress)
-        metrics.observe_stage(name, iteration, result, read_seconds(opened, name, iteration))
+        metrics.observe_stage(folder_name or name, iteration, result)
         tracking.observe_stage(folder_name or name, iteration, result)
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
+from tests.serving import Server, free_port
 from tests.smoke import VARIES
 
 KEY, SECRET = "mstar-tests", "mstar-tests-secret"
@@ -26,28 +26,11 @@ VARIABLES = {
 }
 
 
-class Server:
-    """A process that answers at a port of this machine."""
-
-    port: int
-    _process: subprocess.Popen[bytes]
-
-    def _listen(self, command: list[str], **environment: str) -> None:
-        self._process = subprocess.Popen(
-            command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _wait_for(self.port)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 class MotoServer(Server):
     """moto's server in a process of its own; what it holds goes with it."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._listen(
             [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         )
@@ -58,7 +41,7 @@ class MinioServer(Server):
 
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._options = options
         self._environment = environment
         self.start()
@@ -156,19 +139,3 @@ class Stored:
         """The hash of every file that must not vary, by the bytes that the server has."""
         kept = [key for key in self.keys() if key.rpartition("/")[2] not in VARIES]
         return {key: hashlib.sha256(self.read(key)).hexdigest() for key in sorted(kept)}
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(600):
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"nothing answers at port {port}")
