@@ -19,6 +19,9 @@ from tests.smoke import VARIES
 
 KEY, SECRET = "mstar-tests", "mstar-tests-secret"
 BUCKET = "runs"
+OWN_SERVER = "MSTAR_TEST_S3"
+"""The variable with a server that somebody has, `https://host:port/bucket`; AWS_* say how it is reached."""
+GIVEN = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 VARIABLES = {
     "AWS_ACCESS_KEY_ID": KEY,
     "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -100,7 +103,7 @@ def ready(port: int) -> str:
     """The address of a server at this port, where the tests' bucket is."""
     for _ in range(100):
         try:
-            made = client(port)
+            made = client(f"http://127.0.0.1:{port}", VARIABLES)
             if not made.bucket_exists(BUCKET):
                 made.make_bucket(BUCKET)
             return f"http://127.0.0.1:{port}"
@@ -109,31 +112,46 @@ def ready(port: int) -> str:
     raise RuntimeError(f"no bucket can be made at port {port}")
 
 
-def client(port: int) -> Minio:
-    return Minio(f"127.0.0.1:{port}", KEY, SECRET, secure=False, region="us-east-1")
+def client(address: str, environment: Mapping[str, str] = os.environ) -> Minio:
+    """A client without the code under test; keys and region are those of the environment."""
+    found = urlsplit(address)
+    return Minio(
+        found.netloc,
+        environment["AWS_ACCESS_KEY_ID"],
+        environment["AWS_SECRET_ACCESS_KEY"],
+        environment.get("AWS_SESSION_TOKEN"),
+        secure=found.scheme == "https",
+        region=environment.get("AWS_REGION", "us-east-1"),
+    )
 
 
 class Stored:
-    """What a server has below `s3://runs/prefix`, seen without the code under test."""
+    """What a server has below `s3://bucket/prefix`, seen without the code under test."""
 
     def __init__(self, address: str, output: str) -> None:
-        self._client = client(urlsplit(address).port or 0)
-        self._prefix = output.removeprefix(f"s3://{BUCKET}/") + "/"
+        self._client = client(address)
+        self._bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/"
 
     def keys(self) -> list[str]:
-        found = self._client.list_objects(BUCKET, prefix=self._prefix, recursive=True)
+        found = self._client.list_objects(self._bucket, prefix=self._prefix, recursive=True)
         return [(one.object_name or "").removeprefix(self._prefix) for one in found]
 
     def headers(self, key: str) -> Mapping[str, str]:
-        return self._client.stat_object(BUCKET, self._prefix + key).metadata or {}
+        return self._client.stat_object(self._bucket, self._prefix + key).metadata or {}
 
     def read(self, key: str) -> bytes:
-        response = self._client.get_object(BUCKET, self._prefix + key)
+        response = self._client.get_object(self._bucket, self._prefix + key)
         try:
             return response.read()
         finally:
             response.close()
             response.release_conn()
+
+    def remove(self) -> None:
+        """All of it."""
+        for key in self.keys():
+            self._client.remove_object(self._bucket, self._prefix + key)
 
     def fingerprints(self) -> dict[str, str]:
         """The hash of every file that must not vary, by the bytes that the server has."""
