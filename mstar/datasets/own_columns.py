@@ -7,13 +7,20 @@ answer. `<image>` in a question marks the place of an image; how it is put to th
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from mstar.datasets.mathv360k import answer_type
-from mstar.datasets.rows import OWN_ROWS, PLACES, BadRow, Format, Row, read_answers, read_label
+from mstar.datasets.formats.mathv360k import answer_type
+from mstar.datasets.placeholders import places_of
+from mstar.datasets.rows import (
+    OWN_ROWS,
+    ROW,
+    BadRow,
+    Format,
+    Row,
+    read_answers,
+    read_label,
+    row_id,
+)
 from mstar.errors import UserError
 
-ROW = "\0row"
-"""The key under which a row comes with its number in the file, from 0."""
-PLACEHOLDER = "<image>"
 NEEDED = ("question", "answer", "answers")
 """A row must have these columns under one name or the other: without golds nothing is learned."""
 MADE_UP = ("id", "answer_type")
@@ -39,6 +46,7 @@ def own_columns(columns: Mapping[str, str]) -> Format:
         ),
         image_columns=frozenset(name for key in OWN_ROWS.image_columns for name in names_of(key, columns)),
         own_names=columns,
+        numbered=True,
     )
 
 
@@ -65,7 +73,7 @@ def to_our_row(columns: Mapping[str, str], row: Row) -> Row:
     ours = {key: value for key, value in row.items() if key in OWN_ROWS.known and key not in taken}
     ours |= {key: row[name] for key, name in columns.items() if name in row}
     if ours.get("id") is None:
-        ours["id"] = f"row-{row[ROW] + 1}"  # type: ignore[operator]
+        ours["id"] = row_id(row)
     for key in NEEDED:
         if key in columns and key not in ours:
             there = ", ".join(name for name in row if name != ROW)
@@ -82,16 +90,3 @@ def guessed_type(row: Row) -> str:
     except ValueError:
         return "text"  # read_answer says what is wrong
     return answer_type(golds[0]) if golds else "text"
-
-
-def places_of(question: object) -> dict[str, object]:
-    """The question without its placeholders, and where these were: characters before each."""
-    if not isinstance(question, str) or PLACEHOLDER not in question:
-        return {}
-    parts = question.strip().split(PLACEHOLDER)
-    parts[0], parts[-1] = parts[0].lstrip(), parts[-1].rstrip()
-    ends, text = [], ""
-    for part in parts:
-        text += part if text else part.lstrip()
-        ends.append(len(text))
-    return {"question": text, PLACES: ends[:-1]}

@@ -18,8 +18,7 @@ from mstar.datasets.held import HELD_BYTES, Held
 from mstar.datasets.image_hashes import image_hashes
 from mstar.datasets.index import Index, IndexWriter, load_index, origin_of, stamps_of
 from mstar.datasets.json_rows import JsonRows
-from mstar.datasets.own_columns import ROW
-from mstar.datasets.rows import PLACES, BadRow, Format, Row, expected_from_row, problem_from_row
+from mstar.datasets.rows import PLACES, ROW, BadRow, Format, Row, expected_from_row, problem_from_row
 from mstar.datasets.values import printable
 from mstar.errors import UserError
 from mstar.records import Problem
@@ -87,9 +86,10 @@ class ProblemFile:
 
         It is `sha256` itself where there are none; where the files lie does not count. Raises as `ids` does.
         """
-        if not self._index.image_paths:
+        version = [f"{self.format.name} {self.format.version}"] if self.format.version else []
+        if not self._index.image_paths and not version:
             return self.sha256
-        lines = [self.sha256, *(sha256 or "missing" for sha256 in self.image_hashes)]
+        lines = [self.sha256, *version, *(sha256 or "missing" for sha256 in self.image_hashes)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @cached_property
@@ -190,7 +190,7 @@ class ProblemFile:
                 )
 
     def _numbered(self, row: Row, number: int) -> Row:
-        return {**row, ROW: number} if self.format.own_names else row
+        return {**row, ROW: number} if self.format.numbered else row
 
     def _with_stored_images(
         self, batch: Sequence[tuple[Row, Problem | BadRow]]
