@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mstar import __version__
+from mstar.dataset_commands import datasets_app
 from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
 from mstar.stopping import Stopped, listen, say_where
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
 app.add_typer(problems_app, name="problems")
+app.add_typer(datasets_app, name="datasets")
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the run.")]
 Prepare = Annotated[bool, typer.Option("--prepare", help="Write the run's folder; do not start the loop.")]

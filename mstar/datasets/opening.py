@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from mstar.addresses import is_address, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, Part, Reading
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, NotThere, Part, Reading
 from mstar.datasets.formats import BY_NAME, known_format
 from mstar.datasets.formats.mathv360k import MATHV360K
 from mstar.datasets.formats.mathvista import MATHVISTA
@@ -72,7 +72,7 @@ def open_problems(path: str | Path, reading: Reading = AS_IT_IS) -> ProblemFile:
 
 
 def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
-    """The folder, the file, or the files that a name with `*` stands for."""
+    """The folder, the file, or the files that a name with `*` stands for; NotThere where there are none."""
     match scheme_of(path):
         case None:
             found = find_on_disk(Path(path))
@@ -83,7 +83,7 @@ def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
         case _:
             raise UserError(f"{path} is of no known kind; {PLACES}; {KINDS}")
     if found is None:
-        raise UserError(f"{path} does not exist; {KINDS}; correct the path")
+        raise NotThere(f"{path} does not exist; {KINDS}; correct the path")
     return found
 
 

@@ -4,8 +4,9 @@ What such files mostly lack is made up: an id from the place of the row, an answ
 answer. `<image>` in a question marks the place of an image; how it is put to the model is in prompts.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from mstar.datasets.formats.mathv360k import answer_type
 from mstar.datasets.placeholders import places_of
@@ -81,6 +82,16 @@ def to_our_row(columns: Mapping[str, str], row: Row) -> Row:
     if ours.get("answer_type") is None and not ours.get("choices"):
         ours["answer_type"] = guessed_type(ours)
     return ours | places_of(ours.get("question"))
+
+
+def refuse_unseen(path: str | Path, columns: Mapping[str, str], seen: Collection[str]) -> None:
+    """UserError where no row has a column that the user has named; `seen` are the keys of all."""
+    for key, name in columns.items():
+        if seen and key not in seen and name not in seen:
+            raise UserError(
+                f"{path} has no column {name}, which data.columns.{key} names; it has "
+                f"{', '.join(sorted(seen))}; correct the name"
+            )
 
 
 def guessed_type(row: Row) -> str:

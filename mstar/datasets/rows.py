@@ -113,6 +113,10 @@ def resolve(image: ImageSource, folder: str) -> ImageSource:
     return image if image.path is None else ImageSource(path=image_path(image.path, folder))
 
 
+def without_images(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key not in ("image", "images", PLACES)}
+
+
 def image_path(path: str, folder: str) -> str:
     """The path or address of an image file, which a row may give as seen from the folder of its file."""
     if scheme_of(path) == BUCKET:
