@@ -41,11 +41,12 @@ import json, resource, sys, time
 from pathlib import Path
 from mstar.presets.catalogue import MATHV360K, MATHVISTA, Preset
 from mstar.presets.preparing import prepare
+from mstar.progress import QUIET
 folder, output = map(Path, sys.argv[1:])
 started = time.perf_counter()
 addresses = {name: str(folder / name) for name in ("mathv360k", "mathvista")}
 preset = Preset("benchmark", "", MATHV360K, (MATHVISTA,))
-done = prepare(preset, addresses, output, "near", lambda line: print(line, file=sys.stderr))
+done = prepare(preset, addresses, output, "near", QUIET)
 print(json.dumps({
     "seconds": time.perf_counter() - started, "found": done.matches["mathvista"], "dropped": done.dropped,
     "GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

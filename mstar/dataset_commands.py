@@ -57,9 +57,10 @@ def prepare(
 ) -> None:
     """Write a preset's train, validation and test files, with their images and where they are from."""
     from mstar.presets.preparing import prepare as write_preset
+    from mstar.progress import build_progress
 
     preset, folder = named_preset(name), output or Path(name)
-    done = write_preset(preset, addresses_of(preset, sources or []), folder, kind_of(drop), print_line)
+    done = write_preset(preset, addresses_of(preset, sources or []), folder, kind_of(drop), build_progress())
     print_line(settings_of(done.files, folder))
 
 

@@ -6,8 +6,7 @@ are the published bytes, undecoded; all are decoded once, so a damaged one is fo
 
 import hashlib
 import os
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from uuid import uuid4
 from mstar.datasets.contamination import Picture
 from mstar.datasets.images import UnreadableImage, decode_image, read_bytes
 from mstar.datasets.perceptual import perceptual_hash
+from mstar.presets.archives import ImageArchives
 from mstar.records import ImageSource
 
 ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
@@ -33,14 +33,15 @@ class Kept(NamedTuple):
 
 
 class Pictures:
-    """Images of one set; holds threads and open zip files, so use it in a `with`."""
+    """Images of one set; holds threads and zip files, so use it in a `with`."""
 
-    def __init__(self, folder: Path | None, images: str = "", archives: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, folder: Path | None, images: str, find_archives: Callable[[], Sequence[Path]] = list
+    ) -> None:
         """`folder` is where images are kept, None for nowhere; relative paths begin at `images`."""
         self._folder = folder
         self._images = images
-        self._archives = [zipfile.ZipFile(path) for path in archives]
-        self._members = [frozenset(archive.namelist()) for archive in self._archives]
+        self._archives = ImageArchives(find_archives)
         self._threads = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
         self._known: dict[str | bytes, Kept | UnreadableImage] = {}
 
@@ -51,8 +52,7 @@ class Pictures:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._threads.shutdown(cancel_futures=True)
-        for archive in self._archives:
-            archive.close()
+        self._archives.close()
 
     def look_at(self, images: Iterable[ImageSource]) -> list[Kept | UnreadableImage]:
         """Each of these images, or what is wrong with it; new ones are read at the same time."""
@@ -79,18 +79,8 @@ class Pictures:
         if image.path is None or image.data is not None or os.path.exists(image.path):
             return read_bytes(image)
         relative = os.path.relpath(image.path, self._images).replace(os.sep, "/")
-        for archive, members in zip(self._archives, self._members, strict=True):
-            for name in (relative, f"{Path(str(archive.filename)).stem}/{relative}"):
-                if name in members:
-                    return read_member(archive, name)
-        return read_bytes(image)
-
-
-def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        raise UnreadableImage(f"cannot be read from {archive.filename} ({error})") from error
+        found = self._archives.read(relative)
+        return read_bytes(image) if found is None else found
 
 
 def key_of(image: ImageSource) -> str | bytes:

@@ -10,6 +10,7 @@ import random
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from mstar.presets.reading import Usable, usable
 from mstar.presets.screening import Screen
 from mstar.presets.sources import Source, find_archives, open_split, pinned
 from mstar.presets.writing import IMAGES, writing, writing_problems
+from mstar.progress import Progress
 from mstar.wording import counted
 
 PROVENANCE, MATCHES = "provenance.json", "contamination.jsonl"
@@ -30,7 +32,6 @@ TRAIN, REST, VALIDATION, HELDOUT = "train", "rest", "validation", "heldout"
 SMALLEST_SHARE = 10
 """At most one row in so many is drawn for validation, and as many to be held out."""
 
-Say = Callable[[str], None]
 Pass = Callable[[Sequence[Usable]], Iterable[Usable]]
 
 
@@ -40,7 +41,7 @@ class Opened(NamedTuple):
     published: PublishedSet
     split: Split
     source: Source
-    archives: Sequence[Path]
+    find_archives: Callable[[], Sequence[Path]]
     rows: Sequence[int]
 
 
@@ -54,7 +55,7 @@ class Drawn(NamedTuple):
 
 
 def prepare(
-    preset: Preset, addresses: Mapping[str, str], folder: Path, drop: Kind | None, say: Say
+    preset: Preset, addresses: Mapping[str, str], folder: Path, drop: Kind | None, progress: Progress
 ) -> Provenance:
     """Write a preset's files; `addresses` are those of sets that are not read where they are published."""
     if (folder / PROVENANCE).exists():
@@ -64,7 +65,7 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     found = {one.name: pinned(addresses.get(one.name, one.address)) for one in preset.sets}
     done = Provenance(preset.name, drop=drop)
-    writer = PresetWriter(folder, done, say)
+    writer = PresetWriter(folder, done, progress)
     for published in preset.tests:
         for split in published.splits:
             if split.role == "test":
@@ -79,16 +80,16 @@ def prepare(
 
 def open_all(published: PublishedSet, split: Split, address: str) -> Opened:
     source = open_split(published, split, address)
-    return Opened(published, split, source, find_archives(published, address), range(len(source)))
+    return Opened(published, split, source, partial(find_archives, published, address), range(len(source)))
 
 
 class PresetWriter:
     """Writes the files of one preset, and notes what they are."""
 
-    def __init__(self, folder: Path, done: Provenance, say: Say) -> None:
+    def __init__(self, folder: Path, done: Provenance, progress: Progress) -> None:
         self._folder = folder
         self._done = done
-        self._say = say
+        self._progress = progress
         self._held_out = HeldOut()
 
     def write_held_out(self, name: str, opened: Opened) -> None:
@@ -119,7 +120,7 @@ class PresetWriter:
         self._done.matches = {test: dict(kinds) for test, kinds in screen.found.items()}
         self._done.dropped = screen.dropped
         for line in screen.said():
-            self._say(line)
+            self._progress.note(line)
 
     def _write(self, name: str, opened: Opened, passed: Pass) -> None:
         published, source = opened.published, opened.source
@@ -127,12 +128,14 @@ class PresetWriter:
             published.title, published.licence, published.paper, source.address, hashes_of(source)
         )
         with (
-            Pictures(self._folder / IMAGES, source.images, opened.archives) as pictures,
+            Pictures(self._folder / IMAGES, source.images, opened.find_archives) as pictures,
             writing_problems(self._folder / f"{name}.jsonl") as file,
+            self._progress.task(name, len(opened.rows), "rows") as advance,
         ):
             for batch in usable(source, opened.rows, opened.split, pictures, written.left_out):
                 for one in passed(batch):
                     file.add(one.problem, one.images)
+                advance(len(batch))
             if not file.problems:
                 why = next(iter(written.left_out.because), "none is for it")
                 raise UserError(
@@ -141,7 +144,7 @@ class PresetWriter:
         written.problems, written.sha256, written.renamed_ids = file.problems, file.sha256, file.renamed
         self._done.files[f"{name}.jsonl"] = written
         left_out = f", {counted(written.left_out.rows, 'rows')} left out" if written.left_out.rows else ""
-        self._say(f"{self._folder / name}.jsonl: {counted(written.problems, 'problems')}{left_out}")
+        self._progress.note(f"{self._folder / name}.jsonl: {counted(written.problems, 'problems')}{left_out}")
 
 
 def draw(published: PublishedSet, rows: int, most_train: int | None) -> Drawn:

@@ -167,7 +167,8 @@ def test_ai2d_as_its_authors_publish_it(tmp_path: Path):
 
 def test_from_the_hub_with_its_commit(tmp_path: Path):
     with serve_hub(tmp_path / "hub") as hub:
-        hub.add("datasets", "AI4Math/MathVista", COMMIT, five_test_sets()["mathvista"])
+        files = five_test_sets()["mathvista"] | {"images.zip": b"gigabytes"}
+        hub.add("datasets", "AI4Math/MathVista", COMMIT, files)
         environment = {"HF_ENDPOINT": hub.address, "HF_HUB_CACHE": str(tmp_path / "cache")}
         done = subprocess.run(
             [sys.executable, "-m", "mstar", "datasets", "prepare", "mathvista"],
@@ -177,6 +178,7 @@ def test_from_the_hub_with_its_commit(tmp_path: Path):
             text=True,
         )
     assert done.returncode == 0, done.stderr
+    assert not any("images.zip" in asked for asked in hub.asked), "fetched though every row has its image"
     assert (
         written(tmp_path / "mathvista", "mathvista")["address"]
         == f"hf://datasets/AI4Math/MathVista@{COMMIT}/data/testmini-*.parquet"
@@ -201,6 +203,24 @@ def test_rows_that_cannot_be_used_are_named(tmp_path: Path):
         "row 2 (id 2): embedded image (8 bytes) is no image file of a known format",
         "row 3 (id 3): question is empty",
     ]
+
+
+def test_a_damaged_archive(mathv360k: Callable[..., Path], tmp_path: Path):
+    source = mathv360k(80)
+    archive = source / "data_images.zip"
+    data = bytearray(archive.read_bytes())
+    place = data.index(b"IDAT")
+    data[place : place + 8] = b"\0" * 8
+    archive.write_bytes(data)
+    prepare = ("datasets", "prepare", "mathv360k", "--from", str(source), "--output", str(tmp_path / "out"))
+    mstar(*prepare)
+    names = ("train", "validation", "heldout")
+    assert sum(len(read_ids(tmp_path / "out", name)) for name in names) == 76, "four are about that image"
+    assert "data_images.zip (Bad CRC-32 for file" in (tmp_path / "out" / "provenance.json").read_text()
+    (tmp_path / "out" / "provenance.json").unlink()
+    archive.write_bytes(data[: len(data) // 2])
+    refused = mstar(*prepare, check=False)
+    assert refused.returncode == 2 and "is no whole zip file" in refused.stderr
 
 
 def test_ids_that_come_again_get_a_number(tmp_path: Path):
