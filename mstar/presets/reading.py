@@ -1,6 +1,6 @@
 """Rows that can be used: problems whose images are whole, a batch at a time; the others are counted."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -42,11 +42,10 @@ class LeftOut:
 
 
 def usable(
-    source: Source, rows: Iterable[int], split: Split | None, pictures: Pictures, left_out: LeftOut
+    source: Source, rows: Sequence[int], split: Split | None, pictures: Pictures, left_out: LeftOut
 ) -> Iterator[list[Usable]]:
     """The problems in these rising rows that belong to a split, without those that cannot be used."""
-    numbers = list(rows) if not isinstance(rows, range) else rows
-    found = zip(numbers, source.scan(numbers), strict=True)
+    found = zip(rows, source.scan(rows), strict=True)
     wanted = ((row, one) for row, (raw, one) in found if belongs(raw, one, split))
     while batch := list(islice(wanted, AT_ONCE)):
         yield list(with_images(batch, pictures, left_out))
