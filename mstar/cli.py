@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mstar import __version__
+from mstar.dataset_commands import datasets_app
 from mstar.pipeline_commands import pipeline_app
 from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
 app.add_typer(problems_app, name="problems")
+app.add_typer(datasets_app, name="datasets")
 app.add_typer(pipeline_app, name="pipeline")
 EXTRAS = {"torch": "local", "transformers": "local", "safetensors": "local", "kfp": "pipelines"}
 """What installs a package that commands import late."""
