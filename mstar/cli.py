@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mstar import __version__
+from mstar.dataset_commands import datasets_app
 from mstar.pipeline_commands import pipeline_app
 from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
 app.add_typer(problems_app, name="problems")
+app.add_typer(datasets_app, name="datasets")
 app.add_typer(pipeline_app, name="pipeline")
 EXTRAS = {"torch": "local", "transformers": "local", "safetensors": "local", "kfp": "pipelines"}
 """What installs a package that commands import late."""
@@ -51,27 +53,26 @@ def options(
 @app.command()
 def init(
     model: Annotated[
-        str, typer.Option("--model", metavar="MODEL", help="Checkpoint folder, or id on a hub.")
+        str,
+        typer.Option("--model", metavar="MODEL", help="Checkpoint folder, or id on a hub."),
     ],
-    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Problems to learn from.")],
+    train: Annotated[str, typer.Option("--train", metavar="FILE", help="Problems to learn from.")],
     validation: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--validation", metavar="FILE", help="Problems that choose the temperature."),
     ] = None,
     tests: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--test", metavar="FILE", help="A test set; may be repeated, the first is the main one."
         ),
     ] = None,
-    prm: Annotated[
-        Path | None, typer.Option("--prm", metavar="FOLDER", help="A process reward model.")
-    ] = None,
+    prm: Annotated[str | None, typer.Option("--prm", metavar="MODEL", help="A process reward model.")] = None,
     output: Annotated[Path, typer.Option("--output", metavar="CONFIG", help="Where to write.")] = Path(
         "config.yaml"
     ),
 ) -> None:
-    """Look at a model and at problem files, and write a commented config that fits them."""
+    """Look at a model and at problem files, here or at their addresses, and write a commented config."""
     from mstar.init_config import Wanted, write_config
 
     for line in write_config(Wanted(model, train, validation, tuple(tests or ()), prm, output)):
@@ -105,12 +106,12 @@ def run(
         if place := going_on(started.is_finished, done, planned):
             progress.note(place)
         from mstar.loop import evolve
-        from mstar.metrics import serve_metrics
         from mstar.report import say_headline
+        from mstar.run_metrics import open_metrics
         from mstar.tracking import open_tracking
 
         with (
-            serve_metrics(started, settings.tracking.metrics_port, progress) as metrics,
+            open_metrics(started, settings.tracking.metrics_port, progress) as metrics,
             open_tracking(started) as tracking,
         ):
             summary = evolve(started, metrics, tracking, progress)

@@ -224,6 +224,10 @@ class Stop(Section):
 class Tracking(Section):
     metrics_port: Annotated[int | None, FREE] = Field(None, ge=1, le=65_535)
     """Port on which metrics are served for Prometheus while the run lasts; null serves none."""
+    pushgateway: Annotated[str | None, FREE] = Field(None, pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$")
+    """Address of a Pushgateway that gets the metrics of every finished stage; null takes `MSTAR_PUSHGATEWAY`,
+    which may hold a user and password too. See docs/tracking.md.
+    """
     to: Annotated[tuple[Literal["mlflow", "wandb", "tensorboard"], ...], FREE] = ()
     """Where else the figures of finished stages go; each needs the extra of its name, and see
     docs/tracking.md.

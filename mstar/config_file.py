@@ -114,7 +114,8 @@ def _explain_one(mistake: Any) -> str:
     if mistake["type"] == "value_error":
         return f"{key}: {rule}" if key else rule
     if mistake["type"] == "string_pattern_mismatch":
-        return _explain_name(location, mistake["input"])
+        explain = _explain_address if "^http" in rule else _explain_name
+        return explain(location, mistake["input"])
     return f"{key} is {mistake['input']!r}; {rule[0].lower()}{rule[1:]}{_hint(mistake)}"
 
 
@@ -126,6 +127,13 @@ def _explain_name(location: Sequence[str], name: str) -> str:
     near = re.sub(r"[^a-z0-9_]+" if is_key else r"[^a-z0-9]+", "-", name.lower()).strip("-_")[:53].strip("-_")
     remedy = f"write {near}" if near else "choose another"
     return f"{what}; it must be of {letters}, begin and end with a letter or digit, at most 53; {remedy}"
+
+
+def _explain_address(location: Sequence[str], address: str) -> str:
+    """What may be a password is not repeated."""
+    shown = re.sub(r"//.*@", "//...@", address)
+    remedy = "write http://host:port or https://host; user and password come from the environment alone"
+    return f"{'.'.join(location)} is {shown!r}; it must be the address of a server; {remedy}"
 
 
 def _hint(mistake: Any) -> str:

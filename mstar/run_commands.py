@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mstar.metrics_commands import metrics
 from mstar.stage_commands import ExecutorInput, Page, read_outputs
 
 RunAddress = Annotated[str, typer.Argument(metavar="RUN", help="Folder or s3:// address of a run.")]
@@ -17,7 +18,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print it for programs.")]
 
 def report(run: RunAddress, executor_input: ExecutorInput = None, page: Page = None) -> None:
     """Build report.html, summary.json and metrics.jsonl of a run anew."""
+    from mstar.progress import build_progress
     from mstar.report import write_report
+    from mstar.run_metrics import retire_if_ended
     from mstar.starting import open_run
     from mstar.task_outputs import copy_page, figures_of
 
@@ -28,6 +31,7 @@ def report(run: RunAddress, executor_input: ExecutorInput = None, page: Page = N
         copy_page(opened, page)
     if outputs is not None:
         outputs.write({}, figures_of(summary))
+    retire_if_ended(opened, build_progress())
 
 
 def export(
@@ -114,4 +118,4 @@ def clean(
     print(f"{run}: {say_amount(clean_run(opened, planned))} deleted")
 
 
-RUN_COMMANDS = (report, export, verify, clean)
+RUN_COMMANDS = (report, export, verify, clean, metrics)

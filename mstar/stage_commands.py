@@ -157,19 +157,17 @@ def _perform(
     name: str, at: Place, stage: "Callable[[RunDir, Progress], object]", folder_name: str = ""
 ) -> "RunDir":
     """One stage of a run that was started; its metrics and its tracked figures are those of the loop."""
-    from mstar.metrics import serve_metrics
     from mstar.progress import build_progress
+    from mstar.run_metrics import open_metrics
     from mstar.starting import open_run
-    from mstar.timing import read_seconds
     from mstar.tracking import open_tracking
 
     outputs = read_outputs(at.executor_input)
     opened, progress = open_run(at.run), build_progress()
-    with serve_metrics(opened, at.metrics_port, progress) as metrics, open_tracking(opened) as tracking:
-        if at.iteration is not None:
-            metrics.begin_iteration(at.iteration, opened.state(at.iteration).temperature)
+    with open_metrics(opened, at.metrics_port, progress) as metrics, open_tracking(opened) as tracking:
+        metrics.begin(name, at.iteration)
         result = stage(opened, progress)
-        metrics.observe_stage(name, at.iteration, result, read_seconds(opened, name, at.iteration))
+        metrics.observe_stage(folder_name or name, at.iteration, result)
         tracking.observe_stage(folder_name or name, at.iteration, result)
         if outputs is not None:
             outputs.write_result(result, opened.config.adapt.k)

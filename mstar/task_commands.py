@@ -55,20 +55,16 @@ def prepare(
         outputs.write(found, {})
 
 
-def begin(
-    run: RunPath, iteration: Iteration, shards: Shards = 1, executor_input: ExecutorInput = None
-) -> None:
+def begin(run: RunPath, iteration: Iteration, executor_input: ExecutorInput = None) -> None:
     """Say whether a turn of the loop is next, finished, or not in the run."""
-    from dataclasses import asdict
-
     from mstar.starting import open_run
     from mstar.turns import begin as look
 
     outputs = read_outputs(executor_input)
-    found = look(open_run(run), iteration, shards)
+    found = look(open_run(run), iteration)
     print(found.reason, flush=True)
     if outputs is not None:
-        outputs.write(asdict(found), {"temperature": found.temperature})
+        outputs.write({"skip": found.skip}, {"temperature": found.temperature})
 
 
 TASK_COMMANDS = (prepare, begin)

@@ -6,11 +6,14 @@ A pipeline has room for a fixed number of turns, while a run has as many as `ite
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 from mstar.config import Config
 from mstar.errors import UserError
 from mstar.rundir import RunDir
 from mstar.starting import finished_iterations, planned_iterations
+
+State = Literal["to do", "finished", "not in the run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,26 +21,28 @@ class Outlook:
     """What `begin` found of a turn."""
 
     iteration: int
-    goes_on: bool
-    """Whether it is to be done."""
-    shares: tuple[str, ...]
-    """The shares of a stage that several machines do, `1/2` and `2/2`."""
+    state: State
     temperature: float
     """Sampling temperature of the turn; of the last one, where the run has no such turn."""
-    reason: str
+
+    @property
+    def skip(self) -> bool:
+        """Whether its stages have nothing to do."""
+        return self.state != "to do"
+
+    @property
+    def reason(self) -> str:
+        said = f"temperature {self.temperature:g}" if self.state == "to do" else self.state
+        return f"iteration {self.iteration}: {said}"
 
 
-def begin(run: RunDir, iteration: int, shards: int) -> Outlook:
+def begin(run: RunDir, iteration: int) -> Outlook:
     """Look whether a turn is finished, left out, or next; UserError where an earlier one is not finished."""
     done, planned = finished_iterations(run), planned_iterations(run)
     if done < iteration < planned:
         raise UserError(f"iteration {iteration} needs iteration {done}, which is not finished; do that first")
-    goes_on = iteration == done < planned
-    temperature = run.state(min(iteration, planned - 1)).temperature
-    found = (
-        f"temperature {temperature:g}" if goes_on else "finished" if iteration < done else "not in the run"
-    )
-    return Outlook(iteration, goes_on, shares_of(shards), temperature, f"iteration {iteration}: {found}")
+    state: State = "finished" if iteration < done else "to do" if iteration < planned else "not in the run"
+    return Outlook(iteration, state, run.state(min(iteration, planned - 1)).temperature)
 
 
 def shares_of(shards: int) -> tuple[str, ...]:

@@ -1,8 +1,14 @@
-"""The pipeline `mstar-evolve`: what a person starts in the UI. A whole run, from its config to its report."""
+"""The pipeline `mstar-evolve`: what a person starts in the UI. A whole run, from its config to its report.
+
+An iteration that is finished, or that the run does not have, is one short task. What is measured before the
+first and after the last is a pipeline of its own: kfp's local runner knows loops and conditions over inputs
+of a pipeline, and not over what a task found.
+"""
 
 from kfp import dsl
 
 from mstar.config_cluster import Cluster
+from mstar.kubeflow.components.begin.component import begin
 from mstar.kubeflow.components.evaluate.component import evaluate_rest, evaluate_start
 from mstar.kubeflow.components.prepare.component import prepare
 from mstar.kubeflow.components.report.component import report
@@ -13,6 +19,16 @@ from mstar.kubeflow.pipelines.placing import placed
 def build_evolve(cluster: Cluster):
     """The pipeline for a cluster, with room for `cluster.turns` iterations."""
     iteration = build_iteration(cluster)
+
+    @dsl.pipeline(name="mstar-start", description="Measure the policy before the first iteration.")
+    def start(run: str, shares: list):
+        with dsl.ParallelFor(shares, name="evaluate") as shard:
+            placed(evaluate_start(run=run, shard=shard), cluster, "evaluate")
+
+    @dsl.pipeline(name="mstar-rest", description="Measure the last policy on the test sets still left out.")
+    def rest(run: str, shares: list):
+        with dsl.ParallelFor(shares, name="evaluate") as shard:
+            placed(evaluate_rest(run=run, shard=shard), cluster, "evaluate")
 
     @dsl.pipeline(
         name="mstar-evolve",
@@ -28,24 +44,16 @@ def build_evolve(cluster: Cluster):
             iterations: Turns of the loop; 0 takes what the config says.
             shards: Pods that share sampling, scoring and evaluating.
         """
-        prepared = placed(
-            prepare(
-                config=config,
-                overrides=overrides,
-                iterations=iterations,
-                at_most=cluster.turns,
-                shards=shards,
-            ),
-            cluster,
-        )
-        run = prepared.outputs["run"]
-        with dsl.ParallelFor(prepared.outputs["shares"], name="evaluate-start") as shard:
-            done = placed(evaluate_start(run=run, shard=shard), cluster, "evaluate")
+        asked = {"config": config, "overrides": overrides, "iterations": iterations, "shards": shards}
+        prepared = placed(prepare(**asked, at_most=cluster.turns), cluster)
+        run, shares = prepared.outputs["run"], prepared.outputs["shares"]
+        done = start(run=run, shares=shares).set_display_name("start")
         for number in range(cluster.turns):
-            turn = iteration(run=run, iteration=number, shards=shards).after(done)
-            done = turn.set_display_name(f"iteration-{number}")
-        with dsl.ParallelFor(prepared.outputs["shares"], name="evaluate-rest") as shard:
-            last = placed(evaluate_rest(run=run, shard=shard), cluster, "evaluate").after(done)
-        placed(report(run=run), cluster).after(last)
+            begun = placed(begin(run=run, iteration=number), cluster).after(done)
+            begun.set_display_name(f"begin {number}")
+            done = iteration(run=run, iteration=number, shares=shares, skip=begun.outputs["skip"])
+            done.set_display_name(f"iteration {number}")
+        done = rest(run=run, shares=shares).after(done).set_display_name("rest")
+        placed(report(run=run), cluster).after(done)
 
     return evolve

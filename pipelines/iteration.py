@@ -1,14 +1,13 @@
 """The pipeline `mstar-iteration`: one turn of the loop, for a run that was prepared.
 
-An iteration that is finished, or that the run does not have, is one short task. Where sampling, scoring and
-evaluating are shared, every share is a task, and the last one to end puts the parts together.
+Where sampling, scoring and evaluating are shared, every share is a task, and the last one to end puts the
+parts together. A stage that is finished is left alone.
 """
 
 from kfp import dsl
 
 from mstar.config_cluster import Cluster
 from mstar.kubeflow.components.adapt.component import adapt
-from mstar.kubeflow.components.begin.component import begin
 from mstar.kubeflow.components.evaluate.component import evaluate
 from mstar.kubeflow.components.generate.component import generate
 from mstar.kubeflow.components.score.component import score
@@ -25,17 +24,24 @@ def build_iteration(cluster: Cluster):
         description="One iteration of a run: generate, score, select, train, evaluate, adapt.",
         pipeline_config=dsl.PipelineConfig(ttl_seconds_after_finished=cluster.ttl_seconds),
     )
-    def iteration(run: str, iteration: int, shards: int = cluster.shards):
+    def iteration(run: str, iteration: int, shares: list, skip: bool = False):
+        """One iteration.
+
+        Args:
+            run: The address of a run that was prepared.
+            iteration: Which one, from 0.
+            shares: The shares of sampling, scoring and evaluating, ["1/2", "2/2"] for two pods.
+            skip: Do nothing.
+        """
         at = {"run": run, "iteration": iteration}
-        turn = placed(begin(**at, shards=shards), cluster)
-        with dsl.If(turn.outputs["goes_on"] == True, name="to-do"):  # noqa: E712
-            with dsl.ParallelFor(turn.outputs["shares"], name="generate") as shard:
+        with dsl.If(skip == False, name="stages"):  # noqa: E712
+            with dsl.ParallelFor(shares, name="generate") as shard:
                 generated = placed(generate(**at, shard=shard), cluster)
-            with dsl.ParallelFor(turn.outputs["shares"], name="score") as shard:
+            with dsl.ParallelFor(shares, name="score") as shard:
                 scored = placed(score(**at, shard=shard), cluster).after(generated)
             selected = placed(select(**at), cluster).after(scored)
             trained = placed(train(**at), cluster).after(selected)
-            with dsl.ParallelFor(turn.outputs["shares"], name="evaluate") as shard:
+            with dsl.ParallelFor(shares, name="evaluate") as shard:
                 evaluated = placed(evaluate(**at, shard=shard), cluster).after(trained)
             placed(adapt(**at), cluster).after(evaluated)
 

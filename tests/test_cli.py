@@ -17,8 +17,8 @@ from PIL import Image
 
 from tests import commands
 from tests.conftest import BASE, QUICKSTART
+from tests.serving import free_port
 from tests.smoke import smoke_arguments
-from tests.test_metrics import free_port
 
 MAX_LINES = 8
 
@@ -223,7 +223,7 @@ def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> 
                 continue
             if "mstar_accuracy_ratio{" in text:
                 break
-        assert 'mstar_accuracy_ratio{run="smoke",test="heldout"}' in text
+        assert 'mstar_accuracy_ratio{run="smoke",stage="evaluate",test="heldout"}' in text
     finally:
         process.kill()
         process.join()

@@ -9,7 +9,7 @@ import pytest
 
 from mstar.config_file import load_config
 from mstar.errors import UserError
-from mstar.looking import count_parameters, look_at_model
+from mstar.looking import count_parameters, files_of, look_at_model
 from mstar.sizing import too_few_steps
 from tests.commands import mstar
 from tests.conftest import BASE, PROBLEMS, QUICKSTART
@@ -152,8 +152,8 @@ def test_parameters_are_counted_from_headers(tmp_path: Path) -> None:
     )
     save_file({"c": torch.zeros(5)}, tmp_path / "model-2.safetensors")
     save_file({"moments": torch.zeros(99)}, tmp_path / "training_state.safetensors")
-    assert count_parameters(tmp_path) == 18
-    assert count_parameters(tmp_path / "empty") is None
+    assert count_parameters(files_of(str(tmp_path))) == 18
+    assert count_parameters(files_of(str(tmp_path / "empty"))) is None
 
 
 @pytest.mark.parametrize(

@@ -5,26 +5,10 @@ from kfp.dsl import PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER as EXECUTOR_INPUT
 
 
 @dsl.container_component
-def begin(
-    run: str,
-    iteration: int,
-    shards: int,
-    goes_on: dsl.OutputPath(bool),
-    shares: dsl.OutputPath(list),
-    metrics: dsl.Output[dsl.Metrics],
-):
-    """Look whether an iteration is next, finished, or not in the run."""
+def begin(run: str, iteration: int, skip: dsl.OutputPath(bool), metrics: dsl.Output[dsl.Metrics]):
+    """Look whether an iteration is finished, or not in the run: then its stages are skipped."""
     return dsl.ContainerSpec(
         image="mstar-slim",
         command=["mstar", "begin"],
-        args=[
-            "--run",
-            run,
-            "--iteration",
-            iteration,
-            "--shards",
-            shards,
-            "--executor-input",
-            EXECUTOR_INPUT,
-        ],  # fmt: skip
+        args=["--run", run, "--iteration", iteration, "--executor-input", EXECUTOR_INPUT],
     )

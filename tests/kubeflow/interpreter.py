@@ -22,8 +22,8 @@ class Task:
 
     name: str
     """Its component's."""
+    image: str
     command: list[str]
-    values: Values
     outputs: Values
     """The section of the executor input."""
 
@@ -82,9 +82,8 @@ class Interpreter:
         outputs = self._outputs(component["outputDefinitions"])
         whole = json.dumps({"inputs": {"parameterValues": values}, "outputs": outputs})
         words = [*container["command"], *container["args"]]
-        task = Task(
-            container["command"][-1], [_fill(one, values, outputs, whole) for one in words], values, outputs
-        )
+        command = [_fill(one, values, outputs, whole) for one in words]
+        task = Task(container["command"][-1], container["image"], command, outputs)
         self.work(task)
         self.done.append(task)
         return self._read(task)
@@ -137,9 +136,9 @@ def _holds(task: Mapping[str, Any], values: Values) -> bool:
     condition = task.get("triggerPolicy", {}).get("condition")
     if condition is None:
         return True
-    found = re.fullmatch(r"inputs\.parameter_values\['([\w-]+)'\] == true", condition)
+    found = re.fullmatch(r"inputs\.parameter_values\['([\w-]+)'\] == false", condition)
     assert found, condition
-    return values[found[1]] is True
+    return values[found[1]] is False
 
 
 def _turns(task: Mapping[str, Any], values: Values) -> Iterator[Values]:
