@@ -73,7 +73,7 @@ image-%:
 		--tag $(REGISTRY)/mstar-$*$(if $(filter slim,$*),,$(filter -cpu,-$(ACCELERATOR))):$(VERSION) .
 
 test-cluster: $(VENV)/installed  ## pods of the tasks on the cluster of KUBECONFIG, which must have the images for CPUs
-	$(BIN)/python -m pytest -q -n 0 -m slow tests/kubeflow/test_admission.py
+	$(BIN)/python -m pytest -q -n 0 -m slow tests/kubeflow/test_admission.py tests/kubeflow/test_images.py
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ class Namespace:
         return Pod(self, pod["metadata"]["name"])
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What is left of a pod."""
+
+    exit_code: int
+    log: str
+
+
 class Pod:
     """A pod with one container."""
 
@@ -57,36 +66,38 @@ class Pod:
         self.namespace = namespace
         self.name = name
 
-    def has_begun(self) -> bool:
-        """Whether its command was started; it may be over."""
-        return "waiting" not in self._state()
-
-    def exit_code(self) -> int | None:
-        """None while it runs, or waits to."""
-        code: int | None = self._state().get("terminated", {}).get("exitCode")
-        return code
-
-    def wait(self) -> int:
-        """Until it has ended; returns the exit code, and the pod is gone."""
-        while (code := self.exit_code()) is None:
+    def wait_for(self, happened: Callable[[], bool]) -> None:
+        """Until this has happened, or the pod has ended."""
+        while self._ended() is None and not happened():
             time.sleep(LOOK_SECONDS)
-        self.namespace.kubectl(
-            "patch", "pod", self.name, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}'
-        )
-        self.namespace.kubectl("delete", "pod", self.name, "--ignore-not-found", "--wait=true")
-        return code
+
+    def wait(self) -> Ended:
+        """Until it has ended; then it is gone."""
+        while (exit_code := self._ended()) is None:
+            time.sleep(LOOK_SECONDS)
+        log = self.log()
+        release = '{"metadata": {"finalizers": null}}'
+        self.namespace.kubectl("patch", "pod", self.name, "--type=merge", "--patch", release)
+        self.namespace.kubectl("delete", "pod", self.name, "--ignore-not-found", "--grace-period=1")
+        return Ended(exit_code, log)
 
     def delete(self) -> None:
-        """As a cluster ends a pod: a signal, and after its grace period another."""
+        """As a cluster ends a pod: with a signal, and with another one after the grace period."""
         self.namespace.kubectl("delete", "pod", self.name, "--wait=false")
 
     def log(self) -> str:
-        return self.namespace.kubectl("logs", self.name)
+        """What it has said; nothing before it has begun."""
+        return "" if "waiting" in self._state() else self.namespace.kubectl("logs", self.name)
+
+    def _ended(self) -> int | None:
+        code: int | None = self._state().get("terminated", {}).get("exitCode")
+        return code
 
     def _state(self) -> dict[str, Any]:
         status = json.loads(self.namespace.kubectl("get", "pod", self.name, "--output=json"))["status"]
-        waiting: dict[str, Any] = {"waiting": {}}
-        state: dict[str, Any] = (status.get("containerStatuses") or [{"state": waiting}])[0]["state"]
+        state: dict[str, Any] = {"waiting": {}}
+        for container in status.get("containerStatuses", ()):
+            state = container["state"]
         reason = state.get("waiting", {}).get("reason", "")
         assert reason in ("", "ContainerCreating", "PodInitializing"), f"{self.name}: {state}"
         return state
