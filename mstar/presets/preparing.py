@@ -141,7 +141,8 @@ class PresetWriter:
                 raise UserError(
                     f"{source.address} has no row for {name}.jsonl ({why}); name another source with --from"
                 )
-        written.problems, written.sha256, written.renamed_ids = file.problems, file.sha256, file.renamed
+        written.problems, written.sha256 = file.problems, file.sha256
+        written.renamed_ids, written.placed_images = file.renamed, file.placed
         self._done.files[f"{name}.jsonl"] = written
         left_out = f", {counted(written.left_out.rows, 'rows')} left out" if written.left_out.rows else ""
         self._progress.note(f"{self._folder / name}.jsonl: {counted(written.problems, 'problems')}{left_out}")

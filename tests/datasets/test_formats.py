@@ -180,12 +180,20 @@ def test_tsv_as_pandas_writes_it(tmp_path, picture):
     assert again.read([1]) == [second] and again.ids == ("0", "1")
 
 
+def test_tsv_without_answers(tmp_path):
+    """The test splits of MMBench."""
+    path = tmp_path / "MMBench_TEST_EN.tsv"
+    path.write_text("index\tquestion\tA\tB\n0\tHow?\tone\ttwo\n")
+    (problem,) = read(path)
+    assert (problem.answer, problem.choices) == (None, ("one", "two"))
+
+
 def test_tsv_that_is_cut_off(tmp_path):
     path = tmp_path / "cut.tsv"
     path.write_text("index\tquestion\tanswer\tA\tB\n0\tHow?\tA\tone\ttwo\n1\tHow?\tA\n")
     (flaw,) = check_problems(path).bad
     assert str(flaw) == "row 2 (no id): line 3 has 3 fields; the header has 5"
-    path.write_text("index\tquestion\tA\tB\n")
+    path.write_text("index\tquestion\tA\n")
     with pytest.raises(UserError, match="no column"):
         open_problems(path)
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mstar.config import Data
-from mstar.datasets import check_problems, open_problems
+from mstar.datasets import Reading, check_problems, open_problems
 from mstar.presets import PRESETS
 from mstar.records import Problem
 from tests.commands import at_once, mstar
@@ -147,6 +147,21 @@ def test_geometry3k_as_its_authors_publish_it(tmp_path: Path):
         "made_from"
     ]
     assert list(made_from) == ["data.json"]
+
+
+def test_images_in_the_midst_of_questions(tmp_path: Path):
+    image = {"bytes": drawing(1), "path": None}
+    rows = [{"images": [image], "problem": f"In <image> find x_{n}.", "answer": str(n)} for n in range(2)]
+    files = {f"{split}.parquet": parquet(rows) for split in ("train", "validation", "test")}
+    folder = write_files(tmp_path / "set", files)
+    done = mstar(
+        "datasets", "prepare", "geometry3k", "--from", str(folder), "--output", str(tmp_path / "out")
+    )
+    settings = Data.model_validate(yaml.safe_load(done.stdout.splitlines()[-1])["data"])
+    file = open_problems(
+        settings.train, Reading(columns={str(key): name for key, name in settings.columns.items()})
+    )
+    assert [(one.question, list(one.image_places)) for one in file.read([1])] == [("In  find x_1.", [3])]
 
 
 def test_ai2d_as_its_authors_publish_it(tmp_path: Path):
