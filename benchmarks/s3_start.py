@@ -54,13 +54,13 @@ start = time.perf_counter()
 try:
     run = open_run("s3://runs/many")
     if name == "run":
-        from mstar.metrics import serve_metrics
+        from mstar.run_metrics import open_metrics
         from mstar.progress import going_on
         from mstar.starting import finished_iterations, look_at, planned_iterations
         from mstar.tracking import open_tracking
         run = look_at(run.config, QUIET, trains_here=False)
         going_on(run.is_finished, finished_iterations(run), planned_iterations(run))
-        with serve_metrics(run, None, QUIET) as metrics, open_tracking(run) as tracking:
+        with open_metrics(run, None, QUIET) as metrics, open_tracking(run) as tracking:
             mstar.loop.evolve(run, metrics, tracking)
     else:
         stage = getattr(mstar.loop, name)

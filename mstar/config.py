@@ -4,13 +4,15 @@ A section is a stage, or something that several stages share; a stage sees its o
 decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
 units and ranges. Every field says which stages' files it changes (`changes(...)`, `FREE`, `BY_CONTENT`): that
 is what their fingerprints are made of (see fingerprints.py). How a YAML file becomes this tree, and what is
-said about a mistake in it, is in config_file.py; `train`, `deepspeed` and `storage` have files of their own.
+said about a mistake in it, is in config_file.py; `train`, `deepspeed`, `storage` and `cluster` have files of
+their own.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mstar.config_cluster import Cluster
 from mstar.config_storage import StorageSettings
 from mstar.config_train import Deepspeed, Train
 from mstar.settings import BY_CONTENT, FREE, Section, changes
@@ -222,6 +224,10 @@ class Stop(Section):
 class Tracking(Section):
     metrics_port: Annotated[int | None, FREE] = Field(None, ge=1, le=65_535)
     """Port on which metrics are served for Prometheus while the run lasts; null serves none."""
+    pushgateway: Annotated[str | None, FREE] = Field(None, pattern=r"^https?://[^/\s@]+(/[^\s@]*)?$")
+    """Address of a Pushgateway that gets the metrics of every finished stage; null takes `MSTAR_PUSHGATEWAY`,
+    which may hold a user and password too. See docs/tracking.md.
+    """
     to: Annotated[tuple[Literal["mlflow", "wandb", "tensorboard"], ...], FREE] = ()
     """Where else the figures of finished stages go; each needs the extra of its name, and see
     docs/tracking.md.
@@ -252,6 +258,7 @@ class Config(Section):
     adapt: Adapt = Adapt()
     stop: Stop = Stop()
     storage: StorageSettings = StorageSettings()
+    cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")

@@ -10,14 +10,16 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from mstar.config_file import parse_config, parse_yaml
+from mstar.addresses import is_address
+from mstar.config_file import parse_config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.looking import LookedAtModel, LookedAtProblems, look_at_model, look_at_problems, read_separator
 from mstar.sizing import FEWEST_FOR_A_SWEEP, GOOD_REACH, LEAST_REACH, Sizes, fit_sizes, fit_sweep
 from mstar.wording import counted
+from mstar.yaml_text import parse_yaml
 
 LARGE_MODEL = 10**9
 """Parameters from which fewer responses are decoded at once."""
@@ -28,10 +30,10 @@ class Wanted:
     """What the command was given."""
 
     model: str
-    train: Path
-    validation: Path | None
-    tests: tuple[Path, ...]
-    prm: Path | None
+    train: str
+    validation: str | None
+    tests: tuple[str, ...]
+    prm: str | None
     output: Path
 
 
@@ -106,11 +108,11 @@ def look(wanted: Wanted) -> Looked:
     )
 
 
-def name_tests(paths: Sequence[Path]) -> dict[str, Path]:
+def name_tests(paths: Sequence[str]) -> dict[str, str]:
     """A name for every test set, from its file."""
-    names: dict[str, Path] = {}
+    names: dict[str, str] = {}
     for path in paths:
-        name = _slug(path.stem) or "test"
+        name = _slug(_stem(path)) or "test"
         names[name if name not in names else f"{name[:48]}-{len(names) + 1}"] = path
     return names
 
@@ -118,7 +120,7 @@ def name_tests(paths: Sequence[Path]) -> dict[str, Path]:
 def compose(wanted: Wanted, looked: Looked) -> str:
     """The config's text."""
     sizes = fit_sizes(looked.train.problems, looked.model.parameters)
-    stem = wanted.train.stem if wanted.output.stem == "config" else wanted.output.stem
+    stem = _stem(wanted.train) if wanted.output.stem == "config" else wanted.output.stem
     name = _slug(stem).replace("_", "-") or "run"
     head = [
         f"# Written by mstar init for {wanted.model!r} ({looked.model}).",
@@ -132,7 +134,7 @@ def compose(wanted: Wanted, looked: Looked) -> str:
 
 
 def _model(wanted: Wanted, looked: Looked) -> list[str]:
-    path = _address(Path(wanted.model), wanted.output) if looked.model.family else _scalar(wanted.model)
+    path = _address(wanted.model, wanted.output) if looked.model.family else _scalar(wanted.model)
     if looked.has_gpu:
         return [f"model: {{path: {path}, device: cuda, dtype: bfloat16}}  # a GPU was found"]
     return ["# No GPU was found here; on one, add device: cuda, dtype: bfloat16.", f"model: {{path: {path}}}"]
@@ -191,7 +193,10 @@ def _generate(looked: Looked) -> list[str]:
 
 
 def _score(wanted: Wanted) -> list[str]:
-    return [f"score: {{prm: {_address(wanted.prm, wanted.output)}}}"] if wanted.prm else []
+    if wanted.prm is None:
+        return []
+    is_here = Path(wanted.prm).is_dir() or is_address(wanted.prm)
+    return [f"score: {{prm: {_address(wanted.prm, wanted.output) if is_here else _scalar(wanted.prm)}}}"]
 
 
 def _train(sizes: Sizes, looked: Looked) -> list[str]:
@@ -226,8 +231,15 @@ def _held_out(problems: int) -> int:
     return max(1, min(250, problems // 5))
 
 
-def _address(path: Path, config: Path) -> str:
-    """How a config names a path: relative to its own folder where it lies below that."""
+def _stem(path: str) -> str:
+    """The last name of a path or an address, without its ending."""
+    return PurePosixPath(path).stem
+
+
+def _address(path: str, config: Path) -> str:
+    """How a config names a path: relative to its own folder where it lies below that. Addresses stay."""
+    if is_address(path):
+        return _scalar(path)
     folder, absolute = config.absolute().parent, Path(os.path.abspath(path))
     return _scalar(str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute))
 

@@ -1,7 +1,7 @@
-"""What is in a model's folder and in a problem file, without loading either.
+"""What is in a model's folder and in a problem file, here or at an address, without loading either.
 
-A model's size is in the headers of its files; a problem file is read as `mstar problems check` reads it, a
-large one by a sample of its rows.
+A model's size is in the headers of its files, and from a bucket no more is fetched; a problem file is read as
+`mstar problems check` reads it, a large one by a sample of its rows.
 """
 
 import json
@@ -9,17 +9,30 @@ import math
 import re
 import struct
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mstar.addresses import BUCKET, scheme_of
+from mstar.config_storage import StorageSettings
 from mstar.datasets import check_problems, open_problems
 from mstar.errors import UserError
+from mstar.model_folders import fetch_from_hub, open_model
 from mstar.records import Problem
 from mstar.wording import counted
 
 READ_WHOLE = 20_000
 """Files of up to this many problems are read whole, images included; of larger ones a sample."""
 SAMPLED = 1_000
+if TYPE_CHECKING:
+    from mstar.storage.s3_bucket import Object
+    from mstar.storage.s3_inputs import InputBucket
+
+PRM_FILE = "prm.json"
+ReadBytes = Callable[[int, int], bytes]
+"""Some bytes of a file, by offset and length."""
 LONGEST_HEADER = 100_000_000
 """The format's own limit, in bytes."""
 
@@ -47,7 +60,7 @@ class LookedAtModel:
 class LookedAtProblems:
     """What a problem file holds."""
 
-    path: Path
+    path: str
     problems: int
     answer_types: dict[str, int]
     with_images: int
@@ -67,29 +80,55 @@ class LookedAtProblems:
 
 
 def look_at_model(model: str) -> LookedAtModel:
-    """Family, size and positions of a checkpoint folder; nothing of a model on a hub."""
-    folder = Path(model)
-    if not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model):
+    """Family, size and positions of a checkpoint, in a folder or a bucket; nothing of a model on a hub."""
+    if is_hub_id(model):
         return LookedAtModel()
+    files = files_of(model)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(files["config.json"](0, LONGEST_HEADER))
         positions = config.get("text_config", config).get("max_position_embeddings")
         family = str(config["model_type"])
     except (OSError, ValueError, KeyError, AttributeError):
         raise UserError(
-            f"--model is {model}; name a folder with a config.json, as save_pretrained writes it, or the id "
-            "of a model on a hub"
+            f"--model is {model}; name a folder with a config.json, as save_pretrained writes it, one at "
+            "s3://bucket/prefix, or the id of a model on a hub"
         ) from None
-    return LookedAtModel(family, count_parameters(folder), positions)
+    return LookedAtModel(family, count_parameters(files), positions)
 
 
-def count_parameters(folder: Path) -> int | None:
+def is_hub_id(model: str) -> bool:
+    """True for `owner/name` where no such folder is here."""
+    return not Path(model).exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model) is not None
+
+
+def count_parameters(files: Mapping[str, ReadBytes]) -> int | None:
     """From the headers of the safetensors files; None where there are none."""
-    files = [file for file in sorted(folder.glob("*.safetensors")) if not file.name.startswith("training")]
-    return sum(_count_in_file(file) for file in files) if files else None
+    weights = [
+        name for name in sorted(files) if name.endswith(".safetensors") and not name.startswith("training")
+    ]
+    return sum(_count_in_file(name, files[name]) for name in weights) if weights else None
 
 
-def look_at_problems(path: Path) -> LookedAtProblems:
+def files_of(model: str) -> dict[str, ReadBytes]:
+    """How the files of a model are read, by name."""
+    if scheme_of(model) == BUCKET:
+        bucket = open_model(model, StorageSettings())
+        return {name: partial(_fetch, bucket, name, one) for name, one in bucket.entries().items() if one}
+    return {path.name: partial(_read, path) for path in Path(model).glob("*") if path.is_file()}
+
+
+def _read(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(length)
+
+
+def _fetch(bucket: "InputBucket", name: str, found: "Object", offset: int, length: int) -> bytes:
+    within = min(length, found.size - offset)
+    return bucket.read(name, found, offset, within) if within > 0 else b""
+
+
+def look_at_problems(path: str) -> LookedAtProblems:
     """Count what is in a problem file; of a large one a sample."""
     file = open_problems(path)
     if len(file) <= READ_WHOLE:
@@ -106,9 +145,12 @@ def look_at_problems(path: Path) -> LookedAtProblems:
     return LookedAtProblems(path, len(file), types, *counts)
 
 
-def read_separator(prm: Path) -> str:
+def read_separator(prm: str) -> str:
+    """What ends the steps that a process reward model scores."""
+    if is_hub_id(prm):
+        prm = str(fetch_from_hub("--prm", prm, None, PRM_FILE))
     try:
-        separator = json.loads((prm / "prm.json").read_text(encoding="utf-8"))["step_separator"]
+        separator = json.loads(files_of(prm)[PRM_FILE](0, LONGEST_HEADER))["step_separator"]
     except (OSError, ValueError, LookupError, TypeError):
         raise UserError(
             f"--prm is {prm}, which has no prm.json with a step_separator; name a process reward model"
@@ -116,15 +158,14 @@ def read_separator(prm: Path) -> str:
     return str(separator)
 
 
-def _count_in_file(file: Path) -> int:
+def _count_in_file(name: str, read: ReadBytes) -> int:
     """Elements of all tensors: the file begins with the length of a JSON header that has their shapes."""
     try:
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            header = json.loads(opened.read(min(length, LONGEST_HEADER)))
+        (length,) = struct.unpack("<Q", read(0, 8))
+        header = json.loads(read(8, min(length, LONGEST_HEADER)))
         return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     except (struct.error, ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"{file} is no safetensors file; copy the model again") from None
+        raise UserError(f"{name} is no safetensors file; copy the model again") from None
 
 
 def _amount(number: int) -> str:

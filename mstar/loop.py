@@ -15,23 +15,23 @@ from mstar.adaptation import adapt, tell_saturation
 from mstar.checkpoints import remove_superseded, with_removed_policies
 from mstar.evaluation import REST, evaluate, read_report
 from mstar.generation import generate
-from mstar.metrics import Metrics
 from mstar.plan.table import tell_left
 from mstar.progress import QUIET, Progress
 from mstar.records import Decision
 from mstar.report import Summary, write_report
+from mstar.run_metrics import RunMetrics
 from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
 from mstar.stages import ADAPT, EVALUATE, WHOLE
 from mstar.storage import write_text
 from mstar.stored_records import Unreadable, read_record
-from mstar.timing import peak_memory_bytes, read_seconds
+from mstar.timing import peak_memory_bytes
 from mstar.tracking import Tracking
 from mstar.training import train
 
 
-def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress = QUIET) -> Summary:
+def evolve(run: RunDir, metrics: RunMetrics, tracking: Tracking, progress: Progress = QUIET) -> Summary:
     """Sample, judge, keep the best, fine-tune on them, measure, adapt; and again."""
     stages: dict[str, Callable[[int], Any]] = {
         "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
@@ -41,23 +41,28 @@ def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress
         "evaluate": lambda iteration: evaluate(run, iteration, WHOLE, progress),
         "adapt": lambda iteration: adapt(run, iteration, progress),
     }
+
+    def observe(folder_name: str, iteration: int | None, result: Any) -> None:
+        metrics.observe_stage(folder_name, iteration, result)
+        tracking.observe_stage(folder_name, iteration, result)
+
     start = time.perf_counter()
-    tracking.observe_stage(EVALUATE.name, None, evaluate(run, None, WHOLE, progress))
-    tell_accuracy(run, None, metrics, progress)
+    metrics.begin(EVALUATE.name, None)
+    observe(EVALUATE.name, None, evaluate(run, None, WHOLE, progress))
+    tell_accuracy(run, None, progress)
     tell_saturation(run.config, read_report(run, None), progress)
     for iteration in range(run.config.iterations.count):
         was_finished = run.is_finished(ADAPT.name, iteration)
-        metrics.begin_iteration(iteration, run.state(iteration).temperature)
         result: Any = None
         for name, stage in stages.items():
+            metrics.begin(name, iteration)
             result = with_removed_policies(run, partial(stage, iteration), stages["train"], progress)
-            metrics.observe_stage(name, iteration, result, read_seconds(run, name, iteration))
-            tracking.observe_stage(name, iteration, result)
+            observe(name, iteration, result)
         stops = isinstance(result, Decision) and result.stop
         is_last = stops or iteration == run.config.iterations.count - 1
         if is_last:
-            tracking.observe_stage(REST, iteration, evaluate(run, iteration, WHOLE, progress, rest=True))
-        tell_accuracy(run, iteration, metrics, progress)
+            observe(REST, iteration, evaluate(run, iteration, WHOLE, progress, rest=True))
+        tell_accuracy(run, iteration, progress)
         if is_last or not was_finished:
             remove_superseded(run, iteration)
         if is_last:
@@ -67,14 +72,14 @@ def evolve(run: RunDir, metrics: Metrics, tracking: Tracking, progress: Progress
             tell_left(run, progress)
     _write_timing(run, time.perf_counter() - start)
     summary = write_report(run)
+    metrics.finish()
     tracking.finish()
     return summary
 
 
-def tell_accuracy(run: RunDir, iteration: int | None, metrics: Metrics, progress: Progress) -> None:
-    """What `evaluate` measured, for people and for Prometheus."""
+def tell_accuracy(run: RunDir, iteration: int | None, progress: Progress) -> None:
+    """What `evaluate` measured, for people."""
     report = read_report(run, iteration)
-    metrics.observe_report(report)
     found = ", ".join(
         f"{name} {test.accuracy.value:.1%} [{test.accuracy.low:.1%}, {test.accuracy.high:.1%}]"
         for name, test in report.tests.items()

@@ -1,224 +1,189 @@
-"""Every Prometheus metric of mstar, and the server that shows them while a run lasts.
+"""What a run's metrics are at the moment: typed results of stages become values of the rows of metric_table.
 
-The one place where metrics are named. All carry the label `run`; the other labels take few values (stages,
-outcomes, names of test sets, temperatures of the grid, powers of two), never ids or paths. Counters count
-what this process has seen since it started, finished stages of earlier starts included. What vLLM measures,
-where it samples, is shown beside them. A command that is done waits until its last values have been read:
-they end with it.
+A collector of prometheus_client, that exports what the table has and nothing else. Who fills it is in
+run_metrics.py; Prometheus gets it by metrics_server.py and pushgateway.py.
 """
 
-import errno
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
-from prometheus_client import (
-    REGISTRY,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Metric,
-    make_wsgi_app,
-    start_http_server,
-)
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from mstar.errors import UserError
-from mstar.progress import QUIET, Progress
-from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
-from mstar.rundir import RunDir
-from mstar.stopping import Stopped
+from mstar.metric_table import BY_NAME, OUTCOMES, ROWS
+from mstar.records import Decision, Report, Sampled, Scored, Selected, TemperatureReport, TestReport, Trained
+from mstar.report.history import Timing
 
-LAST_SCRAPE_SECONDS = 30.0
-"""Two of Prometheus's usual intervals; whoever has not asked for so long will not."""
-VLLM = "vllm:"
-"""Beginning of the names that vLLM gives its metrics."""
-OUTCOMES = ("sampled", "truncated", "correct", "duplicate", "kept")
-
-REMEDIES = {
-    errno.EADDRINUSE: "that port is in use; choose another one, or null to serve no metrics",
-    errno.EACCES: "that port is reserved for the system; choose one above 1023, or null to serve no metrics",
-}
+VALIDATION = "validation"
+"""How a Report names the problems of its sweep."""
+START = -1
+"""The number that stands for the policy before the first iteration."""
 
 
-class Metrics:
-    """The metrics of one run, in a registry of their own. `reward_pass_k` is the run's `adapt.k`."""
+def number_of(iteration: int | None) -> int:
+    """An iteration as a value of a metric."""
+    return START if iteration is None else iteration
+
+
+def seconds_since_1970(moment: str) -> float:
+    """Unix time of a moment as timing.json writes it."""
+    return datetime.fromisoformat(moment).timestamp()
+
+
+class Snapshot(Collector):
+    """Metrics as they were at one moment."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
+class Metrics(Collector):
+    """The values of one run's metrics. `reward_pass_k` is the run's `adapt.k`."""
 
     def __init__(self, run_name: str, reward_pass_k: int) -> None:
-        self.registry = CollectorRegistry()
-        self._scraped = threading.Event()
-        self._served_from = time.monotonic()
-        self.registry.register(VllmMetrics(run_name))
         self._run = run_name
         self._reward_pass_k = str(reward_pass_k)
-        self._iteration = self._gauge("mstar_iteration", "Iteration at work, from 0.")
-        self._temperature = self._gauge("mstar_temperature", "Sampling temperature of that iteration.")
-        self._accuracy = self._gauge(
-            "mstar_accuracy_ratio", "Greedy accuracy on a test set, last measured.", "test"
-        )
-        self._pass = self._gauge(
-            "mstar_pass_ratio",
-            "Share of validation problems solved by any of k responses.",
-            "k",
-            "temperature",
-        )
-        self._reward_pass = self._gauge(
-            "mstar_reward_pass_ratio",
-            "The same among the k responses of highest PRM score.",
-            "k",
-            "temperature",
-        )
-        self._responses = self._counter("mstar_responses", "Responses by what became of them.", "outcome")
-        self._stage_seconds = self._gauge(
-            "mstar_stage_duration_seconds", "Wall clock of a stage when it was last run.", "stage"
-        )
-        self._tokens = self._counter("mstar_tokens", "Response tokens generated or trained on.", "stage")
-        self._timed_out = self._counter("mstar_answer_checks_timed_out", "Answer checks that were killed.")
-        self._failed = self._counter("mstar_answer_checks_failed", "Answer checks that raised an error.")
-        self._unusable = self._counter(
-            "mstar_unusable_problems",
-            "Problems that the policy (generate) or the process reward model (score) cannot read.",
-            "stage",
-        )
-        self._loss = self._gauge("mstar_loss", "Training loss at the end of an iteration.")
-        for outcome in OUTCOMES:
-            self._responses.labels(run_name, outcome)
-        for counter in (self._timed_out, self._failed):
-            counter.labels(run_name)
-        for stage in ("generate", "score"):
-            self._unusable.labels(run_name, stage)
+        self._values: dict[str, dict[tuple[str, ...], float]] = {row.name: {} for row in ROWS}
+        self._lock = threading.Lock()
 
-    def begin_iteration(self, iteration: int, temperature: float) -> None:
-        """Say which iteration is at work, and how hot it samples."""
-        self._iteration.labels(self._run).set(iteration)
-        self._temperature.labels(self._run).set(temperature)
+    def begin(self, stage: str, iteration: int | None, temperature: float | None = None) -> None:
+        """Say which iteration a stage is at work on, and how hot it samples, if it does; its counters are
+        there, at 0, from now on.
+        """
+        self._set("mstar_iteration", stage, number_of(iteration))
+        if temperature is not None:
+            self._set("mstar_temperature", stage, temperature)
+        for row in ROWS:
+            if row.kind == "counter" and stage in row.stages:
+                for labels in [(one,) for one in OUTCOMES[stage]] if row.labels else [()]:
+                    self._add(row.name, stage, 0, *labels)
 
-    def observe_stage(self, stage: str, iteration: int | None, result: object, seconds: float) -> None:
-        """Take in a finished stage's result; None where other shards still owe parts."""
-        self._stage_seconds.labels(self._run, stage).set(seconds)
-        if iteration is not None:
-            self._iteration.labels(self._run).set(iteration)
+    def observe_stage(
+        self, stage: str, iteration: int | None, result: object, timing: Timing | None = None
+    ) -> None:
+        """Take in the result of a stage that was begun and is finished."""
+        self._set("mstar_finished_iteration", stage, number_of(iteration))
+        if timing:
+            finished = seconds_since_1970(timing.finished)
+            self._set("mstar_last_success_timestamp_seconds", stage, finished)
+            self._set("mstar_stage_duration_seconds", stage, timing.seconds)
         match result:
             case Sampled():
-                self._count(sampled=result.responses, truncated=result.truncated)
-                self._tokens.labels(self._run, stage).inc(result.response_tokens)
-                self._unusable.labels(self._run, stage).inc(len(result.unusable))
+                self._observe_sampled(stage, result)
             case Scored():
-                self._count(correct=result.correct)
-                self._timed_out.labels(self._run).inc(result.timed_out)
-                self._failed.labels(self._run).inc(result.failed)
-                self._unusable.labels(self._run, stage).inc(len(result.unusable))
+                self._observe_scored(stage, result)
             case Selected():
-                self._count(duplicate=result.duplicates, kept=result.kept)
+                self._observe_selected(stage, result)
             case Trained():
-                self._tokens.labels(self._run, stage).inc(result.response_tokens)
-                if result.loss is not None:
-                    self._loss.labels(self._run).set(result.loss)
+                self._observe_trained(stage, result)
             case Report():
-                self.observe_report(result)
+                self._observe_report(stage, result)
             case Decision():
-                self._temperature.labels(self._run).set(result.temperature)
+                self._set("mstar_next_temperature", stage, result.temperature)
+                self._set("mstar_stopped", stage, result.stop)
 
-    def _count(self, **outcomes: int) -> None:
-        for outcome, responses in outcomes.items():
-            self._responses.labels(self._run, outcome).inc(responses)
+    def collect(self, stage: str | None = None) -> Iterator[Metric]:
+        """The metrics that have values; those of one stage, or of all."""
+        for row in ROWS:
+            with self._lock:
+                series = [
+                    (labels, value)
+                    for labels, value in self._values[row.name].items()
+                    if stage in (None, labels[0])
+                ]
+            if series:
+                family = Metric(row.name.removesuffix("_total"), row.meaning, row.kind)
+                for labels, value in series:
+                    family.add_sample(
+                        row.name, dict(zip(row.all_labels, (self._run, *labels), strict=True)), value
+                    )
+                yield family
 
-    def observe_report(self, report: Report) -> None:
-        """Take in what `evaluate` measured; what it did not measure this time keeps its last value."""
+    def of_stage(self, stage: str) -> Snapshot:
+        """What one stage's metrics are now."""
+        return Snapshot(list(self.collect(stage)))
+
+    def value(self, name: str, *labels: str) -> float | None:
+        """One value by its labels after `run`, in the order of the table; None where there is none."""
+        return self._values[name].get(labels)
+
+    def _observe_sampled(self, stage: str, result: Sampled) -> None:
+        self._set("mstar_problems", stage, result.problems)
+        self._add("mstar_responses_total", stage, result.responses, "sampled")
+        self._add("mstar_responses_total", stage, result.truncated, "truncated")
+        self._add("mstar_tokens_total", stage, result.response_tokens)
+        self._add("mstar_unusable_problems_total", stage, len(result.unusable))
+
+    def _observe_scored(self, stage: str, result: Scored) -> None:
+        self._add("mstar_responses_total", stage, result.correct, "correct")
+        self._add("mstar_responses_total", stage, result.unlabelled, "unlabelled")
+        self._add("mstar_answer_checks_timed_out_total", stage, result.timed_out)
+        self._add("mstar_answer_checks_failed_total", stage, result.failed)
+        self._add("mstar_unusable_problems_total", stage, len(result.unusable))
+        self._set("mstar_mean_reward", stage, result.mean_reward)
+        self._set("mstar_rewarded_responses", stage, result.correct)
+
+    def _observe_selected(self, stage: str, result: Selected) -> None:
+        self._set("mstar_problems", stage, result.problems_with_kept)
+        self._add("mstar_responses_total", stage, result.duplicates, "duplicate")
+        self._add("mstar_responses_total", stage, result.below_threshold, "below_threshold")
+        self._add("mstar_responses_total", stage, result.not_chosen, "not_chosen")
+        self._add("mstar_responses_total", stage, result.kept, "kept")
+
+    def _observe_trained(self, stage: str, result: Trained) -> None:
+        self._set("mstar_examples", stage, result.examples)
+        self._add("mstar_tokens_total", stage, result.response_tokens)
+        self._add("mstar_train_steps_total", stage, result.train_steps)
+        self._set("mstar_padding_ratio", stage, result.padding_ratio)
+        if result.loss is not None:
+            self._set("mstar_loss", stage, result.loss)
+
+    def _observe_report(self, stage: str, report: Report) -> None:
         for name, test in report.tests.items():
-            self._accuracy.labels(self._run, name).set(test.accuracy.value)
+            self._observe_test(stage, report.iteration, name, test)
         for row in report.temperatures:
-            temperature = f"{row.temperature:g}"
-            for k, estimate in row.pass_at_k.items():
-                self._pass.labels(self._run, str(k), temperature).set(estimate.value)
-            if row.reward_pass_at_k:
-                reward_pass = self._reward_pass.labels(self._run, self._reward_pass_k, temperature)
-                reward_pass.set(row.reward_pass_at_k.value)
+            self._observe_temperature(stage, row)
+        if report.temperatures:
+            self._set("mstar_sweep_iteration", stage, number_of(report.iteration))
+        for name in (*report.tests, *([VALIDATION] if report.temperatures else [])):
+            self._set("mstar_left_out_problems", stage, len(report.unusable.get(name, {})), name)
 
-    @contextmanager
-    def serve(self, port: int) -> Iterator[int]:
-        """Serve the metrics on all interfaces while the block lasts; yields the port (0: any free one)."""
-        try:
-            server, thread = start_http_server(port, registry=self.registry)
-        except OSError as error:
-            reason = REMEDIES.get(
-                error.errno or 0, f"it cannot be opened ({error.strerror}); choose another one"
-            )
-            raise UserError(f"tracking.metrics_port is {port}; {reason}") from error
-        server.set_app(self._watched(make_wsgi_app(self.registry)))
-        self._served_from = time.monotonic()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    def _observe_test(self, stage: str, iteration: int | None, name: str, test: TestReport) -> None:
+        self._set("mstar_accuracy_ratio", stage, test.accuracy.value, name)
+        self._set("mstar_accuracy_low_ratio", stage, test.accuracy.low, name)
+        self._set("mstar_accuracy_high_ratio", stage, test.accuracy.high, name)
+        self._set("mstar_accuracy_problems", stage, test.accuracy.problems, name)
+        self._set("mstar_accuracy_iteration", stage, number_of(iteration), name)
+        self._set("mstar_response_tokens", stage, test.mean_response_tokens, name)
 
-    def await_scrape(self, progress: Progress = QUIET) -> None:
-        """Wait until somebody has read what is there now; not where nobody seems to read at all. What is
-        done is done: a signal ends the waiting and nothing else.
-        """
-        is_read, served = self._scraped.is_set(), time.monotonic() - self._served_from
-        self._scraped = threading.Event()
-        if is_read or served < LAST_SCRAPE_SECONDS:
-            progress.note(f"done; waits up to {LAST_SCRAPE_SECONDS:.0f} s for its metrics to be read")
-            with suppress(Stopped):
-                self._scraped.wait(LAST_SCRAPE_SECONDS)
+    def _observe_temperature(self, stage: str, row: TemperatureReport) -> None:
+        temperature = f"{row.temperature:g}"
+        for k, estimate in row.pass_at_k.items():
+            self._set("mstar_pass_ratio", stage, estimate.value, str(k), temperature)
+        for k, estimate in row.unbiased_pass_at_k.items():
+            self._set("mstar_unbiased_pass_ratio", stage, estimate.value, str(k), temperature)
+        if row.reward_pass_at_k:
+            reward_pass = row.reward_pass_at_k.value
+            self._set("mstar_reward_pass_ratio", stage, reward_pass, self._reward_pass_k, temperature)
+        self._set("mstar_balance_ratio", stage, row.balance.value, temperature)
+        self._set("mstar_sweep_problems", stage, row.balance.problems, temperature)
 
-    def _watched(self, answer: Callable[..., Any]) -> Callable[..., Any]:
-        """The application, which notes when an answer that was begun from now on has been sent."""
-        return lambda environ, respond: _Body(answer(environ, respond), self._scraped)
+    def _set(self, name: str, stage: str, value: float, *labels: str) -> None:
+        with self._lock:
+            self._values[name][self._key(name, stage, labels)] = float(value)
 
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        return Gauge(name, meaning, ["run", *labels], registry=self.registry)
+    def _add(self, name: str, stage: str, value: float, *labels: str) -> None:
+        key = self._key(name, stage, labels)
+        with self._lock:
+            self._values[name][key] = self._values[name].get(key, 0.0) + value
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(name, meaning, ["run", *labels], registry=self.registry)
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """The body of an answer; the server closes it when all of it has been sent."""
-
-    parts: Iterable[bytes]
-    sent: threading.Event
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.parts)
-
-    def close(self) -> None:
-        self.sent.set()
-
-
-class VllmMetrics(Collector):
-    """The metrics that vLLM keeps of itself in this process, under its own names, with the label `run`."""
-
-    def __init__(self, run_name: str) -> None:
-        self.labels = {"run": run_name}
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in REGISTRY.collect():
-            if metric.name.startswith(VLLM):
-                metric.samples = [one._replace(labels=one.labels | self.labels) for one in metric.samples]
-                yield metric
-
-    def describe(self) -> list[Metric]:
-        """None are known before vLLM has started."""
-        return []
-
-
-@contextmanager
-def serve_metrics(run: RunDir, port: int | None, progress: Progress = QUIET) -> Iterator[Metrics]:
-    """The metrics of a run; served on the port, if there is one, as long as the block lasts, and until what
-    it has left has been read.
-    """
-    metrics = Metrics(run.config.name, run.config.adapt.k)
-    if port is None:
-        yield metrics
-        return
-    with metrics.serve(port):
-        yield metrics
-        metrics.await_scrape(progress)
+    def _key(self, name: str, stage: str, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """What the table does not have, no metric has."""
+        row = BY_NAME[name]
+        if stage not in row.stages or len(labels) != len(row.labels):
+            raise ValueError(f"{name} has no series of {stage} with {labels}")
+        return (stage, *labels)

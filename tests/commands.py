@@ -72,6 +72,6 @@ def _command(
         with open(os.devnull if said is None else said / name, "w") as file:
             os.dup2(file.fileno(), number)
     sys.argv = ["mstar", *arguments]
-    from mstar.cli import main
+    from mstar.__main__ import main
 
     main()

@@ -1,6 +1,10 @@
-"""Small servers of the tests' own, in a thread."""
+"""Servers of the tests: small ones of their own, in a thread, and others' programs, in a process."""
 
+import os
+import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socketserver import BaseServer
@@ -20,3 +24,37 @@ def serving(server: Server) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class Server:
+    """A process that answers at a port of this machine."""
+
+    port: int
+    _process: subprocess.Popen[bytes]
+
+    def _listen(self, command: list[str], **environment: str) -> None:
+        self._process = subprocess.Popen(
+            command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(self.port)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+def wait_for(port: int) -> None:
+    """Until something answers there."""
+    for _ in range(600):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing answers at port {port}")

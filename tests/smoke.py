@@ -31,6 +31,11 @@ def smoke_arguments(problems: Path, output: Path | str, *overrides: str) -> list
     return ["run", str(SMOKE), *(part for one in settings for part in ("--set", one))]
 
 
+def prepare_arguments(problems: Path, output: Path | str, *overrides: str) -> list[str]:
+    """The same for machines that start one stage after another."""
+    return ["prepare", *smoke_arguments(problems, output, *overrides)[1:]]
+
+
 def fingerprints(output: Path) -> dict[str, str]:
     """The hash of every file that must not vary."""
     paths = [path for path in output.rglob("*") if path.is_file() and "/." not in path.as_posix()]

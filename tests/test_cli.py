@@ -17,8 +17,8 @@ from PIL import Image
 
 from tests import commands
 from tests.conftest import BASE, QUICKSTART
+from tests.serving import free_port
 from tests.smoke import smoke_arguments
-from tests.test_metrics import free_port
 
 MAX_LINES = 8
 
@@ -118,7 +118,7 @@ def test_a_binary_config(workplace: Path) -> None:
 @pytest.mark.parametrize("path", ["nowhere", "/nowhere/model", "./here/model/deep"])
 def test_a_missing_model(workplace: Path, path: str) -> None:
     write_config(workplace, lambda tree: tree["model"].update(path=path))
-    assert f"{path}, which does not exist" in refused(workplace)
+    assert f"{path.removeprefix('./')}, which does not exist" in refused(workplace)
 
 
 def test_a_model_folder_without_a_model(workplace: Path) -> None:
@@ -223,7 +223,7 @@ def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> 
                 continue
             if "mstar_accuracy_ratio{" in text:
                 break
-        assert 'mstar_accuracy_ratio{run="smoke",test="heldout"}' in text
+        assert 'mstar_accuracy_ratio{run="smoke",stage="evaluate",test="heldout"}' in text
     finally:
         process.kill()
         process.join()

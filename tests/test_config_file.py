@@ -109,6 +109,14 @@ def test_text_that_looks_like_a_number_stays_text(good: Path, tmp_path: Path, te
         ("evaluate.temperatures=[]", "evaluate.temperatures"),
         ("data.tests={}", "data.tests"),
         ("train.betas=[0.9]", "train.betas"),
+        (
+            "storage.endpoint=minio:9000",
+            "storage.endpoint is 'minio:9000'; it must be the address of a server",
+        ),
+        (
+            "tracking.pushgateway=http://me:word@host",
+            "tracking.pushgateway is 'http://...@host'; it must",
+        ),
         ("stop.stale_sweeps=2", "stop.stale_sweeps needs a sweep to watch"),
         ("generate.temperature", "has no value; write --set section.key=value"),
         ("seed.x=1", "seed"),

@@ -9,7 +9,7 @@ import pytest
 
 from mstar.config_file import load_config
 from mstar.errors import UserError
-from mstar.looking import count_parameters, look_at_model
+from mstar.looking import count_parameters, files_of, look_at_model
 from mstar.sizing import too_few_steps
 from tests.commands import mstar
 from tests.conftest import BASE, PROBLEMS, QUICKSTART
@@ -106,7 +106,7 @@ def test_problems_without_an_answer_are_said(tmp_path: Path) -> None:
         assert f"{name}.jsonl has 3 problems without an answer, and a run measures with" in done.stdout
     assert "no answers at all" not in done.stdout
     assert "60 problems; number 60; 0 with images; 3 without" in (tmp_path / "config.yaml").read_text()
-    refused = mstar("run", str(tmp_path / "config.yaml"), "--prepare", check=False)
+    refused = mstar("prepare", str(tmp_path / "config.yaml"), check=False)
     assert refused.returncode == 2 and "has 3 problems without an answer" in refused.stderr
     text = (tmp_path / "train.jsonl").read_text()
     (tmp_path / "train.jsonl").write_text(text.replace('"answer": "2"', '"answer": null'))
@@ -152,8 +152,8 @@ def test_parameters_are_counted_from_headers(tmp_path: Path) -> None:
     )
     save_file({"c": torch.zeros(5)}, tmp_path / "model-2.safetensors")
     save_file({"moments": torch.zeros(99)}, tmp_path / "training_state.safetensors")
-    assert count_parameters(tmp_path) == 18
-    assert count_parameters(tmp_path / "empty") is None
+    assert count_parameters(files_of(str(tmp_path))) == 18
+    assert count_parameters(files_of(str(tmp_path / "empty"))) is None
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from mstar.config import Config
-from mstar.metrics import Metrics, serve_metrics
+from mstar.metrics import Metrics
+from mstar.metrics_server import MetricsServer
 from mstar.stages import EVALUATE, GENERATE
 from mstar.starting import open_run, start_run
-from tests.test_metrics import free_port, scrape
+from tests.serving import free_port
+from tests.test_metrics import scrape
 from tests.test_starting import Heard
 
 MakeConfig = Callable[..., Config]
@@ -39,9 +41,9 @@ def test_a_stage_command_serves_the_metrics_of_the_loop(make_config: MakeConfig,
     process = subprocess.Popen([*command, "--metrics-port", str(port)], stdout=subprocess.DEVNULL)
     seen = watch(port, process)
     assert process.wait() == 0
-    with serve_metrics(open_run(config.output), None) as metrics:
-        metrics.begin_iteration(0, 1.0)
-        of_the_loop = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    metrics = Metrics(config.name, 2)
+    metrics.begin("generate", 0, 1.0)
+    of_the_loop = {sample.name for family in metrics.collect() for sample in family.samples}
     assert {"mstar_temperature", "mstar_responses_total"} <= of_the_loop <= seen
 
 
@@ -57,7 +59,7 @@ def test_the_result_is_there_until_it_has_been_read(make_config: MakeConfig) -> 
         assert process.poll() is None
         time.sleep(0.05)
     time.sleep(1)
-    sampled = (("outcome", "sampled"), ("run", config.name))
+    sampled = (("outcome", "sampled"), ("run", config.name), ("stage", "generate"))
     assert scrape(port)[("mstar_responses_total", frozenset(sampled))] == run.result(GENERATE, 0).responses
     assert process.wait(timeout=10) == 0
 
@@ -76,9 +78,9 @@ def test_a_signal_ends_the_waiting_and_what_is_done_counts(make_config: MakeConf
 
 
 def test_who_was_never_asked_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, heard = Metrics("strips", 2), Heard()
-    with metrics.serve(0):
+    server, heard = MetricsServer(Metrics("strips", 2), "strips"), Heard()
+    with server.serve(0):
         served_from = time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda: served_from + 31)
-        metrics.await_scrape(heard)
+        server.await_scrape(heard)
     assert heard.lines == []

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -77,6 +78,29 @@ def own_data(folder: Path, **paths: object) -> dict[str, object]:
         "tests": {"heldout": str(write_problems(folder / "heldout", prefix="h"))},
         **paths,
     }
+
+
+@pytest.mark.parametrize("columns", [{"question": "text"}, {"question": "problem", "id": "key"}, {}])
+def test_a_begun_run_keeps_the_names_of_its_columns(
+    make_config: MakeConfig, problems: Path, tmp_path: Path, columns: dict[str, str]
+) -> None:
+    """Another column may hold other questions, whatever it is called."""
+    table = pq.read_table(problems / "train.parquet").slice(0, 40)
+    renamed = table.rename_columns({"question": "problem"})
+    renamed = renamed.append_column("text", table["question"]).append_column("key", table["id"])
+    path = tmp_path / "renamed.parquet"
+    pq.write_table(renamed, path)
+
+    def config(columns: dict[str, str]) -> Config:
+        data = {"train": str(path), "validation": str(path), "tests": {"heldout": str(path)}}
+        return make_config(data={**data, "columns": columns})
+
+    begin(config({"question": "problem"}))
+    with pytest.raises(
+        UserError, match=r"was started with data\.columns.*put it back or choose another output"
+    ):
+        start_run(config(columns))
+    start_run(config({"question": "problem"}))
 
 
 def test_before_the_first_stage_everything_may_change(make_config: MakeConfig) -> None:

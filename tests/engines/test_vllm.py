@@ -28,6 +28,7 @@ from mstar.engines.vllm import VllmEngine, by_image
 from mstar.engines.vllm_adapter import ROOMS, merged_folder, smallest_room
 from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
+from mstar.metrics_server import MetricsServer
 from mstar.models import collate
 from mstar.models.families import QWEN_VL
 from mstar.prompts import Request
@@ -39,7 +40,8 @@ from mstar.trainers.policy import Policy, open_policy
 from mstar.trainers.probing import probe_policy
 from tests.conftest import BASE, QUICKSTART
 from tests.engines.asking import GREEDY, MIXED, SHORT, ask, generate, heldout, picture, problem
-from tests.test_metrics import free_port, scrape
+from tests.serving import free_port
+from tests.test_metrics import scrape
 from tests.tiny_models import save_tiny_model
 
 pytestmark = [
@@ -239,7 +241,7 @@ def test_a_prompt_that_leaves_no_room_is_named(vllm: VllmEngine) -> None:
 
 def test_its_metrics_are_on_the_port_of_the_stage(vllm: VllmEngine) -> None:
     generate(vllm, heldout(4), GREEDY)
-    with Metrics("strips", 2).serve(free_port()) as port:
+    with MetricsServer(Metrics("strips", 2), "strips").serve(free_port()) as port:
         found = scrape(port)
     [tokens] = [value for (name, labels), value in found.items()
                 if name == "vllm:generation_tokens_total" and ("run", "strips") in labels]  # fmt: skip

@@ -47,7 +47,7 @@ class Proxy(ThreadingHTTPServer):
         self._pending: list[str] = []
         self._faults = itertools.cycle(faults)
         self.counting = self._lock = threading.Lock()
-        self._seen = 0
+        self.requests = 0
 
     @property
     def address(self) -> str:
@@ -56,8 +56,8 @@ class Proxy(ThreadingHTTPServer):
     def next_fault(self, command: str) -> str | None:
         """A fault that does not fit a request waits for the next one that it fits."""
         with self._lock:
-            self._seen += 1
-            if self.every and self._seen % self.every == 0:
+            self.requests += 1
+            if self.every and self.requests % self.every == 0:
                 self._pending.append(next(self._faults))
             for fault in self._pending:
                 if command == "GET" or fault not in ("truncated", "wrong bytes"):

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,14 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
+from tests.serving import Server, free_port
 from tests.smoke import VARIES
 
 KEY, SECRET = "mstar-tests", "mstar-tests-secret"
 BUCKET = "runs"
+OWN_SERVER = "MSTAR_TEST_S3"
+"""The variable with a server that somebody has, `https://host:port/bucket`; AWS_* say how it is reached."""
+GIVEN = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 VARIABLES = {
     "AWS_ACCESS_KEY_ID": KEY,
     "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -26,28 +29,11 @@ VARIABLES = {
 }
 
 
-class Server:
-    """A process that answers at a port of this machine."""
-
-    port: int
-    _process: subprocess.Popen[bytes]
-
-    def _listen(self, command: list[str], **environment: str) -> None:
-        self._process = subprocess.Popen(
-            command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        _wait_for(self.port)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 class MotoServer(Server):
     """moto's server in a process of its own; what it holds goes with it."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._listen(
             [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         )
@@ -58,7 +44,7 @@ class MinioServer(Server):
 
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._options = options
         self._environment = environment
         self.start()
@@ -117,7 +103,7 @@ def ready(port: int) -> str:
     """The address of a server at this port, where the tests' bucket is."""
     for _ in range(100):
         try:
-            made = client(port)
+            made = client(f"http://127.0.0.1:{port}", VARIABLES)
             if not made.bucket_exists(BUCKET):
                 made.make_bucket(BUCKET)
             return f"http://127.0.0.1:{port}"
@@ -126,49 +112,48 @@ def ready(port: int) -> str:
     raise RuntimeError(f"no bucket can be made at port {port}")
 
 
-def client(port: int) -> Minio:
-    return Minio(f"127.0.0.1:{port}", KEY, SECRET, secure=False, region="us-east-1")
+def client(address: str, environment: Mapping[str, str] = os.environ) -> Minio:
+    """A client without the code under test; keys and region are those of the environment."""
+    found = urlsplit(address)
+    return Minio(
+        found.netloc,
+        environment["AWS_ACCESS_KEY_ID"],
+        environment["AWS_SECRET_ACCESS_KEY"],
+        environment.get("AWS_SESSION_TOKEN"),
+        secure=found.scheme == "https",
+        region=environment.get("AWS_REGION", "us-east-1"),
+    )
 
 
 class Stored:
-    """What a server has below `s3://runs/prefix`, seen without the code under test."""
+    """What a server has below `s3://bucket/prefix`, seen without the code under test."""
 
     def __init__(self, address: str, output: str) -> None:
-        self._client = client(urlsplit(address).port or 0)
-        self._prefix = output.removeprefix(f"s3://{BUCKET}/") + "/"
+        self._client = client(address)
+        self._bucket, _, prefix = output.removeprefix("s3://").partition("/")
+        self._prefix = f"{prefix}/"
 
     def keys(self) -> list[str]:
-        found = self._client.list_objects(BUCKET, prefix=self._prefix, recursive=True)
+        found = self._client.list_objects(self._bucket, prefix=self._prefix, recursive=True)
         return [(one.object_name or "").removeprefix(self._prefix) for one in found]
 
     def headers(self, key: str) -> Mapping[str, str]:
-        return self._client.stat_object(BUCKET, self._prefix + key).metadata or {}
+        return self._client.stat_object(self._bucket, self._prefix + key).metadata or {}
 
     def read(self, key: str) -> bytes:
-        response = self._client.get_object(BUCKET, self._prefix + key)
+        response = self._client.get_object(self._bucket, self._prefix + key)
         try:
             return response.read()
         finally:
             response.close()
             response.release_conn()
 
+    def remove(self) -> None:
+        """All of it."""
+        for key in self.keys():
+            self._client.remove_object(self._bucket, self._prefix + key)
+
     def fingerprints(self) -> dict[str, str]:
         """The hash of every file that must not vary, by the bytes that the server has."""
         kept = [key for key in self.keys() if key.rpartition("/")[2] not in VARIES]
         return {key: hashlib.sha256(self.read(key)).hexdigest() for key in sorted(kept)}
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(600):
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"nothing answers at port {port}")

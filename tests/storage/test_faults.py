@@ -230,21 +230,3 @@ def test_refused_in_the_middle_of_a_run_it_ends_in_one_line_and_goes_on_later(
             assert last.startswith("error: ") and REFUSALS[refusal] in last
         mstar(*smoke_arguments(problems, output))
     assert Stored(moto, output).fingerprints() == fingerprints(finished)
-
-
-@pytest.mark.slow
-def test_a_run_through_all_of_them_with_kills_ends_like_an_undisturbed_one(
-    problems: Path, finished: Path, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fault in every fifth request; ten kills, then it is let go to its end."""
-    output = f"s3://{BUCKET}/faults/{uuid.uuid4().hex}"
-    with proxy(moto, every=5) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
-        for number in range(10):
-            process = start(*smoke_arguments(problems, output))
-            process.join(1.0 + number)
-            process.kill()
-            process.join()
-        mstar(*smoke_arguments(problems, output))
-        assert set(server.injected) == set(FAULTS)
-    assert Stored(moto, output).fingerprints() == fingerprints(finished)

@@ -4,7 +4,6 @@ import io
 import shutil
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,7 +42,7 @@ def spoil(moto: str, output: str, storage: Storage, prefix: str) -> str:
     data[len(data) // 2] ^= 1
     name = f"{output.removeprefix(f's3://{BUCKET}/')}/{key}"
     metadata = {"sha256": stored.headers(key)["x-amz-meta-sha256"]}
-    server = client(urlsplit(moto).port or 0)
+    server = client(moto)
     server.put_object(BUCKET, name, io.BytesIO(bytes(data)), len(data), metadata=metadata)
     return key
 

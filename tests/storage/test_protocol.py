@@ -15,22 +15,27 @@ import pytest
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError, WrongBytes
 from mstar.storage import FileEntry, Storage, build_storage, read_text, write_text
+from tests.storage.servers import OWN_SERVER
 
 Open = Callable[[], Storage]
 LARGE = 1 << 20
 
 
-@pytest.fixture(params=["folder", "moto", "minio"])
+SERVERS = ["moto", "minio", *(["own_server"] if OWN_SERVER in os.environ else [])]
+
+
+@pytest.fixture(params=["folder", *SERVERS])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Opens one run again and again, each time as a process of its own with a cache of its own would."""
     if request.param == "folder":
         return lambda: build_storage(str(tmp_path / "run"))
-    address, prefix = request.getfixturevalue(request.param), uuid.uuid4().hex
+    found = request.getfixturevalue(request.param)
+    address, folder = (found, f"s3://runs/tests/{uuid.uuid4().hex}") if isinstance(found, str) else found
 
     def open_again() -> Storage:
         cache = tmp_path / uuid.uuid4().hex
         settings = StorageSettings(endpoint=address, cache=str(cache), retries=2)
-        return build_storage(f"s3://runs/tests/{prefix}", settings)
+        return build_storage(folder, settings)
 
     return open_again
 
@@ -183,7 +188,7 @@ def test_without_the_client_the_error_says_what_to_install() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("opened", ["moto", "minio"], indirect=True)
+@pytest.mark.parametrize("opened", SERVERS, indirect=True)
 def test_more_files_than_a_server_lists_at_once(opened: Open) -> None:
     storage = opened()
     keys = [f"stage/part-{number:05d}.parquet" for number in range(1234)]
@@ -208,7 +213,7 @@ def test_sizes_and_bytes_as_they_are_stored(storage: Storage) -> None:
         list(storage.blocks("a/none.json"))
 
 
-@pytest.mark.parametrize("opened", ["moto", "minio"], indirect=True)
+@pytest.mark.parametrize("opened", SERVERS, indirect=True)
 @pytest.mark.parametrize("size", [9, LARGE])
 def test_a_file_that_somebody_has_replaced_is_not_taken_for_the_recorded_one(opened: Open, size: int) -> None:
     """Names and sizes are compared when a stage begins; contents when they are read."""

@@ -1,7 +1,11 @@
 """Whole runs in a bucket: the files are those of a run in a folder."""
 
 import hashlib
+import random
+import time
 import uuid
+from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -11,9 +15,11 @@ from mstar.stagedir import Begun, StageDir
 from mstar.stages import STAGE_NAMES
 from mstar.storage import build_storage
 from tests.commands import mstar, start
-from tests.smoke import fingerprints, smoke_arguments
-from tests.storage.faults import proxy
+from tests.smoke import fingerprints, prepare_arguments, smoke_arguments
+from tests.storage.faults import FAULTS, Proxy, proxy
 from tests.storage.servers import BUCKET, Stored
+
+SHARDED = ("generate", "score", "evaluate")
 
 
 @pytest.fixture
@@ -24,12 +30,16 @@ def output(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("server", ["moto", "own_server"])
 def test_a_run_in_a_bucket_leaves_the_files_of_one_in_a_folder(
-    problems: Path, finished: Path, moto: str, output: str, tmp_path: Path
+    problems: Path, finished: Path, output: str, tmp_path: Path, server: str, request: pytest.FixtureRequest
 ) -> None:
+    address = request.getfixturevalue(server)
+    if server == "own_server":
+        address, output = address
     done = mstar(*smoke_arguments(problems, output))
     assert f"report: {output}/report.html" in done.stdout
-    stored = Stored(moto, output)
+    stored = Stored(address, output)
     assert stored.fingerprints() == fingerprints(finished)
     headers = stored.headers("report.html")
     assert headers["content-type"] == "text/html; charset=utf-8"
@@ -42,36 +52,60 @@ def test_a_run_in_a_bucket_leaves_the_files_of_one_in_a_folder(
 
 
 @pytest.mark.slow
-def test_shards_with_caches_of_their_own(
-    problems: Path, finished: Path, moto: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_shards_through_faults_and_kills_leave_the_files_of_one_undisturbed_run(
+    problems: Path, finished: Path, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two processes on each of two shards, as on four machines."""
-    mstar(*smoke_arguments(problems, output), "--prepare")
-    groups = [["evaluate", "--run", output]]
-    groups += [[stage, "--run", output, "--iteration", "0"] for stage in STAGE_NAMES]
-    for group in groups:
-        sharded = group[0] in ("generate", "score", "evaluate")
-        started = []
-        for number, shard in enumerate(("1/2", "1/2", "2/2", "2/2") if sharded else ("", "")):
-            monkeypatch.setenv("MSTAR_CACHE", str(tmp_path / f"machine-{number}"))
-            started.append(start(*group, *(["--shard", shard] if shard else [])))
-        for process in started:
-            process.join()
-        assert [process.exitcode for process in started] == [0] * len(started)
-    begins = ("start/", "inputs.json", "iterations/000/", "iterations/001/state.json")
-    expected = {key: sha256 for key, sha256 in fingerprints(finished).items() if key.startswith(begins)}
-    assert Stored(moto, output).fingerprints() == expected
+    """Two machines, each with a cache of its own, on a shard of their own where there are shards and on the
+    same work where there are none; a fault of the next kind in every fifth request; ten kills.
+    """
+    output = f"s3://{BUCKET}/disturbed/{uuid.uuid4().hex}"
+    chance, killed = random.Random(11), 0
+    with proxy(moto, every=5) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
 
+        def begin(machine: int, command: list[str]) -> BaseProcess:
+            monkeypatch.setenv("MSTAR_CACHE", str(tmp_path / f"machine-{machine}"))
+            shard = ["--shard", f"{machine}/2"] if command[0] in SHARDED else []
+            return start(*command, *shard, said=make_folder(tmp_path / f"said-{machine}"))
 
-@pytest.mark.slow
-def test_killed_runs_are_taken_up(problems: Path, finished: Path, moto: str, output: str) -> None:
-    for seconds in (2.0, 3.0):
-        process = start(*smoke_arguments(problems, output))
-        process.join(seconds)
-        process.kill()
-        process.join()
-    mstar(*smoke_arguments(problems, output))
+        mstar(*prepare_arguments(problems, output))
+        for number, command in enumerate(stage_commands(output)):
+            working = {machine: begin(machine, command) for machine in (1, 2)}
+            while killed < 10 and killed < number:
+                wait_for_requests(server, chance.randint(2, 40), working.values())
+                machine = chance.choice((1, 2))
+                killed += working[machine].is_alive()
+                working[machine].kill()
+                working[machine].join()
+                working[machine] = begin(machine, command)
+            for machine, process in working.items():
+                process.join()
+                assert process.exitcode == 0, (tmp_path / f"said-{machine}/errors").read_text()
+        mstar("report", output)
+        assert killed == 10 and set(server.injected) == set(FAULTS)
     assert Stored(moto, output).fingerprints() == fingerprints(finished)
+
+
+def stage_commands(output: str) -> list[list[str]]:
+    """Those of a whole run of two iterations."""
+    iterations = [
+        [stage, "--run", output, "--iteration", str(iteration)]
+        for iteration in (0, 1)
+        for stage in STAGE_NAMES
+    ]
+    return [["evaluate", "--run", output], *iterations]
+
+
+def wait_for_requests(server: Proxy, more: int, working: Iterable[BaseProcess]) -> None:
+    """Until so many have come, or nobody is left who sends any."""
+    until = server.requests + more
+    while server.requests < until and any(process.is_alive() for process in working):
+        time.sleep(0.002)
+
+
+def make_folder(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def test_a_finished_stage_is_looked_at_with_few_requests(moto: str, output: str) -> None:
@@ -128,5 +162,5 @@ def test_the_configuration_says_where_the_server_is(
     problems: Path, moto: str, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    mstar(*smoke_arguments(problems, output, f"storage.endpoint={moto}"), "--prepare")
+    mstar(*prepare_arguments(problems, output, f"storage.endpoint={moto}"))
     assert Stored(moto, output).read("run.yaml")

@@ -3,7 +3,6 @@
 import io
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tests.storage.servers import BUCKET, client
 
@@ -12,7 +11,7 @@ class Uploads:
     """A folder of its own on the server at an endpoint."""
 
     def __init__(self, endpoint: str) -> None:
-        self.client = client(urlsplit(endpoint).port or 0)
+        self.client = client(endpoint)
         self.name = uuid.uuid4().hex
         self.prefix = f"inputs/{self.name}"
         self.address = f"s3://{BUCKET}/{self.prefix}"
