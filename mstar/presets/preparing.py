@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mstar.datasets.contamination import HeldOut, Kind
+from mstar.datasets.files import DataFile
 from mstar.errors import UserError
 from mstar.presets.catalogue import Preset, PublishedSet, Split
 from mstar.presets.pictures import Pictures
@@ -41,7 +42,7 @@ class Opened(NamedTuple):
     published: PublishedSet
     split: Split
     source: Source
-    find_archives: Callable[[], Sequence[Path]]
+    find_archives: Callable[[], Sequence[DataFile]]
     rows: Sequence[int]
 
 

@@ -272,6 +272,12 @@ def test_columns_of_ones_own_come_before_loose_formats(tmp_path, picture):
     assert (problem.answer, problem.choices) == ("dog", ("cat", "dog"))
 
 
+def test_published_sets_stand_beside_files_with_columns_of_ones_own(tmp_path, picture):
+    path = write_parquet(tmp_path / "dev.parquet", [mmbench_row(image=hub_image(picture()))])
+    (problem,) = read(path, columns=parse_columns(["question=problem", "answer=solution"]))
+    assert (problem.question, problem.answer) == ("What follows?", "C")
+
+
 def test_every_format_is_told_by_its_own_marks_and_mstar_rows_are_no_other():
     assert len(BY_NAME) == len(FORMATS) + len(LOOSE_FORMATS) >= 10
     for format in (*FORMATS, *LOOSE_FORMATS):
