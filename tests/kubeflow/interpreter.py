@@ -22,8 +22,8 @@ class Task:
 
     name: str
     """Its component's."""
+    image: str
     command: list[str]
-    values: Values
     outputs: Values
     """The section of the executor input."""
 
@@ -82,9 +82,8 @@ class Interpreter:
         outputs = self._outputs(component["outputDefinitions"])
         whole = json.dumps({"inputs": {"parameterValues": values}, "outputs": outputs})
         words = [*container["command"], *container["args"]]
-        task = Task(
-            container["command"][-1], [_fill(one, values, outputs, whole) for one in words], values, outputs
-        )
+        command = [_fill(one, values, outputs, whole) for one in words]
+        task = Task(container["command"][-1], container["image"], command, outputs)
         self.work(task)
         self.done.append(task)
         return self._read(task)

@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.kubeflow.interpreter import Task
 
 LIMITS = (("nofile", 20_000), ("nproc", 4_096))
 
@@ -75,11 +77,8 @@ def run_locally(place: Path, root: Path, values: Mapping[str, Any]) -> list[Ende
     root.mkdir()
     root.chmod(0o777)  # containers run as somebody else
     with watched() as ended:
-        import docker
-
-        limits = [docker.types.Ulimit(name=name, soft=most, hard=most) for name, most in LIMITS]
         local.init(
-            local.DockerRunner(network_mode="host", ulimits=limits),
+            local.DockerRunner(network_mode="host", ulimits=_limits()),
             pipeline_root=str(root),
             raise_on_error=True,
         )
@@ -88,6 +87,44 @@ def run_locally(place: Path, root: Path, values: Mapping[str, Any]) -> list[Ende
     failed = [one for one in ended if one.status]
     assert not failed, failed
     return ended
+
+
+def run_container(
+    task: Task, environment: Mapping[str, str], folder: Path, killed_after: float | None = None
+) -> tuple[int, float]:
+    """One task in a container that sees a folder of this machine; returns its status, 137 where it was killed
+    after so many seconds, and how long it took.
+    """
+    import docker
+
+    begun = time.perf_counter()
+    client = docker.from_env()
+    try:
+        container = client.containers.run(
+            task.image,
+            task.command,
+            detach=True,
+            network_mode="host",
+            environment=dict(environment),
+            volumes={str(folder): {"bind": str(folder), "mode": "rw"}},
+            ulimits=_limits(),
+        )
+        try:
+            if killed_after is not None:
+                time.sleep(killed_after)
+                with suppress(docker.errors.APIError):  # it has ended
+                    container.kill()
+            return int(container.wait()["StatusCode"]), time.perf_counter() - begun
+        finally:
+            container.remove()
+    finally:
+        client.close()
+
+
+def _limits() -> list[Any]:
+    import docker
+
+    return [docker.types.Ulimit(name=name, soft=most, hard=most) for name, most in LIMITS]
 
 
 @contextmanager
