@@ -8,7 +8,7 @@ S3 ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images test-cluster test-containers clean
 
 help:  ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -52,6 +52,31 @@ test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, i
 
 test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
 	$(BIN)/python -m pytest -q -n 2 -m "$(S3)" tests/storage
+
+# Where pip needs a certificate or a folder of wheels to work inside a build, IMAGE_FLAGS may give it. For GPUs, and to
+# push them: make images ACCELERATOR=cuda CONTAINER=docker REGISTRY=registry.example.com/you
+CONTAINER ?= podman
+REGISTRY ?= localhost
+ACCELERATOR ?= cpu
+BASE ?= docker.io/library/python:3.11-slim
+EXTRAS ?=
+IMAGE_FLAGS ?=
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' mstar/__init__.py)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+
+images: image-slim image-rollout image-train  ## mstar-slim, and mstar-rollout and mstar-train for ACCELERATOR (cpu)
+
+image-%:
+	$(CONTAINER) build $(IMAGE_FLAGS) --file components/Dockerfile --target $* --build-arg BASE=$(BASE) \
+		--build-arg ACCELERATOR=$(ACCELERATOR) --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg EXTRAS="$(EXTRAS)" \
+		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION) \
+		--tag $(REGISTRY)/mstar-$*$(if $(filter slim,$*),,$(filter -cpu,-$(ACCELERATOR))):$(VERSION) .
+
+test-cluster: $(VENV)/installed  ## pods of the tasks on the cluster of KUBECONFIG, which must have the images for CPUs
+	$(BIN)/python -m pytest -q -n 0 -m slow tests/kubeflow/test_admission.py tests/kubeflow/test_images.py
+
+test-containers: $(VENV)/installed  ## the pipeline by kfp's local runner and with KILLS containers killed; needs images and MinIO
+	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m slow -rP tests/kubeflow/test_local_runner.py
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

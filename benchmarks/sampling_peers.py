@@ -76,7 +76,7 @@ def prepare(folder: Path) -> RunDir:
     """The quick start's run, before its first iteration."""
     output = str(folder / "run")
     settings = ["--set", f"output={output}", "--set", "model.threads=1"]
-    start(["mstar", "run", str(QUICKSTART / "quickstart.yaml"), "--prepare", *settings])
+    start(["mstar", "prepare", str(QUICKSTART / "quickstart.yaml"), *settings])
     return open_run(output)
 
 

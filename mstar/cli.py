@@ -14,9 +14,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from mstar import __version__
+from mstar.dataset_commands import datasets_app
+from mstar.pipeline_commands import pipeline_app
 from mstar.run_commands import RUN_COMMANDS
 from mstar.stage_commands import STAGE_COMMANDS, MetricsPort
-from mstar.stopping import Stopped, listen, say_where
+from mstar.task_commands import TASK_COMMANDS, ConfigSource, Overrides
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,13 +28,10 @@ app = typer.Typer(
 )
 problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", rich_markup_mode=None)
 app.add_typer(problems_app, name="problems")
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file of the run.")]
-Prepare = Annotated[bool, typer.Option("--prepare", help="Write the run's folder; do not start the loop.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one setting; may be repeated."),
-]
+app.add_typer(datasets_app, name="datasets")
+app.add_typer(pipeline_app, name="pipeline")
+EXTRAS = {"torch": "local", "transformers": "local", "safetensors": "local", "kfp": "pipelines"}
+"""What installs a package that commands import late."""
 
 
 def _print_version(asked: bool) -> None:
@@ -82,9 +81,8 @@ def init(
 
 @app.command()
 def run(
-    config: ConfigPath,
+    config: ConfigSource,
     overrides: Overrides = None,
-    prepare: Prepare = False,
     metrics_port: MetricsPort = None,
 ) -> None:
     """Run the whole loop, or go on with a run that was interrupted."""
@@ -93,7 +91,7 @@ def run(
 
     port = [f"tracking.metrics_port={metrics_port}"] if metrics_port else []
     settings = load_config(config, [*(overrides or []), *port])
-    if not prepare and settings.tracking.to:
+    if settings.tracking.to:
         from mstar.trackers import check_trackers
 
         check_trackers(settings.tracking.to)
@@ -101,11 +99,9 @@ def run(
     progress.note(opening(settings.name, settings.output))
     from mstar.starting import finished_iterations, look_at, planned_iterations, write_start
 
-    started = look_at(settings, progress, trains_here=not prepare)
+    started = look_at(settings, progress)
     with started.storage.hold():
         write_start(started)
-        if prepare:
-            return
         done, planned = finished_iterations(started), planned_iterations(started)
         if place := going_on(started.is_finished, done, planned):
             progress.note(place)
@@ -125,7 +121,7 @@ def run(
 
 @app.command()
 def plan(
-    config: ConfigPath,
+    config: ConfigSource,
     overrides: Overrides = None,
     trial: Annotated[
         bool,
@@ -149,13 +145,13 @@ for stage_command in STAGE_COMMANDS:
     app.command()(stage_command)
 
 
-for run_command in RUN_COMMANDS:
+for run_command in (*TASK_COMMANDS, *RUN_COMMANDS):
     app.command()(run_command)
 
 
 @app.command()
 def config(
-    path: Annotated[Path | None, typer.Argument(metavar="CONFIG", help="The YAML file of a run.")] = None,
+    path: Annotated[str | None, typer.Argument(metavar="CONFIG", help="The YAML file of a run.")] = None,
     overrides: Overrides = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of all settings.")] = False,
 ) -> None:
@@ -241,8 +237,7 @@ def answers(
 
 
 def main() -> None:
-    """The entry point of the `mstar` command."""
-    listen()
+    """The command of `sys.argv`."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     atexit.register(gc.freeze)  # else the interpreter's last collections walk all of torch for a second
     _guarded(app)
@@ -253,9 +248,6 @@ def _guarded(command: Callable[[], None]) -> None:
 
     try:
         command()
-    except Stopped as stopped:
-        print(say_where(stopped), file=sys.stderr)
-        sys.exit(stopped.exit_code)
     except UserError as error:
         _fail(str(error))
     except OSError as error:
@@ -272,9 +264,10 @@ def _guarded(command: Callable[[], None]) -> None:
             "score.tokens_per_batch or train.tokens_per_micro_batch, or take a larger device"
         )
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "safetensors"):
+        extra = EXTRAS.get(error.name or "")
+        if extra is None:
             raise
-        _fail(f"{error.name} is not installed; this command needs it: pip install 'mstar[local]'")
+        _fail(f"{error.name} is not installed; this command needs it: pip install 'mstar[{extra}]'")
 
 
 def _fail(message: str) -> NoReturn:

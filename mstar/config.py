@@ -4,13 +4,15 @@ A section is a stage, or something that several stages share; a stage sees its o
 decides for it. The strings below the fields are their descriptions, which `mstar config --schema` prints with
 units and ranges. Every field says which stages' files it changes (`changes(...)`, `FREE`, `BY_CONTENT`): that
 is what their fingerprints are made of (see fingerprints.py). How a YAML file becomes this tree, and what is
-said about a mistake in it, is in config_file.py; `train`, `deepspeed` and `storage` have files of their own.
+said about a mistake in it, is in config_file.py; `train`, `deepspeed`, `storage` and `cluster` have files of
+their own.
 """
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mstar.config_cluster import Cluster
 from mstar.config_storage import StorageSettings
 from mstar.config_train import Deepspeed, Train
 from mstar.settings import BY_CONTENT, FREE, Section, changes
@@ -256,6 +258,7 @@ class Config(Section):
     adapt: Adapt = Adapt()
     stop: Stop = Stop()
     storage: StorageSettings = StorageSettings()
+    cluster: Cluster = Cluster()
     tracking: Tracking = Tracking()
 
     @model_validator(mode="after")

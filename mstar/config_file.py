@@ -1,52 +1,37 @@
-"""From a YAML file to the checked configuration, and one clear line for every mistake on the way.
+"""From a config's text to the checked configuration, and one clear line for every mistake on the way.
 
-`load_config` reads the file, applies `--set` overrides, and makes input paths absolute: they are relative to
-the file's own folder, so a config can be run from anywhere. `parse_config` checks a tree of plain values. A
-mistake becomes a `UserError` with the key, its value, the rule, and the nearest known key where a key is not
-one. Numbers are those of YAML 1.2: `1e-5` is one.
+`load_config` reads it (config_source.py), applies `--set` overrides, and makes input paths absolute: they are
+relative to the file's own folder, so a config can be run from anywhere. `parse_config` checks a tree of plain
+values. A mistake becomes a `UserError` with the key, its value, the rule, and the nearest known key where a
+key is not one.
 """
 
 import difflib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from mstar.addresses import is_address
 from mstar.config import Config
+from mstar.config_source import Source, parse_mapping, read_source
 from mstar.errors import UserError
 from mstar.inputs import looks_like_hub_id
+from mstar.yaml_text import dump_yaml, parse_yaml
 
 
-class YamlLoader(yaml.SafeLoader):
-    """Reads the numbers of YAML 1.2 too: 1e-5, which version 1.1 takes for text."""
-
-
-class YamlDumper(yaml.SafeDumper):
-    """Quotes the texts that YamlLoader would take for numbers."""
-
-
-for reader_or_writer in (YamlLoader, YamlDumper):
-    reader_or_writer.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-        list("-+.0123456789"),
-    )
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The checked configuration of a YAML file, with `section.key=value` overrides and input paths made
-    absolute.
+def load_config(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The checked configuration of a YAML file (its path, its address in a bucket, or its text), with
+    `section.key=value` overrides and input paths made absolute.
     """
-    tree = _read_yaml(path)
+    found = read_source(source)
+    tree = parse_mapping(found)
     for override in overrides:
         _apply_override(tree, override)
-    return _resolve_paths(parse_config(tree, str(path)), path.resolve().parent)
+    return _resolve_paths(parse_config(tree, found.origin), found)
 
 
 def parse_config(tree: dict[str, Any], origin: str) -> Config:
@@ -59,38 +44,7 @@ def parse_config(tree: dict[str, Any], origin: str) -> Config:
 
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML."""
-    tree = config.model_dump(mode="json")
-    return str(yaml.dump(tree, Dumper=YamlDumper, sort_keys=False, allow_unicode=True, width=120))
-
-
-def parse_yaml(text: str) -> Any:
-    """The plain values of a YAML text. Raises yaml.YAMLError, or ValueError for dates that are none."""
-    return yaml.load(text, Loader=YamlLoader)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(
-            f"{path} does not exist; name a config file such as examples/quickstart/quickstart.yaml"
-        ) from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not text; a config is a YAML file in UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); a config is a YAML file") from None
-    try:
-        tree = parse_yaml(text)
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(
-            f"{path} is not YAML{line}: {getattr(error, 'problem', None) or 'unreadable'}; correct it there"
-        ) from None
-    if not isinstance(tree, dict):
-        what = "empty" if tree is None else f"a {type(tree).__name__}"
-        raise UserError(f"{path} is {what}; a config is a mapping with at least name, output, model and data")
-    return tree
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -198,7 +152,8 @@ def _hint(mistake: Any) -> str:
 def _nearest_key(location: list[str]) -> str:
     section: Any = Config
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
+        below = section.model_fields.get(part)
+        section = _section_in(below.annotation) if below else section
     known = list(section.model_fields)
     everywhere = {name: f"{top}.{name}" for top in Config.model_fields for name in _keys_below(top)}
     name = location[-1]
@@ -211,28 +166,33 @@ def _nearest_key(location: list[str]) -> str:
     return f"did you mean {everywhere[elsewhere[0]]}?" if elsewhere else f"known here: {', '.join(known)}"
 
 
+def _section_in(kind: Any) -> Any:
+    """The section that a setting holds, by itself or in a list."""
+    return next((_section_in(one) for one in get_args(kind) if one is not ...), kind)
+
+
 def _keys_below(top: str) -> list[str]:
     return list(getattr(Config.model_fields[top].annotation, "model_fields", ()))
 
 
-def _resolve_paths(config: Config, folder: Path) -> Config:
-    def resolve(text: str) -> str:
-        return text if is_address(text) else os.path.normpath(folder / text)
-
+def _resolve_paths(config: Config, source: Source) -> Config:
+    resolve = source.resolve
     data = config.data.model_copy(
         update={
-            "train": resolve(config.data.train),
-            "validation": resolve(config.data.validation) if config.data.validation else None,
-            "tests": {name: resolve(text) for name, text in config.data.tests.items()},
+            "train": resolve("data.train", config.data.train),
+            "validation": resolve("data.validation", config.data.validation)
+            if config.data.validation
+            else None,
+            "tests": {name: resolve(f"data.tests.{name}", text) for name, text in config.data.tests.items()},
         }
     )
-    local = folder / config.model.path
-    model = (
-        config.model.model_copy(update={"path": resolve(config.model.path)})
-        if local.exists()
-        else config.model
-    )
-    prm = config.score.prm
-    is_on_hub = prm is not None and looks_like_hub_id(prm) and not (folder / prm).exists()
-    score = config.score.model_copy(update={"prm": resolve(prm)}) if prm and not is_on_hub else config.score
+    model = config.model.model_copy(update={"path": _resolve_model(source, "model.path", config.model.path)})
+    prm = config.score.prm and _resolve_model(source, "score.prm", config.score.prm)
+    score = config.score.model_copy(update={"prm": prm})
     return config.model_copy(update={"data": data, "model": model, "score": score})
+
+
+def _resolve_model(source: Source, key: str, path: str) -> str:
+    """What is no folder beside the file may be the id of a model on a hub."""
+    is_on_hub = looks_like_hub_id(path) and not source.has(path)
+    return path if is_on_hub else source.resolve(key, path)

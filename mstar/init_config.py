@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mstar.addresses import is_address
-from mstar.config_file import parse_config, parse_yaml
+from mstar.config_file import parse_config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.looking import LookedAtModel, LookedAtProblems, look_at_model, look_at_problems, read_separator
 from mstar.sizing import FEWEST_FOR_A_SWEEP, GOOD_REACH, LEAST_REACH, Sizes, fit_sizes, fit_sweep
 from mstar.wording import counted
+from mstar.yaml_text import parse_yaml
 
 LARGE_MODEL = 10**9
 """Parameters from which fewer responses are decoded at once."""

@@ -10,21 +10,27 @@ from typing import Annotated
 import typer
 
 from mstar.metrics_commands import metrics
+from mstar.stage_commands import ExecutorInput, Page, read_outputs
 
 RunAddress = Annotated[str, typer.Argument(metavar="RUN", help="Folder or s3:// address of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it for programs.")]
 
 
-def report(run: RunAddress) -> None:
+def report(run: RunAddress, executor_input: ExecutorInput = None, page: Page = None) -> None:
     """Build report.html, summary.json and metrics.jsonl of a run anew."""
     from mstar.progress import build_progress
     from mstar.report import write_report
     from mstar.run_metrics import retire_if_ended
     from mstar.starting import open_run
+    from mstar.task_outputs import copy_page, figures_of
 
-    opened = open_run(run)
-    write_report(opened)
+    outputs, opened = read_outputs(executor_input), open_run(run)
+    summary = write_report(opened)
     print(f"report: {run}/report.html", flush=True)
+    if page is not None:
+        copy_page(opened, page)
+    if outputs is not None:
+        outputs.write({}, figures_of(summary))
     retire_if_ended(opened, build_progress())
 
 
@@ -50,23 +56,32 @@ def export(
     print(f"{written.folder}: the policy after iteration {written.iteration}, {size}")
 
 
-def verify(run: RunAddress, as_json: AsJson = False) -> None:
+def verify(
+    run: RunAddress, as_json: AsJson = False, executor_input: ExecutorInput = None, page: Page = None
+) -> None:
     """Read all that counts in a run, and name what is damaged, missing or left over. Exit code 1 if something
     is damaged or missing.
     """
     from mstar.progress import QUIET, build_progress
     from mstar.records import to_json
     from mstar.storage import build_storage
-    from mstar.verification import say_verified
+    from mstar.task_outputs import write_page
+    from mstar.verification import say_findings, say_verified
     from mstar.verification import verify as verify_run
 
+    outputs = read_outputs(executor_input)
     found = verify_run(run, build_storage(run), QUIET if as_json else build_progress())
     if as_json:
         print(to_json(found), end="")
     else:
-        for one in found.findings:
-            print(f"{one.state:11} {one.key}: {one.reason}{'; ' if one.remedy else ''}{one.remedy}")
-        print(say_verified(found))
+        print("\n".join((*say_findings(found), say_verified(found))), flush=True)
+    if page is not None:
+        write_page(
+            page,
+            "\n".join([f"**{say_verified(found)}**", "", *(f"- {line}" for line in say_findings(found))]),
+        )
+    if outputs is not None:
+        outputs.write({}, {"files": found.files, "bytes": found.bytes, "findings": len(found.findings)})
     if not found.is_whole:
         raise typer.Exit(1)
 

@@ -4,6 +4,8 @@ Every command imports its own stage and nothing more, so select and adapt need n
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from mstar.progress import Progress
     from mstar.rundir import RunDir
     from mstar.stages import Shard
+    from mstar.task_outputs import TaskOutputs
 
 RunPath = Annotated[str, typer.Option("--run", metavar="RUN", help="Folder of a run that was started.")]
 Iteration = Annotated[int, typer.Option("--iteration", min=0, help="Which turn of the loop, from 0.")]
@@ -23,39 +26,71 @@ MetricsPort = Annotated[
     typer.Option("--metrics-port", min=1, max=65535, help="Serve metrics for Prometheus on this port."),
 ]
 
+ExecutorInput = Annotated[
+    str | None,
+    typer.Option(
+        "--executor-input", metavar="JSON", help="What Kubeflow puts in place of {{$}}.", hidden=True
+    ),
+]
+Page = Annotated[
+    Path | None, typer.Option("--page", metavar="FILE", help="Where Kubeflow wants a page.", hidden=True)
+]
+
 
 def generate(
-    run: RunPath, iteration: Iteration, shard: ShardOption = "1/1", metrics_port: MetricsPort = None
+    run: RunPath,
+    iteration: Iteration,
+    shard: ShardOption = "1/1",
+    metrics_port: MetricsPort = None,
+    executor_input: ExecutorInput = None,
 ) -> None:
     """Sample responses to an iteration's problems."""
     from mstar.generation import generate as stage
 
     share = _shard(shard)
-    _perform("generate", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1]))
+    at = Place(run, iteration, metrics_port, executor_input)
+    _perform("generate", at, lambda *own: stage(own[0], iteration, share, own[1]))
 
 
 def score(
-    run: RunPath, iteration: Iteration, shard: ShardOption = "1/1", metrics_port: MetricsPort = None
+    run: RunPath,
+    iteration: Iteration,
+    shard: ShardOption = "1/1",
+    metrics_port: MetricsPort = None,
+    executor_input: ExecutorInput = None,
 ) -> None:
     """Check answers and score reasoning steps."""
     from mstar.scoring import score as stage
 
     share = _shard(shard)
-    _perform("score", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, share, at[1]))
+    at = Place(run, iteration, metrics_port, executor_input)
+    _perform("score", at, lambda *own: stage(own[0], iteration, share, own[1]))
 
 
-def select(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
+def select(
+    run: RunPath,
+    iteration: Iteration,
+    metrics_port: MetricsPort = None,
+    executor_input: ExecutorInput = None,
+) -> None:
     """Keep the best responses."""
     from mstar.selection import select as stage
 
-    _perform("select", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
+    at = Place(run, iteration, metrics_port, executor_input)
+    _perform("select", at, lambda *own: stage(own[0], iteration, own[1]))
 
 
-def train(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
+def train(
+    run: RunPath,
+    iteration: Iteration,
+    metrics_port: MetricsPort = None,
+    executor_input: ExecutorInput = None,
+) -> None:
     """Fine-tune the policy on the selected responses."""
     from mstar.training import train as stage
 
-    _perform("train", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
+    at = Place(run, iteration, metrics_port, executor_input)
+    _perform("train", at, lambda *own: stage(own[0], iteration, own[1]))
 
 
 def evaluate(
@@ -66,52 +101,93 @@ def evaluate(
     ] = None,
     shard: ShardOption = "1/1",
     rest: Annotated[
-        bool, typer.Option("--rest", help="The test sets that the iteration left out, as at a run's end.")
+        bool,
+        typer.Option(
+            "--rest",
+            help="The test sets that an iteration left out; without --iteration those of a run's last one.",
+        ),
     ] = False,
     metrics_port: MetricsPort = None,
+    executor_input: ExecutorInput = None,
 ) -> None:
     """Measure accuracy, and exploration at every temperature."""
     from mstar.evaluation import REST
     from mstar.evaluation import evaluate as stage
 
     share, folder_name = _shard(shard), REST if rest else ""
-    _perform(
-        "evaluate",
-        run,
-        iteration,
-        metrics_port,
-        lambda *at: stage(at[0], iteration, share, at[1], rest),
-        folder_name,
-    )
+    if rest and iteration is None:
+        iteration = _last_iteration(run)
+    at = Place(run, iteration, metrics_port, executor_input)
+    _perform("evaluate", at, lambda *own: stage(own[0], iteration, share, own[1], rest), folder_name)
 
 
-def adapt(run: RunPath, iteration: Iteration, metrics_port: MetricsPort = None) -> None:
+def adapt(
+    run: RunPath,
+    iteration: Iteration,
+    metrics_port: MetricsPort = None,
+    executor_input: ExecutorInput = None,
+    page: Page = None,
+) -> None:
     """Decide the next temperature, and write what the next iteration starts from."""
     from mstar.adaptation import adapt as stage
 
-    _perform("adapt", run, iteration, metrics_port, lambda *at: stage(at[0], iteration, at[1]))
+    at = Place(run, iteration, metrics_port, executor_input)
+    opened = _perform("adapt", at, lambda *own: stage(own[0], iteration, own[1]))
+    if page is not None:
+        from mstar.checkpoints import remove_superseded
+        from mstar.report import write_report
+        from mstar.task_outputs import copy_page
+
+        remove_superseded(opened, iteration)
+        write_report(opened)
+        copy_page(opened, page)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stage command works, and who is told of it."""
+
+    run: str
+    iteration: int | None
+    metrics_port: int | None
+    executor_input: str | None
 
 
 def _perform(
-    name: str,
-    run: str,
-    iteration: int | None,
-    metrics_port: int | None,
-    stage: "Callable[[RunDir, Progress], object]",
-    folder_name: str = "",
-) -> None:
+    name: str, at: Place, stage: "Callable[[RunDir, Progress], object]", folder_name: str = ""
+) -> "RunDir":
     """One stage of a run that was started; its metrics and its tracked figures are those of the loop."""
     from mstar.progress import build_progress
     from mstar.run_metrics import open_metrics
     from mstar.starting import open_run
     from mstar.tracking import open_tracking
 
-    opened, progress = open_run(run), build_progress()
-    with open_metrics(opened, metrics_port, progress) as metrics, open_tracking(opened) as tracking:
-        metrics.begin(name, iteration)
+    outputs = read_outputs(at.executor_input)
+    opened, progress = open_run(at.run), build_progress()
+    with open_metrics(opened, at.metrics_port, progress) as metrics, open_tracking(opened) as tracking:
+        metrics.begin(name, at.iteration)
         result = stage(opened, progress)
-        metrics.observe_stage(folder_name or name, iteration, result)
-        tracking.observe_stage(folder_name or name, iteration, result)
+        metrics.observe_stage(folder_name or name, at.iteration, result)
+        tracking.observe_stage(folder_name or name, at.iteration, result)
+        if outputs is not None:
+            outputs.write_result(result, opened.config.adapt.k)
+    return opened
+
+
+def read_outputs(executor_input: str | None) -> "TaskOutputs | None":
+    """What Kubeflow wants of this command; None elsewhere. Looked at before the work is done."""
+    if executor_input is None:
+        return None
+    from mstar.task_outputs import TaskOutputs
+
+    return TaskOutputs(executor_input)
+
+
+def _last_iteration(run: str) -> int:
+    from mstar.starting import open_run
+    from mstar.turns import last_iteration
+
+    return last_iteration(open_run(run))
 
 
 def _shard(text: str) -> "Shard":

@@ -92,6 +92,14 @@ def verify(output: str, storage: Storage, progress: Progress = QUIET) -> Verifie
     return Verified(output, reader.files, reader.bytes, tuple(order))
 
 
+def say_findings(found: Verified) -> list[str]:
+    """A line for each."""
+    return [
+        f"{one.state:11} {one.key}: {one.reason}{'; ' if one.remedy else ''}{one.remedy}"
+        for one in found.findings
+    ]
+
+
 def say_verified(found: Verified) -> str:
     """The last line: how much was read, and how much of it is wrong."""
     read = f"{counted(found.files, 'files')} ({found.bytes / MB:.1f} MB) read and compared"

@@ -18,6 +18,9 @@ from subprocess import CompletedProcess
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
+        "kfp.client",
+        "kfp.compiler",
+        "kfp.kubernetes",
         "transformers.models.qwen3_vl.modeling_qwen3_vl",
         "mstar.cli",
         "mstar.engines.transformers",
@@ -72,6 +75,6 @@ def _command(
         with open(os.devnull if said is None else said / name, "w") as file:
             os.dup2(file.fileno(), number)
     sys.argv = ["mstar", *arguments]
-    from mstar.cli import main
+    from mstar.__main__ import main
 
     main()

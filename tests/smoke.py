@@ -18,7 +18,7 @@ SMALL = (
 )
 
 
-def smoke_arguments(problems: Path, output: Path | str, *overrides: str) -> list[str]:
+def smoke_arguments(problems: Path | str, output: Path | str, *overrides: str) -> list[str]:
     """`run smoke.yaml` on the problems of this folder."""
     settings = [
         f"output={output}",
@@ -29,6 +29,11 @@ def smoke_arguments(problems: Path, output: Path | str, *overrides: str) -> list
         *overrides,
     ]
     return ["run", str(SMOKE), *(part for one in settings for part in ("--set", one))]
+
+
+def prepare_arguments(problems: Path | str, output: Path | str, *overrides: str) -> list[str]:
+    """The same for machines that start one stage after another."""
+    return ["prepare", *smoke_arguments(problems, output, *overrides)[1:]]
 
 
 def fingerprints(output: Path) -> dict[str, str]:

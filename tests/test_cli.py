@@ -118,7 +118,7 @@ def test_a_binary_config(workplace: Path) -> None:
 @pytest.mark.parametrize("path", ["nowhere", "/nowhere/model", "./here/model/deep"])
 def test_a_missing_model(workplace: Path, path: str) -> None:
     write_config(workplace, lambda tree: tree["model"].update(path=path))
-    assert f"{path}, which does not exist" in refused(workplace)
+    assert f"{path.removeprefix('./')}, which does not exist" in refused(workplace)
 
 
 def test_a_model_folder_without_a_model(workplace: Path) -> None:

@@ -106,7 +106,7 @@ def test_problems_without_an_answer_are_said(tmp_path: Path) -> None:
         assert f"{name}.jsonl has 3 problems without an answer, and a run measures with" in done.stdout
     assert "no answers at all" not in done.stdout
     assert "60 problems; number 60; 0 with images; 3 without" in (tmp_path / "config.yaml").read_text()
-    refused = mstar("run", str(tmp_path / "config.yaml"), "--prepare", check=False)
+    refused = mstar("prepare", str(tmp_path / "config.yaml"), check=False)
     assert refused.returncode == 2 and "has 3 problems without an answer" in refused.stderr
     text = (tmp_path / "train.jsonl").read_text()
     (tmp_path / "train.jsonl").write_text(text.replace('"answer": "2"', '"answer": null'))

@@ -11,7 +11,7 @@ import pytest
 
 from mstar.stages import STAGE_NAMES
 from tests.commands import at_once, mstar, start
-from tests.smoke import fingerprints, smoke_arguments
+from tests.smoke import fingerprints, prepare_arguments, smoke_arguments
 
 KILLS = int(os.environ.get("MSTAR_KILLS", "4"))
 
@@ -48,7 +48,7 @@ def test_killed_shards_with_two_processes_each_end_like_a_run_that_was_not(
     runs = -(-KILLS // (1 + 2 * len(STAGE_NAMES)))
     for number in range(runs):
         output = tmp_path / f"shards-{number}"
-        mstar(*smoke_arguments(problems, output), "--prepare")
+        mstar(*prepare_arguments(problems, output))
         groups = [["evaluate", "--run", str(output)]]
         groups += [
             [stage, "--run", str(output), "--iteration", str(iteration)]
@@ -66,7 +66,7 @@ def test_verified_and_cleaned_between_and_during_the_kills_it_ends_like_one_that
 ) -> None:
     """A run at work, or killed anywhere, is never damaged; cleaning it takes nothing that it needs."""
     chance, output = random.Random(KILLS), tmp_path / "run"
-    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar(*prepare_arguments(problems, output))
     for _ in range(KILLS):
         process = start(*smoke_arguments(problems, output))
         until = time.monotonic() + chance.uniform(2, 8)

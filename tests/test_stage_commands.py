@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from tests.commands import at_once, mstar
-from tests.smoke import fingerprints, smoke_arguments
+from tests.smoke import fingerprints, prepare_arguments
 
 
 def test_the_stages_one_by_one_and_in_shards_leave_the_same_files(
     problems: Path, finished: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "stages"
-    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar(*prepare_arguments(problems, output))
     mstar("evaluate", "--run", str(output))
     at = ["--run", str(output), "--iteration", "0"]
     for shard in ("2/2", "1/2"):
@@ -32,7 +32,7 @@ def test_two_processes_on_every_shard_leave_the_same_files(
 ) -> None:
     """As a scheduler that starts a task again while the first one still runs."""
     output = tmp_path / "twice"
-    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar(*prepare_arguments(problems, output))
     at = ["--run", str(output), "--iteration", "0"]
     shards = [["--shard", "1/2"], ["--shard", "1/2"], ["--shard", "2/2"], ["--shard", "2/2"]]
     at_once(["evaluate", "--run", str(output), *shard] for shard in shards)
@@ -48,7 +48,7 @@ def test_two_processes_on_every_shard_leave_the_same_files(
 
 def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Path) -> None:
     output = tmp_path / "order"
-    mstar(*smoke_arguments(problems, output), "--prepare")
+    mstar(*prepare_arguments(problems, output))
     at = ["--run", str(output), "--iteration"]
     for stage, iteration, remedy in (
         ("score", "0", "mstar generate"),

@@ -66,3 +66,16 @@ def test_a_run_can_be_stopped_before_its_first_stage(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert said.startswith("stopped") and said.count("\n") == 1
+
+
+def test_a_signal_while_the_command_is_being_imported_is_heard(tmp_path: Path) -> None:
+    """As the first process of a container is sent one when its pod goes at once."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mstar", "--help"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 143
+    assert done.stderr.startswith("stopped") and done.stderr.count("\n") == 1

@@ -20,6 +20,7 @@ from mstar.datasets.files import Reading
 from mstar.datasets.images import UnreadableImage, decode_image
 from mstar.datasets.odd_golds import oddities
 from mstar.datasets.opening import AS_IT_IS, open_problems
+from mstar.datasets.own_columns import refuse_unseen
 from mstar.datasets.problem_file import ProblemFile, row_name
 from mstar.datasets.rows import BadRow, Row
 from mstar.datasets.values import printable
@@ -102,7 +103,7 @@ def check_problems(
             else:
                 counts.add(outcome, not is_address(path) or number - 1 in chosen)
                 oddities_found += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
-    file.refuse_unseen(seen)
+    refuse_unseen(path, file.format.own_names, seen)
     return CheckResult(
         path=str(path),
         rows=len(file),

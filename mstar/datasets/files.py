@@ -15,6 +15,7 @@ from mstar.config import Config
 from mstar.config_storage import StorageSettings
 from mstar.content_hashes import Stamp, is_settled, remembered_sha256, stamp_of
 from mstar.datasets.rows import BadRow, Row
+from mstar.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Reading:
     @classmethod
     def of(cls, config: Config) -> "Reading":
         return cls(config.storage, {str(key): name for key, name in config.data.columns.items()})
+
+
+class NotThere(UserError):
+    """Nothing lies at a path or an address."""
 
 
 FileStamp = tuple[int | str, ...]

@@ -7,6 +7,7 @@ counts requests, and a run reads its problems in every iteration. So mirrors (HF
 read as any folder.
 """
 
+import fnmatch
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
 from mstar.addresses import HUB, scheme_of
-from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, NotThere
 from mstar.datasets.opening import split_name
 from mstar.errors import UserError
 
@@ -89,9 +90,9 @@ def choose(names: Sequence[str], address: HubAddress) -> list[str]:
         if name.suffix in (".parquet", *TEXTS) and not name.name.startswith("."):
             sets[shown(name)].append(name.as_posix())
     wanted = address.path
+    if parts := sorted(fnmatch.filter(names, wanted)):
+        return parts
     exact = [files for own, files in sets.items() if wanted in (own, *files)]
-    if wanted in names:
-        exact = [[wanted]]
     below = [own for own in sets if is_meant(PurePosixPath(own), wanted)]
     if exact or len(below) == 1:
         return sorted(exact[0] if exact else sets[below[0]])
@@ -99,8 +100,9 @@ def choose(names: Sequence[str], address: HubAddress) -> list[str]:
     listed = " or ".join(choices[:SHOWN]) + (f" and {len(choices) - SHOWN} more" if choices[SHOWN:] else "")
     if not sets:
         raise UserError(f"{address} holds no Parquet or JSON files; convert it, see docs/problems.md")
-    what = "holds several sets; problems are one" if below else "is not there"
-    raise UserError(f"{address} {what}; give {listed}")
+    if below:
+        raise UserError(f"{address} holds several sets; problems are one; give {listed}")
+    raise NotThere(f"{address} is not there; give {listed}")
 
 
 def shown(name: PurePosixPath) -> str:

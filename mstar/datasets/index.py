@@ -86,9 +86,13 @@ class Index:
 
     def json_rows(self, file: DataFile) -> JsonRows:
         """The rows of the JSON file that the index is about."""
-        starts, ends = (array("Q", self._rows[name].to_numpy().tobytes()) for name in ("start", "end"))
         pids = self._rows["pid"].drop_null().to_pylist()
-        return JsonRows(file, starts, ends, [pid.decode("utf-8", "surrogatepass") for pid in pids])
+        return JsonRows(file, *self.places(), [pid.decode("utf-8", "surrogatepass") for pid in pids])
+
+    def places(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Where the rows of a text file begin and end."""
+        starts, ends = (array("Q", self._rows[name].to_numpy().tobytes()) for name in ("start", "end"))
+        return starts, ends
 
     def save(self, path: Path | str) -> None:
         """Keep it in the cache, for the problems at a path."""

@@ -41,13 +41,17 @@ class JsonRows:
         with self.file.local().open("rb") as file:
             for index in indices:
                 file.seek(self.starts[index])
-                outcome = parse_row(file.read(self.ends[index] - self.starts[index]))
+                outcome = self.parse(file.read(self.ends[index] - self.starts[index]))
                 if isinstance(outcome, str):
                     yield BadRow([f"line {self._line(index)} {outcome}"])
                 elif self.pids:
                     yield {"pid": self.pids[index]} | dict(outcome)
                 else:
                     yield outcome
+
+    def parse(self, data: bytes) -> Row | str:
+        """The row in these bytes, or what is wrong with them."""
+        return parse_row(data)
 
     def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
         """All rows; what is wrong with one is wrong with all of it."""
@@ -82,6 +86,12 @@ def open_lines(file: DataFile) -> JsonRows:
                 ends.append(position + len(line.rstrip(b"\r\n")))
             position += len(line)
     return JsonRows(file, starts, ends)
+
+
+def first_keys(rows: JsonRows) -> frozenset[str]:
+    """The keys of the first row; none where that cannot be read."""
+    first = next(rows.rows(range(min(1, len(rows)))), None)
+    return frozenset() if first is None or isinstance(first, BadRow) else frozenset(first)
 
 
 def open_document(file: DataFile) -> tuple[JsonRows, frozenset[str]]:

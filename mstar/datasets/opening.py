@@ -13,20 +13,22 @@ from weakref import WeakValueDictionary
 
 from mstar.addresses import is_address, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, Part, Reading
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, NotThere, Part, Reading
+from mstar.datasets.formats import BY_NAME, known_format
+from mstar.datasets.formats.mathv360k import MATHV360K
+from mstar.datasets.formats.mathvista import MATHVISTA
 from mstar.datasets.index import load_index, stamps_of
-from mstar.datasets.json_rows import open_document, open_lines
-from mstar.datasets.mathv360k import MATHV360K
-from mstar.datasets.mathvista import MATHVISTA
+from mstar.datasets.json_rows import first_keys, open_document, open_lines
 from mstar.datasets.own_columns import own_columns
 from mstar.datasets.problem_file import ProblemFile
 from mstar.datasets.rows import OWN_ROWS, Format
-from mstar.datasets.table_rows import ArrowRows, ParquetRows, column_names
+from mstar.datasets.table_rows import ArrowRows, ParquetRows, column_names, split_columns
+from mstar.datasets.tsv_rows import TsvRows, open_tsv
 from mstar.errors import UserError
 
 KINDS = (
     "problems are a .jsonl file, a .parquet file, a folder of .parquet files, a Hugging Face dataset folder, "
-    "MathV360K's .json or MathVista's .json"
+    "MathV360K's .json or MathVista's .json, or another set that docs/datasets.md names"
 )
 PLACES = "they lie in a folder, in a bucket at s3://bucket/key, or on a hub at hf://datasets/owner/name"
 PART_NAME = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
@@ -59,13 +61,18 @@ def open_problems(path: str | Path, reading: Reading = AS_IT_IS) -> ProblemFile:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its name and permissions"
         ) from error
+    if problems.format.split_key:
+        raise UserError(
+            f"{path} holds several splits; problems are one split; write a file of each with "
+            "`mstar datasets prepare`"
+        )
     if not len(problems):
         raise UserError(f"{path} holds no problems; at least one row is needed; check how it was written")
     return problems
 
 
 def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
-    """The folder, the file, or the files that a name with `*` stands for."""
+    """The folder, the file, or the files that a name with `*` stands for; NotThere where there are none."""
     match scheme_of(path):
         case None:
             found = find_on_disk(Path(path))
@@ -76,7 +83,7 @@ def find(path: str | Path, storage: StorageSettings) -> Folder | list[DataFile]:
         case _:
             raise UserError(f"{path} is of no known kind; {PLACES}; {KINDS}")
     if found is None:
-        raise UserError(f"{path} does not exist; {KINDS}; correct the path")
+        raise NotThere(f"{path} does not exist; {KINDS}; correct the path")
     return found
 
 
@@ -119,21 +126,34 @@ def open_found(path: str | Path, found: Folder | list[DataFile], own: Format) ->
         case ".jsonl":
             index = load_index(path, stamps_of([file]))
             lines = index.json_rows(file) if index else open_lines(file)
-            return ProblemFile(path, own, [lines], file.name.stem, index)
+            return ProblemFile(path, known_format(first_keys(lines), own), [lines], file.name.stem, index)
+        case ".tsv":
+            return open_table_of_text(path, file, own)
         case ".parquet":
             return open_tables(path, [file], own)
         case ".json":
-            return open_json(path, file)
+            return open_json(path, file, own)
     raise UserError(f"{path} is of no known kind; {KINDS}")
 
 
-def open_json(path: str | Path, file: DataFile) -> ProblemFile:
-    """MathV360K's list of chats or MathVista's object of problems, told apart by the keys of their rows."""
+def open_table_of_text(path: str | Path, file: DataFile, own: Format) -> ProblemFile:
+    index = load_index(path, stamps_of([file]))
+    rows = TsvRows(file, *index.places()) if index else open_tsv(file)
+    format = known_format(rows.columns, own)
+    split_columns(file, rows.columns, format)
+    return ProblemFile(path, format, [rows], file.name.stem, index)
+
+
+def open_json(path: str | Path, file: DataFile, own: Format) -> ProblemFile:
+    """A list of chats, or an object of problems, as data sets are published; told apart by their keys."""
     named = file.name.stem
     if index := load_index(path, stamps_of([file])):
-        format = {format.name: format for format in (MATHV360K, MATHVISTA)}[index.origin["format"]]
+        format = BY_NAME[index.origin["format"]]
         return ProblemFile(path, format, [index.json_rows(file)], named, index)
     rows, keys = open_document(file)
+    format = known_format(keys | ({"pid"} if rows.pids else set()), own)
+    if format is not own:
+        return ProblemFile(path, format, [rows], named)
     if "conversations" in keys:
         return ProblemFile(path, MATHV360K, [rows], named)
     if {"question", "question_type"} <= keys:
@@ -210,8 +230,7 @@ def several_splits(folder: Folder, names: Sequence[str]) -> UserError:
 
 def open_tables(path: str | Path, files: Sequence[DataFile], own: Format, named: str = "") -> ProblemFile:
     """Parquet or Arrow files as one; the columns of the first say which format they all have."""
-    is_mathvista = {"pid", "question_type"} <= set(column_names(files[0]))
-    format = MATHVISTA if is_mathvista else own
+    format = known_format(column_names(files[0]), own)
     parts: list[Part] = [
         ArrowRows(file, format) if file.name.suffix == ".arrow" else ParquetRows(file, format)
         for file in files

@@ -4,16 +4,24 @@ What such files mostly lack is made up: an id from the place of the row, an answ
 answer. `<image>` in a question marks the place of an image; how it is put to the model is in prompts.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
-from mstar.datasets.mathv360k import answer_type
-from mstar.datasets.rows import OWN_ROWS, PLACES, BadRow, Format, Row, read_answers, read_label
+from mstar.datasets.formats.mathv360k import answer_type
+from mstar.datasets.placeholders import places_of
+from mstar.datasets.rows import (
+    OWN_ROWS,
+    ROW,
+    BadRow,
+    Format,
+    Row,
+    read_answers,
+    read_label,
+    row_id,
+)
 from mstar.errors import UserError
 
-ROW = "\0row"
-"""The key under which a row comes with its number in the file, from 0."""
-PLACEHOLDER = "<image>"
 NEEDED = ("question", "answer", "answers")
 """A row must have these columns under one name or the other: without golds nothing is learned."""
 MADE_UP = ("id", "answer_type")
@@ -39,6 +47,7 @@ def own_columns(columns: Mapping[str, str]) -> Format:
         ),
         image_columns=frozenset(name for key in OWN_ROWS.image_columns for name in names_of(key, columns)),
         own_names=columns,
+        numbered=True,
     )
 
 
@@ -65,7 +74,7 @@ def to_our_row(columns: Mapping[str, str], row: Row) -> Row:
     ours = {key: value for key, value in row.items() if key in OWN_ROWS.known and key not in taken}
     ours |= {key: row[name] for key, name in columns.items() if name in row}
     if ours.get("id") is None:
-        ours["id"] = f"row-{row[ROW] + 1}"  # type: ignore[operator]
+        ours["id"] = row_id(row)
     for key in NEEDED:
         if key in columns and key not in ours:
             there = ", ".join(name for name in row if name != ROW)
@@ -75,6 +84,16 @@ def to_our_row(columns: Mapping[str, str], row: Row) -> Row:
     return ours | places_of(ours.get("question"))
 
 
+def refuse_unseen(path: str | Path, columns: Mapping[str, str], seen: Collection[str]) -> None:
+    """UserError where no row has a column that the user has named; `seen` are the keys of all."""
+    for key, name in columns.items():
+        if seen and key not in seen and name not in seen:
+            raise UserError(
+                f"{path} has no column {name}, which data.columns.{key} names; it has "
+                f"{', '.join(sorted(seen))}; correct the name"
+            )
+
+
 def guessed_type(row: Row) -> str:
     """By the first gold answer: yes or no, a number, else text."""
     try:
@@ -82,16 +101,3 @@ def guessed_type(row: Row) -> str:
     except ValueError:
         return "text"  # read_answer says what is wrong
     return answer_type(golds[0]) if golds else "text"
-
-
-def places_of(question: object) -> dict[str, object]:
-    """The question without its placeholders, and where these were: characters before each."""
-    if not isinstance(question, str) or PLACEHOLDER not in question:
-        return {}
-    parts = question.strip().split(PLACEHOLDER)
-    parts[0], parts[-1] = parts[0].lstrip(), parts[-1].rstrip()
-    ends, text = [], ""
-    for part in parts:
-        text += part if text else part.lstrip()
-        ends.append(len(text))
-    return {"question": text, PLACES: ends[:-1]}

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, groupby, islice
@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING
 from mstar.addresses import BUCKET, scheme_of
 from mstar.answers import Expected
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import Part
+from mstar.datasets.files import DataFile, Part
 from mstar.datasets.held import HELD_BYTES, Held
 from mstar.datasets.image_hashes import image_hashes
 from mstar.datasets.index import Index, IndexWriter, load_index, origin_of, stamps_of
 from mstar.datasets.json_rows import JsonRows
-from mstar.datasets.own_columns import ROW
-from mstar.datasets.rows import PLACES, BadRow, Format, Row, expected_from_row, problem_from_row
+from mstar.datasets.own_columns import refuse_unseen
+from mstar.datasets.rows import (
+    ROW,
+    BadRow,
+    Format,
+    Row,
+    expected_from_row,
+    problem_from_row,
+    without_images,
+)
 from mstar.datasets.values import printable
 from mstar.errors import UserError
 from mstar.records import Problem
@@ -61,6 +69,11 @@ class ProblemFile:
         return self._ends[-1] if self._ends else 0
 
     @property
+    def files(self) -> tuple[DataFile, ...]:
+        """What the rows are read from."""
+        return tuple(part.file for part in self._parts)
+
+    @property
     def ids(self) -> Sequence[str]:
         """The id of every problem; UserError if one is missing or comes twice."""
         return self._index.ids
@@ -87,9 +100,10 @@ class ProblemFile:
 
         It is `sha256` itself where there are none; where the files lie does not count. Raises as `ids` does.
         """
-        if not self._index.image_paths:
+        version = [f"{self.format.name} {self.format.version}"] if self.format.version else []
+        if not self._index.image_paths and not version:
             return self.sha256
-        lines = [self.sha256, *(sha256 or "missing" for sha256 in self.image_hashes)]
+        lines = [self.sha256, *version, *(sha256 or "missing" for sha256 in self.image_hashes)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @cached_property
@@ -179,18 +193,8 @@ class ProblemFile:
             except BadRow as bad:
                 yield row, bad
 
-    def refuse_unseen(self, seen: Collection[str]) -> None:
-        """UserError where no row has a column that the user has named; `seen` are the keys of all."""
-        for key, name in self.format.own_names.items():
-            if seen and key not in seen and name not in seen:
-                there = ", ".join(sorted(seen))
-                raise UserError(
-                    f"{self.path} has no column {name}, which data.columns.{key} names; it has {there}; "
-                    "correct the name"
-                )
-
     def _numbered(self, row: Row, number: int) -> Row:
-        return {**row, ROW: number} if self.format.own_names else row
+        return {**row, ROW: number} if self.format.numbered else row
 
     def _with_stored_images(
         self, batch: Sequence[tuple[Row, Problem | BadRow]]
@@ -277,7 +281,7 @@ class ProblemFile:
                     numbered = self._numbered(row, start + number)
                     yield numbered, self._converted(numbered), looked_at
             start += len(part)
-        self.refuse_unseen(seen)
+        refuse_unseen(self.path, self.format.own_names, seen)
 
     def _converted(self, row: Row) -> Row:
         try:
@@ -288,10 +292,6 @@ class ProblemFile:
     def _refusal(self, row: int, bad: BadRow) -> UserError:
         remedy = f"run `mstar problems check {self.path}` to see every bad row"
         return UserError(f"{self.path}: {row_name(row + 1, bad.id)}: {bad}; {remedy}")
-
-
-def without_images(row: Row) -> Mapping[str, object]:
-    return {key: value for key, value in row.items() if key not in ("image", "images", PLACES)}
 
 
 def row_name(number: int, id: str | None) -> str:

@@ -22,6 +22,8 @@ Row = Mapping[str, object]
 
 PLACES = "\0places"
 """The key under which a format says where images are in a question; no file has it."""
+ROW = "\0row"
+"""The key under which a row comes with its number in the file, from 0."""
 
 
 class BadRow(ValueError):
@@ -49,7 +51,15 @@ class Format:
     image_columns: frozenset[str] = frozenset()
     """In tables: the columns with images, which are left out where nobody asks for them."""
     own_names: Mapping[str, str] = field(default_factory=dict)
-    """What the user calls mstar's keys; then rows come with their number (own_columns.py)."""
+    """What the user calls mstar's keys (own_columns.py)."""
+    numbered: bool = False
+    """Whether rows come with their number, for those that have no id."""
+    marks: frozenset[str] = frozenset()
+    """Columns or keys that tell a file of this format."""
+    split_key: str = ""
+    """The key that says to which split a row belongs, in files that hold several."""
+    version: int = 0
+    """Raised when the same rows come to give other problems; part of what a run knows a file by."""
     image_folder: str = ""
     """Where image paths begin, seen from the file's own folder, if that folder is there."""
 
@@ -103,6 +113,10 @@ def resolve(image: ImageSource, folder: str) -> ImageSource:
     return image if image.path is None else ImageSource(path=image_path(image.path, folder))
 
 
+def without_images(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key not in ("image", "images", PLACES)}
+
+
 def image_path(path: str, folder: str) -> str:
     """The path or address of an image file, which a row may give as seen from the folder of its file."""
     if scheme_of(path) == BUCKET:
@@ -121,6 +135,11 @@ def read_id(row: Row) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return read_text(row, "id")
+
+
+def row_id(row: Row) -> str:
+    """An id from the place of a row that has none."""
+    return f"row-{row[ROW] + 1}"  # type: ignore[operator]
 
 
 def read_question(row: Row) -> str:

@@ -35,6 +35,7 @@ from mstar.report.figures import (
 from mstar.report.headline import MOST_FALLEN, find_headline, others_fallen
 from mstar.report.history import History, Turn, read_history
 from mstar.report.metric_lines import metric_lines
+from mstar.report.official import official_scores
 from mstar.report.summary import Measured, Summary, condense
 from mstar.rundir import RunDir
 from mstar.storage import write_text
@@ -59,7 +60,7 @@ def write_report(run: RunDir) -> Summary:
     """Write `summary.json`, `metrics.jsonl` and `report.html` of the run as it stands."""
     history = read_history(run)
     comparison = compare(run, history)
-    summary = condense(run.config, history, comparison)
+    summary = condense(run.config, history, comparison, official_scores(run, history))
     write_text(run.storage, "summary.json", to_json(summary), durable=False)
     write_text(run.storage, "metrics.jsonl", metric_lines(history, run.config.adapt.k), durable=False)
     html = render(run.config, history, summary, pick_examples(run, comparison), plans_of(run))
@@ -85,6 +86,7 @@ def render(
         fallen=others_fallen(summary),
         most_fallen=MOST_FALLEN,
         tests=tests,
+        official=[name for name in tests if summary.tests[name].official],
         examples=examples,
         totals=_totals(history),
         planned=plan_rows(*plans) if plans else [],

@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,6 +16,7 @@ from mstar.config import Config
 from mstar.records import TemperatureReport
 from mstar.report.comparison import Change, Comparison, compare
 from mstar.report.history import History, Turn, read_history
+from mstar.report.official import OfficialScores, official_scores
 from mstar.rundir import RunDir
 from mstar.stages import STAGE_NAMES
 
@@ -41,6 +43,8 @@ class TestSummary:
     """The highest accuracy; among equals the earliest."""
     change: Change | None
     """From the first to the last on the same problems; None where the responses of one are not there."""
+    official: OfficialScores | None = None
+    """By the rules of its authors; for MathVista only."""
 
     @property
     def fell(self) -> bool:
@@ -98,12 +102,14 @@ class Summary:
 def summarise(run: RunDir) -> Summary:
     """The summary of a run as it stands."""
     history = read_history(run)
-    return condense(run.config, history, compare(run, history))
+    return condense(run.config, history, compare(run, history), official_scores(run, history))
 
 
-def condense(config: Config, history: History, comparison: Comparison) -> Summary:
+def condense(
+    config: Config, history: History, comparison: Comparison, official: Mapping[str, OfficialScores]
+) -> Summary:
     """The summary of what has been read."""
-    tests = _summarise_tests(config, history, comparison)
+    tests = _summarise_tests(config, history, comparison, official)
     seconds, inside = _stage_seconds(history)
     wall_clock = _wall_clock(history, sum(seconds.values()))
     return Summary(
@@ -166,13 +172,17 @@ def _peak_memory(history: History) -> int | None:
     return max(peaks, default=None)
 
 
-def _summarise_tests(config: Config, history: History, comparison: Comparison) -> dict[str, TestSummary]:
+def _summarise_tests(
+    config: Config, history: History, comparison: Comparison, official: Mapping[str, OfficialScores]
+) -> dict[str, TestSummary]:
     tests = {}
     for name in config.data.tests:
         measured = [point for turn in history.turns if (point := _measured(turn, name))]
         if measured:
             best = max(measured, key=lambda point: point.accuracy)
-            tests[name] = TestSummary(measured[0], measured[-1], best, comparison.changes.get(name))
+            tests[name] = TestSummary(
+                measured[0], measured[-1], best, comparison.changes.get(name), official.get(name)
+            )
     return tests
 
 

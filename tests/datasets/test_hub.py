@@ -172,7 +172,7 @@ def test_a_run_keeps_the_commits_that_it_has_begun_with(
     (tmp_path / "config.yaml").write_text(dump_config(config))
     noted = []
     for commit in (SECOND, "3" * 40):
-        reader.run("run", str(tmp_path / "config.yaml"), "--prepare")
+        reader.run("prepare", str(tmp_path / "config.yaml"))
         files = [tmp_path / "run" / name for name in ("run.yaml", "inputs.json")]
         noted.append([file.read_text() for file in files])
         hub.add("datasets", ID, commit, {"train.jsonl": jsonl(rows(9)), "test.jsonl": jsonl(rows(8))})

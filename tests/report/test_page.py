@@ -252,7 +252,9 @@ def test_a_long_run_is_thinned(make: Make) -> None:
     history = read_history(run)
     turns = tuple(replace(history.iterations[-1], iteration=number) for number in range(10_000))
     longer = replace(history, iterations=turns)
-    page = Page(render(run.config, longer, condense(run.config, longer, Comparison({})), Examples(), None))
+    page = Page(
+        render(run.config, longer, condense(run.config, longer, Comparison({}), {}), Examples(), None)
+    )
     assert "metrics.jsonl has every stage" in page.text and "9999" in page.texts["iterations"]
     assert len(page.html) < 600_000
 

@@ -42,6 +42,8 @@ class MotoServer(Server):
 class MinioServer(Server):
     """A real one, on a folder; it can be killed and started again."""
 
+    listens_at = "127.0.0.1"
+
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.folder = folder
         self.port = free_port()
@@ -54,7 +56,7 @@ class MinioServer(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        place = ["--address", f"127.0.0.1:{self.port}", str(self.folder)]
+        place = ["--address", f"{self.listens_at}:{self.port}", str(self.folder)]
         self._listen(
             ["minio", "server", "--quiet", *self._options, *place],
             MINIO_ROOT_USER=KEY,
@@ -133,8 +135,8 @@ class Stored:
         self._bucket, _, prefix = output.removeprefix("s3://").partition("/")
         self._prefix = f"{prefix}/"
 
-    def keys(self) -> list[str]:
-        found = self._client.list_objects(self._bucket, prefix=self._prefix, recursive=True)
+    def keys(self, below: str = "") -> list[str]:
+        found = self._client.list_objects(self._bucket, prefix=self._prefix + below, recursive=True)
         return [(one.object_name or "").removeprefix(self._prefix) for one in found]
 
     def headers(self, key: str) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from mstar.datasets import (
 from mstar.datasets.bucket_files import WHOLE_BYTES
 from mstar.errors import UserError
 from tests.commands import mstar
-from tests.smoke import smoke_arguments
+from tests.smoke import prepare_arguments
 from tests.storage.faults import FAULTS, Proxy, proxy
 from tests.storage.uploads import Uploads
 
@@ -256,7 +256,7 @@ def test_a_run_knows_its_problems_wherever_they_lie(uploads: Uploads, problems: 
     uploads.put_folder(problems)
     noted = []
     for place in (str(problems), uploads.address):
-        mstar(*smoke_arguments(problems, tmp_path / "run"), *named_below(place), "--prepare")
+        mstar(*prepare_arguments(problems, tmp_path / "run"), *named_below(place))
         noted.append((tmp_path / "run/inputs.json").read_text())
     assert noted[0] == noted[1]
     assert f"train: {uploads.address}/train.parquet" in (tmp_path / "run/run.yaml").read_text()

@@ -91,7 +91,7 @@ def test_stages_leave_what_they_leave_with_models_in_folders(
         output = tmp_path / str(number)
         path = tmp_path / f"{number}.yaml"
         path.write_text(dump_config(config.model_copy(update={"output": str(output)})))
-        mstar("run", str(path), "--prepare")
+        mstar("prepare", str(path))
         for stage in ("generate", "score"):
             mstar(stage, "--run", str(output), "--iteration", "0")
         files = [output / "inputs.json", *sorted((output / "iterations/000").glob("*/manifest.json"))]

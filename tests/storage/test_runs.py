@@ -15,7 +15,7 @@ from mstar.stagedir import Begun, StageDir
 from mstar.stages import STAGE_NAMES
 from mstar.storage import build_storage
 from tests.commands import mstar, start
-from tests.smoke import fingerprints, smoke_arguments
+from tests.smoke import fingerprints, prepare_arguments, smoke_arguments
 from tests.storage.faults import FAULTS, Proxy, proxy
 from tests.storage.servers import BUCKET, Stored
 
@@ -68,7 +68,7 @@ def test_shards_through_faults_and_kills_leave_the_files_of_one_undisturbed_run(
             shard = ["--shard", f"{machine}/2"] if command[0] in SHARDED else []
             return start(*command, *shard, said=make_folder(tmp_path / f"said-{machine}"))
 
-        mstar(*smoke_arguments(problems, output), "--prepare")
+        mstar(*prepare_arguments(problems, output))
         for number, command in enumerate(stage_commands(output)):
             working = {machine: begin(machine, command) for machine in (1, 2)}
             while killed < 10 and killed < number:
@@ -162,5 +162,5 @@ def test_the_configuration_says_where_the_server_is(
     problems: Path, moto: str, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    mstar(*smoke_arguments(problems, output, f"storage.endpoint={moto}"), "--prepare")
+    mstar(*prepare_arguments(problems, output, f"storage.endpoint={moto}"))
     assert Stored(moto, output).read("run.yaml")

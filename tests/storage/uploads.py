@@ -22,8 +22,9 @@ class Uploads:
         self.client.put_object(BUCKET, key, io.BytesIO(data), len(data), metadata=dict(metadata))
         return f"{self.address}/{name}"
 
-    def put_folder(self, folder: Path) -> str:
+    def put_folder(self, folder: Path, name: str = "") -> str:
+        """Returns the address."""
         for path in folder.rglob("*"):
             if path.is_file():
-                self.put(path.relative_to(folder).as_posix(), path.read_bytes())
-        return self.address
+                self.put(f"{name}/{path.relative_to(folder).as_posix()}".lstrip("/"), path.read_bytes())
+        return f"{self.address}/{name}".rstrip("/")

@@ -6,9 +6,9 @@ because a content may itself be a letter. Whole numbers come as answer_type "int
 are unlabelled.
 """
 
+from mstar.datasets.formats.choices import LETTERS, embedded
 from mstar.datasets.rows import Format, Row, read_id
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ANSWER_TYPES = {"integer": "number", "float": "number", "list": "list", "text": "text"}
 
 
@@ -36,16 +36,6 @@ def convert(row: Row) -> Row:
     }
 
 
-def embedded(image: object) -> object:
-    """The bytes in the column `decoded_image`, or None where only the path in `image` is given."""
-    match image:
-        case bytes() as data:
-            return data
-        case {"bytes": bytes() as data}:
-            return data
-    return None
-
-
 def gold(row: Row) -> object:
     """The gold answer: of a multiple-choice question the letter, if the content is among the choices."""
     content, choices = row.get("answer") or None, row.get("choices")
@@ -69,6 +59,7 @@ def is_choice(row: Row) -> bool:
 
 MATHVISTA = Format(
     name="MathVista",
+    marks=frozenset({"pid", "question_type"}),
     known=frozenset(
         {
             "pid",

@@ -9,10 +9,10 @@ import re
 
 from mstar.answers import AnswerType, Expected
 from mstar.answers.golds import read_golds
+from mstar.datasets.formats.choices import LETTERS, contents_in
 from mstar.datasets.rows import BadRow, Format, Row, read_id
 from mstar.datasets.values import quote
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 HINT = re.compile(r"^Hint:[^\n]*?\bat the end\.\s*", re.IGNORECASE)
 QUESTION = re.compile(r"^Question:\s*", re.IGNORECASE)
 CHOICES = re.compile(r"\n?[ \t]*\b(?:Choices|Options):\s*(?=\(A\))", re.IGNORECASE)
@@ -75,15 +75,8 @@ def split_choices(question: str) -> tuple[str, tuple[str, ...]]:
     if not headings:
         return question, ()
     stem, listed = question[: headings[-1].start()], question[headings[-1].end() :]
-    contents = []
-    for letter in LETTERS:
-        heading = re.search(rf"(?<!\S)\({letter}\)", listed)
-        if letter != "A":
-            contents.append((listed[: heading.start()] if heading else listed).strip())
-        if heading is None:
-            break
-        listed = listed[heading.end() :]
-    return (stem.strip(), tuple(contents)) if len(contents) > 1 and all(contents) else (question, ())
+    contents = contents_in(listed, r"(?<!\S)\({}\)")
+    return (stem.strip(), contents) if contents else (question, ())
 
 
 def clean_answer(text: str) -> str:
@@ -124,7 +117,10 @@ def is_gold(answer: str, answer_type: AnswerType, choices: tuple[str, ...]) -> b
 
 MATHV360K = Format(
     name="MathV360K",
+    marks=frozenset({"id", "conversations"}),
     known=frozenset({"id", "image", "conversations"}),
+    required=(("id",), ("conversations",)),
+    label_columns=("id", "image"),
     label=read_label,
     convert=convert,
     image_folder="data_images",

@@ -1,0 +1,98 @@
+"""Single rows of a TSV file as pandas writes it: a header, quotes around what holds tabs or lines.
+
+As in JSON files, opening notes where each row begins and ends, and a row is parsed when it is asked for. An
+image column may hold the index of another row, which then has the image (VLMEvalKit's files).
+"""
+
+import csv
+import io
+import sys
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+
+from mstar.datasets.files import DataFile
+from mstar.datasets.json_rows import BYTE_ORDER_MARK, JsonRows
+from mstar.datasets.rows import BadRow, Row
+
+csv.field_size_limit(sys.maxsize)
+LONGEST_INDEX = 64
+"""Characters; an image is longer."""
+
+
+class TsvRows(JsonRows):
+    """The rows of one TSV file, given where each begins and ends."""
+
+    def __init__(self, file: DataFile, starts: Sequence[int], ends: Sequence[int]) -> None:
+        super().__init__(file, starts, ends)
+        with file.local().open("rb") as opened:
+            header = next(records(opened), b"").removeprefix(BYTE_ORDER_MARK)
+        self.columns = fields(header)
+
+    def parse(self, data: bytes) -> Row | str:
+        """The row in these bytes, or what is wrong with them."""
+        try:
+            found = fields(data)
+        except UnicodeDecodeError as error:
+            return f"is not UTF-8 text (byte {error.start + 1})"
+        except csv.Error as error:
+            return f"is no row of a table ({error})"
+        if len(found) != len(self.columns):
+            return f"has {len(found)} fields; the header has {len(self.columns)}"
+        return dict(zip(self.columns, found, strict=True))
+
+    def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
+        """The rows at these indices, each with its image, if these are wanted."""
+        for row in super().rows(indices, images):
+            if images and not isinstance(row, BadRow) and is_index(row.get("image")):
+                image = str(row["image"])
+                row = {**row, "image": self._images_by_index.get(image, image)}
+            yield row
+
+    def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
+        """All rows."""
+        return super().rows(range(len(self)))
+
+    @cached_property
+    def _images_by_index(self) -> dict[str, object]:
+        """The images of rows that others name in place of one."""
+        named = {str(row.get("image")) for row in self._good_rows() if is_index(row.get("image"))}
+        return {str(row["index"]): row["image"] for row in self._good_rows() if row.get("index") in named}
+
+    def _good_rows(self) -> Iterator[Row]:
+        return (row for row in super().rows(range(len(self))) if not isinstance(row, BadRow))
+
+
+def is_index(image: object) -> bool:
+    """Whether this stands for an image and is none."""
+    return isinstance(image, str) and 0 < len(image) <= LONGEST_INDEX
+
+
+def open_tsv(file: DataFile) -> TsvRows:
+    """The rows of a TSV file."""
+    starts, ends, position = array("Q"), array("Q"), 0
+    with file.local().open("rb") as opened:
+        for number, record in enumerate(records(opened)):
+            if number and record.strip():
+                starts.append(position)
+                ends.append(position + len(record))
+            position += len(record)
+    return TsvRows(file, starts, ends)
+
+
+def records(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines put together where a quote spans several."""
+    waiting, quotes = [], 0
+    for line in lines:
+        waiting.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield b"".join(waiting)
+            waiting, quotes = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def fields(record: bytes) -> list[str]:
+    text = record.decode().rstrip("\r\n")
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter="\t"), [])
