@@ -8,7 +8,7 @@ S3 ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images test-cluster clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images test-cluster test-containers clean
 
 help:  ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -75,6 +75,9 @@ image-%:
 
 test-cluster: $(VENV)/installed  ## pods of the tasks on the cluster of KUBECONFIG, which must have the images for CPUs
 	$(BIN)/python -m pytest -q -n 0 -m slow tests/kubeflow/test_admission.py tests/kubeflow/test_images.py
+
+test-containers: $(VENV)/installed  ## the pipeline by kfp's local runner and with KILLS containers killed; needs images and MinIO
+	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m slow -rP tests/kubeflow/test_local_runner.py
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

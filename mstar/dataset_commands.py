@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from mstar.datasets.contamination import Kind
     from mstar.presets import Preset
+    from mstar.presets.provenance import Written
 
 datasets_app = typer.Typer(
     no_args_is_help=True, help="Published data sets, and what of them overlaps.", rich_markup_mode=None
@@ -126,13 +127,16 @@ def kind_of(text: str | None) -> "Kind | None":
     return next((kind for kind in KINDS if kind == text), None)
 
 
-def settings_of(files: Mapping[str, object], folder: Path) -> str:
+def settings_of(files: "Mapping[str, Written]", folder: Path) -> str:
     """What a configuration says to use these files, on one line of YAML."""
     names = [name.removesuffix(".jsonl") for name in files]
     roles = [f"{name}: {folder / name}.jsonl" for name in ("train", "validation") if name in names]
     tests = [name for name in names if name not in ("train", "rest", "validation")]
     named = ", ".join(f"{name}: {folder / name}.jsonl" for name in tests)
-    return f"data: {{{', '.join([*roles, *([f'tests: {{{named}}}'] if named else [])])}}}"
+    settings = [*roles, *([f"tests: {{{named}}}"] if named else [])]
+    if any(file.placed_images for file in files.values()):
+        settings.append("columns: {question: question}")  # so that <image> is read as the place of one
+    return f"data: {{{', '.join(settings)}}}"
 
 
 def print_line(line: str) -> None:

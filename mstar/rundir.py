@@ -7,6 +7,7 @@ Paths in it are relative to the run, so a run can be moved. What a stage folder 
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from mstar.errors import PolicyRemoved, UserError
 from mstar.inputs import identity_of_model, models, problem_files
 from mstar.model_folders import local_policy
 from mstar.records import State, to_json
-from mstar.stagedir import MANIFEST, Manifest, read_manifest, read_removed
+from mstar.stagedir import MANIFEST, Manifest, read_removed
 from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
 from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
 from mstar.stored_records import Unreadable, parse_record, read_record, read_small
 
 Result = TypeVar("Result")
+log = logging.getLogger("mstar")
 RUN, INPUTS = "run.yaml", "inputs.json"
 FIRST_POLICY = "first"
 """How a State names the policy that the user gave, wherever that lies."""
@@ -72,6 +74,7 @@ class RunDir:
         self._contents: dict[str, str] = {}
         self._noted: dict[str, str] = {}
         self._states: dict[int, State] = {}
+        self._manifests: dict[str, tuple[Manifest, str]] = {}
 
     @cached_property
     def local_config(self) -> Config:
@@ -92,14 +95,18 @@ class RunDir:
     def finished(self, stage: Stage[Any], iteration: int | None, folder_name: str = "") -> Finished:
         """A finished stage; UserError if it is not."""
         prefix = stage_prefix(folder_name or stage.name, iteration)
-        manifest = read_manifest(self.storage, prefix)
+        manifest = self.manifest(prefix)
         if manifest is None:
             raise not_finished(prefix, stage)
         return Finished(self.storage, prefix, manifest)
 
     def is_finished(self, folder_name: str, iteration: int | None) -> bool:
         """Whether a stage folder has its manifest."""
-        return read_manifest(self.storage, stage_prefix(folder_name, iteration)) is not None
+        return self.manifest(stage_prefix(folder_name, iteration)) is not None
+
+    def forget(self, prefix: str) -> None:
+        """What is known of a stage's manifest: somebody is about to look at it, or to write another one."""
+        self._manifests.pop(prefix, None)
 
     def result(self, stage: Stage[Result], iteration: int | None, folder_name: str = "") -> Result:
         """What a finished stage found; UserError if it is not finished."""
@@ -126,12 +133,29 @@ class RunDir:
     def stage_identity(self, stage: Stage[Any], iteration: int | None) -> str:
         """What tells a finished stage from the same one made otherwise; UserError if it is not finished."""
         prefix = stage_prefix(stage.name, iteration)
-        try:
-            data = read_small(self.storage, f"{prefix}/{MANIFEST}")
-            parse_record(data, Manifest)
-        except (FileNotFoundError, Unreadable):
-            raise not_finished(prefix, stage) from None
-        return hashlib.sha256(data).hexdigest()
+        found = self._manifest(prefix)
+        if found is None:
+            raise not_finished(prefix, stage)
+        return found[1]
+
+    def manifest(self, prefix: str) -> Manifest | None:
+        """What a finished stage left, read once (see `forget`); None where it is not finished."""
+        found = self._manifest(prefix)
+        return found[0] if found else None
+
+    def _manifest(self, prefix: str) -> tuple[Manifest, str] | None:
+        """A finished stage's manifest and the hash of its bytes, read once; None where there is none."""
+        if prefix not in self._manifests:
+            key = f"{prefix}/{MANIFEST}"
+            try:
+                data = read_small(self.storage, key)
+                self._manifests[prefix] = parse_record(data, Manifest), hashlib.sha256(data).hexdigest()
+            except FileNotFoundError:
+                return None
+            except Unreadable:
+                log.warning("%s is damaged; it will be made again", key)
+                return None
+        return self._manifests[prefix]
 
     def state(self, iteration: int) -> State:
         """What an iteration starts from; iteration 0 starts from the configuration."""
@@ -184,7 +208,9 @@ class RunDir:
     def policy_identity(self, policy: str) -> str:
         """What tells one policy from another, for a fingerprint: the training that made it, or its files."""
         if policy != FIRST_POLICY:
-            return self.storage.describe(f"{PurePosixPath(policy).parent}/{MANIFEST}").sha256
+            train = str(PurePosixPath(policy).parent)
+            found = self._manifest(train)
+            return found[1] if found else self.storage.describe(f"{train}/{MANIFEST}").sha256
         return self.identity("model.path")
 
     def prm_identity(self) -> str | None:

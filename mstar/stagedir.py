@@ -61,11 +61,12 @@ class Checkpoint:
 class StageDir:
     """One stage's folder. Refuses to go on from files that were made from something else."""
 
-    def __init__(self, storage: Storage, prefix: str, made_from: Begun) -> None:
+    def __init__(self, storage: Storage, prefix: str, made_from: Begun, found: Manifest | None = None):
+        """`found` is its manifest, where that has just been read."""
         self.storage = storage
         self.prefix = prefix
         self.made_from = Begun(json.loads(json.dumps(made_from.fingerprint)), made_from.version)
-        self.manifest = read_manifest(storage, prefix)
+        self.manifest = found or read_manifest(storage, prefix)
         if self.manifest:
             self._refuse_other(self.manifest.fingerprint, is_finished=True)
         self._entries: dict[str, FileEntry] = {}

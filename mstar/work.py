@@ -90,8 +90,9 @@ def perform(
     at once: the first to finish writes the manifest, and the others return what that says.
     """
     run, prefix = turn.run, stage_prefix(folder_name or stage.name, turn.iteration)
+    run.forget(prefix)
     made_from = Begun(settings_of(run.config, stage.name) | reads, stage.version)
-    folder = StageDir(run.storage, prefix, made_from)
+    folder = StageDir(run.storage, prefix, made_from, run.manifest(prefix))
     if folder.manifest and folder.done:
         if folder.is_half_deleted:
             folder.delete_others()
@@ -106,6 +107,7 @@ def perform(
     else:
         if found is None and not _is_done_by_another(folder):
             return None
+    run.forget(prefix)
     return run.result(stage, turn.iteration, folder_name)
 
 

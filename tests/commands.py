@@ -18,6 +18,9 @@ from subprocess import CompletedProcess
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     [
+        "kfp.client",
+        "kfp.compiler",
+        "kfp.kubernetes",
         "transformers.models.qwen3_vl.modeling_qwen3_vl",
         "mstar.cli",
         "mstar.engines.transformers",

@@ -5,7 +5,7 @@ same question in plain words about images that look the same; `image`, another q
 looks the same. In questions case, spacing, punctuation and Unicode's spellings make no difference. Where
 there are no images the choices count as part of the question: "Which of these is a solid?" is many problems.
 
-The test sets are in memory, 0.5 KiB a problem; training problems are compared as they come.
+The test sets are in memory, 1 KiB a problem; training problems are compared as they come.
 """
 
 import hashlib

@@ -15,7 +15,6 @@ from mstar.datasets.files import DataFile
 from mstar.datasets.json_rows import BYTE_ORDER_MARK, JsonRows
 from mstar.datasets.rows import BadRow, Row
 
-csv.field_size_limit(sys.maxsize)
 LONGEST_INDEX = 64
 """Characters; an image is longer."""
 
@@ -45,22 +44,25 @@ class TsvRows(JsonRows):
         """The rows at these indices, each with its image, if these are wanted."""
         for row in super().rows(indices, images):
             if images and not isinstance(row, BadRow) and is_index(row.get("image")):
-                image = str(row["image"])
-                row = {**row, "image": self._images_by_index.get(image, image)}
+                row = {**row, "image": self._image_of_row(str(row["image"]))}
             yield row
 
     def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
         """All rows."""
         return super().rows(range(len(self)))
 
-    @cached_property
-    def _images_by_index(self) -> dict[str, object]:
-        """The images of rows that others name in place of one."""
-        named = {str(row.get("image")) for row in self._good_rows() if is_index(row.get("image"))}
-        return {str(row["index"]): row["image"] for row in self._good_rows() if row.get("index") in named}
+    def _image_of_row(self, index: str) -> object:
+        """The image of the row with an index; the index itself where there is no such row."""
+        for row in super().rows([self._places[index]] if index in self._places else []):
+            return index if isinstance(row, BadRow) else row.get("image")
+        return index
 
-    def _good_rows(self) -> Iterator[Row]:
-        return (row for row in super().rows(range(len(self))) if not isinstance(row, BadRow))
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where the rows with images are, by index."""
+        found = enumerate(super().rows(range(len(self))))
+        good = ((place, row) for place, row in found if not isinstance(row, BadRow))
+        return {str(row.get("index")): place for place, row in good if not is_index(row.get("image"))}
 
 
 def is_index(image: object) -> bool:
@@ -94,5 +96,6 @@ def records(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def fields(record: bytes) -> list[str]:
+    csv.field_size_limit(sys.maxsize)  # for images
     text = record.decode().rstrip("\r\n")
     return next(csv.reader(io.StringIO(text, newline=""), delimiter="\t"), [])

@@ -8,7 +8,6 @@ import contextlib
 import io
 import json
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,11 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import urllib3
+
 from mstar.errors import UserError
 from mstar.kubeflow.compiling import version_of
 
 HOST, TOKEN, COOKIES, NAMESPACE = "KF_PIPELINES_ENDPOINT", "KFP_TOKEN", "KFP_COOKIES", "KFP_NAMESPACE"
 """Environment variables; the secrets among them are nowhere else."""
+HEALTH = "/apis/v2beta1/healthz"
 CONNECT_SECONDS = 10.0
 FORWARD = "kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888"
 AT_WORK = ("PENDING", "RUNNING", "PAUSED", "CANCELING", "RUNTIME_STATE_UNSPECIFIED", None)
@@ -140,7 +142,7 @@ def _explain(error: Exception, host: str, run: str) -> str | None:
     """The line for an error of the client; None for one of ours."""
     status, said = getattr(error, "status", None), _reason(error)
     if status in (401, 403):
-        return f"{host} refuses you ({said}); set {TOKEN} or {COOKIES}, and the --namespace that is yours"
+        return _refused(host, said)
     if status == 404 and run:
         return f"{host} knows no run {run}; see mstar pipeline status NAME, or the UI's list of runs"
     if status:
@@ -161,14 +163,30 @@ def _reason(error: Exception) -> str:
 
 
 def _reach(host: str) -> None:
-    """The client itself would wait for minutes."""
+    """Ask whether it is well: the client itself would wait for minutes, and try again when it is refused."""
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserError(f"the Kubeflow server is {host}; write an address such as http://localhost:8888")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    headers = {}
+    if token := os.environ.get(TOKEN):
+        headers["Authorization"] = f"Bearer {token}"
+    if cookies := os.environ.get(COOKIES):
+        headers["Cookie"] = cookies
     try:
-        socket.create_connection((parts.hostname, port), CONNECT_SECONDS).close()
-    except OSError as error:
+        answer = urllib3.request(
+            "GET", f"{host}{HEALTH}", headers=headers, timeout=CONNECT_SECONDS, retries=False, redirect=False
+        )
+    except urllib3.exceptions.HTTPError as error:
+        reason = str(error).rpartition(": ")[2]
+        raise UserError(f"nothing answers at {host} ({reason}); start it, or reach it by {FORWARD}") from None
+    if answer.status in (301, 302, 303, 307, 401, 403):
+        raise UserError(_refused(host, f"status {answer.status}"))
+    if answer.status != 200 or not answer.data.lstrip().startswith(b"{"):
         raise UserError(
-            f"nothing answers at {host} ({error.strerror or error}); start it, or reach it by {FORWARD}"
-        ) from None
+            f"what answers at {host} is no Kubeflow Pipelines server (status {answer.status} for {HEALTH}); "
+            f"correct the address, or reach it by {FORWARD}"
+        )
+
+
+def _refused(host: str, said: str) -> str:
+    return f"{host} refuses you ({said}); set {TOKEN} or {COOKIES}, and the --namespace that is yours"

@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 from uuid import uuid4
 
 from mstar.datasets.contamination import Picture
+from mstar.datasets.files import DataFile
 from mstar.datasets.images import UnreadableImage, decode_image, read_bytes
 from mstar.datasets.perceptual import perceptual_hash
 from mstar.presets.archives import ImageArchives
@@ -36,7 +37,7 @@ class Pictures:
     """Images of one set; holds threads and zip files, so use it in a `with`."""
 
     def __init__(
-        self, folder: Path | None, images: str, find_archives: Callable[[], Sequence[Path]] = list
+        self, folder: Path | None, images: str, find_archives: Callable[[], Sequence[DataFile]] = list
     ) -> None:
         """`folder` is where images are kept, None for nowhere; relative paths begin at `images`."""
         self._folder = folder

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mstar.datasets.contamination import HeldOut, Kind
+from mstar.datasets.files import DataFile
 from mstar.errors import UserError
 from mstar.presets.catalogue import Preset, PublishedSet, Split
 from mstar.presets.pictures import Pictures
@@ -41,7 +42,7 @@ class Opened(NamedTuple):
     published: PublishedSet
     split: Split
     source: Source
-    find_archives: Callable[[], Sequence[Path]]
+    find_archives: Callable[[], Sequence[DataFile]]
     rows: Sequence[int]
 
 
@@ -141,7 +142,8 @@ class PresetWriter:
                 raise UserError(
                     f"{source.address} has no row for {name}.jsonl ({why}); name another source with --from"
                 )
-        written.problems, written.sha256, written.renamed_ids = file.problems, file.sha256, file.renamed
+        written.problems, written.sha256 = file.problems, file.sha256
+        written.renamed_ids, written.placed_images = file.renamed, file.placed
         self._done.files[f"{name}.jsonl"] = written
         left_out = f", {counted(written.left_out.rows, 'rows')} left out" if written.left_out.rows else ""
         self._progress.note(f"{self._folder / name}.jsonl: {counted(written.problems, 'problems')}{left_out}")

@@ -25,6 +25,8 @@ class Written:
     sha256: str = ""
     renamed_ids: int = 0
     """Ids that came again in the source, and got a number."""
+    placed_images: int = 0
+    """Questions in which `<image>` marks the place of an image: to be read with `data.columns`."""
     left_out: LeftOut = field(default_factory=LeftOut)
 
 

@@ -133,12 +133,12 @@ def read_document(path: Path) -> Row:
     return document
 
 
-def find_archives(published: PublishedSet, address: str) -> list[Path]:
-    """The zip files with a set's images that are there, on this machine."""
+def find_archives(published: PublishedSet, address: str) -> list[DataFile]:
+    """The zip files with a set's images that are there."""
     found: list[Folder | list[DataFile]] = []
     for name in published.archives:
         try:
             found.append(find(f"{address}/{name}", AS_IT_IS.storage))
         except NotThere:
             continue
-    return [file.local() for files in found if isinstance(files, list) for file in files]
+    return [file for files in found if isinstance(files, list) for file in files]

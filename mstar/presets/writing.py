@@ -31,6 +31,8 @@ class ProblemWriter:
         self.problems = 0
         self.renamed = 0
         """Ids that came again."""
+        self.placed = 0
+        """Questions with images in their midst."""
 
     @property
     def sha256(self) -> str:
@@ -48,6 +50,7 @@ class ProblemWriter:
         self._sha256.update(line)
         self.problems += 1
         self.renamed += uses > 1
+        self.placed += any(problem.image_places)
         return id
 
 

@@ -180,12 +180,20 @@ def test_tsv_as_pandas_writes_it(tmp_path, picture):
     assert again.read([1]) == [second] and again.ids == ("0", "1")
 
 
+def test_tsv_without_answers(tmp_path):
+    """The test splits of MMBench."""
+    path = tmp_path / "MMBench_TEST_EN.tsv"
+    path.write_text("index\tquestion\tA\tB\n0\tHow?\tone\ttwo\n")
+    (problem,) = read(path)
+    assert (problem.answer, problem.choices) == (None, ("one", "two"))
+
+
 def test_tsv_that_is_cut_off(tmp_path):
     path = tmp_path / "cut.tsv"
     path.write_text("index\tquestion\tanswer\tA\tB\n0\tHow?\tA\tone\ttwo\n1\tHow?\tA\n")
     (flaw,) = check_problems(path).bad
     assert str(flaw) == "row 2 (no id): line 3 has 3 fields; the header has 5"
-    path.write_text("index\tquestion\tA\tB\n")
+    path.write_text("index\tquestion\tA\n")
     with pytest.raises(UserError, match="no column"):
         open_problems(path)
 
@@ -262,6 +270,12 @@ def test_columns_of_ones_own_come_before_loose_formats(tmp_path, picture):
     )
     (problem,) = read(path, columns=parse_columns(["choices=options"]))
     assert (problem.answer, problem.choices) == ("dog", ("cat", "dog"))
+
+
+def test_published_sets_stand_beside_files_with_columns_of_ones_own(tmp_path, picture):
+    path = write_parquet(tmp_path / "dev.parquet", [mmbench_row(image=hub_image(picture()))])
+    (problem,) = read(path, columns=parse_columns(["question=problem", "answer=solution"]))
+    assert (problem.question, problem.answer) == ("What follows?", "C")
 
 
 def test_every_format_is_told_by_its_own_marks_and_mstar_rows_are_no_other():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def run_locally(place: Path, root: Path, values: Mapping[str, Any]) -> list[Ende
 
     root.mkdir()
     root.chmod(0o777)  # containers run as somebody else
-    with watched() as ended:
+    with watched() as ended, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has no use for resources, and says so of every task
         local.init(
             local.DockerRunner(network_mode="host", ulimits=_limits()),
             pipeline_root=str(root),

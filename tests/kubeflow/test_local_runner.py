@@ -2,6 +2,7 @@
 containers killed at random moments.
 """
 
+import json
 import os
 import random
 from collections import Counter
@@ -17,7 +18,7 @@ from mstar.kubeflow.compiling import compile_pipeline
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
 from tests.kubeflow.interpreter import Interpreter, Task
-from tests.kubeflow.local_runner import container_socket, need_images, run_container, run_locally
+from tests.kubeflow.local_runner import Ended, container_socket, need_images, run_container, run_locally
 from tests.smoke import SMALL, SMOKE, smoke_arguments
 from tests.storage import servers
 from tests.storage.servers import BUCKET, Stored
@@ -89,6 +90,18 @@ def test_kfps_local_runner_leaves_the_files_of_mstar_run(
         "prepare": 1, "begin": 3, "generate": 4, "score": 4, "select": 2, "train": 2, "evaluate": 8,
         "adapt": 2, "report": 1,
     }  # fmt: skip
+    for line in say_overheads(Stored(place.server, output), ended):
+        print(line)
+
+
+def say_overheads(stored: Stored, ended: list[Ended]) -> Iterator[str]:
+    """How long tasks took whose stage one container does, and how long the stage itself."""
+    for verb in ("select", "train", "adapt"):
+        for iteration, one in enumerate(task for task in ended if task.verb == verb):
+            timing = json.loads(stored.read(f"iterations/{iteration:03d}/{verb}/timing.json"))
+            yield f"{verb} {iteration}: {one.seconds:.1f} s, of which the stage {timing['seconds']:.1f} s"
+    for verb in ("begin", "report"):
+        yield f"{verb}: {', '.join(f'{one.seconds:.1f}' for one in ended if one.verb == verb)} s"
 
 
 def test_containers_killed_at_any_time_and_started_again_leave_the_same_files(

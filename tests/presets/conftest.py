@@ -50,24 +50,23 @@ def chats(count: int, first_image: int = 0) -> list[dict[str, object]]:
 def mathv360k(tmp_path: Path) -> Callable[..., Path]:
     """Writes MathV360K with its images in a zip file, or unpacked."""
 
-    def write(count: int = 80, zipped: bool = True, name: str = "mathv360k") -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        rows = chats(count)
-        (folder / "train_samples_all_tuning.json").write_text(json.dumps(rows))
-        images = {str(row["image"]): drawing(number // 4) for number, row in enumerate(rows)}
-        if zipped:
-            with zipfile.ZipFile(folder / "data_images.zip", "w") as archive:
-                for path, data in images.items():
-                    archive.writestr(f"data_images/{path}", data)
-        else:
-            for path, data in images.items():
-                target = folder / "data_images" / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
-        return folder
+    def write(count: int = 80, zipped: bool = True) -> Path:
+        return write_mathv360k(tmp_path / "mathv360k", count, zipped)
 
     return write
+
+
+def write_mathv360k(folder: Path, count: int, zipped: bool) -> Path:
+    rows = chats(count)
+    images = {f"data_images/{row['image']}": drawing(number // 4) for number, row in enumerate(rows)}
+    if zipped:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for path, data in images.items():
+                if path not in archive.NameToInfo:
+                    archive.writestr(path, data)
+        images = {"data_images.zip": file.getvalue()}
+    return write_files(folder, images | {"train_samples_all_tuning.json": json.dumps(rows).encode()})
 
 
 def parquet(rows: list[dict[str, object]]) -> bytes:

@@ -12,12 +12,20 @@ import pytest
 import yaml
 
 from mstar.config import Data
-from mstar.datasets import check_problems, open_problems
+from mstar.datasets import Reading, check_problems, open_problems
 from mstar.presets import PRESETS
 from mstar.records import Problem
 from tests.commands import at_once, mstar
 from tests.hub import serve_hub
-from tests.presets.conftest import chats, drawing, five_test_sets, mathvista_row, parquet, write_files
+from tests.presets.conftest import (
+    chats,
+    drawing,
+    five_test_sets,
+    mathvista_row,
+    parquet,
+    write_files,
+    write_mathv360k,
+)
 
 COMMIT = "1" * 40
 
@@ -149,6 +157,21 @@ def test_geometry3k_as_its_authors_publish_it(tmp_path: Path):
     assert list(made_from) == ["data.json"]
 
 
+def test_images_in_the_midst_of_questions(tmp_path: Path):
+    image = {"bytes": drawing(1), "path": None}
+    rows = [{"images": [image], "problem": f"In <image> find x_{n}.", "answer": str(n)} for n in range(2)]
+    files = {f"{split}.parquet": parquet(rows) for split in ("train", "validation", "test")}
+    folder = write_files(tmp_path / "set", files)
+    done = mstar(
+        "datasets", "prepare", "geometry3k", "--from", str(folder), "--output", str(tmp_path / "out")
+    )
+    settings = Data.model_validate(yaml.safe_load(done.stdout.splitlines()[-1])["data"])
+    file = open_problems(
+        settings.train, Reading(columns={str(key): name for key, name in settings.columns.items()})
+    )
+    assert [(one.question, list(one.image_places)) for one in file.read([1])] == [("In  find x_1.", [3])]
+
+
 def test_ai2d_as_its_authors_publish_it(tmp_path: Path):
     questions = {
         "What eats grass?": {"abcLabel": False, "answerTexts": ["hawk", "rabbit"], "correctAnswer": 1}
@@ -169,21 +192,35 @@ def test_from_the_hub_with_its_commit(tmp_path: Path):
     with serve_hub(tmp_path / "hub") as hub:
         files = five_test_sets()["mathvista"] | {"images.zip": b"gigabytes"}
         hub.add("datasets", "AI4Math/MathVista", COMMIT, files)
-        environment = {"HF_ENDPOINT": hub.address, "HF_HUB_CACHE": str(tmp_path / "cache")}
-        done = subprocess.run(
-            [sys.executable, "-m", "mstar", "datasets", "prepare", "mathvista"],
-            env={**os.environ, **environment, "HF_HUB_DISABLE_XET": "1"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 0, done.stderr
+        prepare_from(hub.address, "mathvista", tmp_path)
     assert not any("images.zip" in asked for asked in hub.asked), "fetched though every row has its image"
     assert (
         written(tmp_path / "mathvista", "mathvista")["address"]
         == f"hf://datasets/AI4Math/MathVista@{COMMIT}/data/testmini-*.parquet"
     )
     assert [one.answer for one in read(tmp_path / "mathvista" / "mathvista.jsonl")] == ["9", "14", "1", "1"]
+
+
+def test_an_archive_of_the_hub(tmp_path: Path):
+    files = {path.name: path.read_bytes() for path in write_mathv360k(tmp_path / "set", 40, True).iterdir()}
+    with serve_hub(tmp_path / "hub") as hub:
+        hub.add("datasets", "Zhiqiang007/MathV360K", COMMIT, files)
+        prepare_from(hub.address, "mathv360k", tmp_path)
+    assert len(read(tmp_path / "mathv360k" / "train.jsonl")) == 32
+    assert len(list((tmp_path / "mathv360k" / "images").rglob("*.png"))) == 10
+
+
+def prepare_from(hub: str, name: str, folder: Path) -> None:
+    """In a process of its own: the hub's library reads the environment when it is loaded."""
+    environment = {"HF_ENDPOINT": hub, "HF_HUB_CACHE": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mstar", "datasets", "prepare", name],
+        env={**os.environ, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_rows_that_cannot_be_used_are_named(tmp_path: Path):

@@ -3,6 +3,7 @@
 import io
 import shutil
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from mstar.storage import Storage, build_storage, write_text
 from mstar.verification import verify
 from tests.commands import mstar
-from tests.smoke import fingerprints
+from tests.smoke import fingerprints, smoke_arguments
 from tests.storage.faults import FAULTS, proxy
 from tests.storage.servers import BUCKET, Stored, client
 
@@ -99,3 +100,19 @@ def test_no_run_and_no_bucket_are_one_line_each(output: str) -> None:
         assert done.returncode == 2
         (said,) = done.stderr.splitlines()
         assert line in said
+
+
+def test_a_run_that_goes_on_asks_little_of_what_is_finished(
+    output: str, moto: str, problems: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a finished stage its manifest is read once, and its folder listed once."""
+    with proxy(moto) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
+        mstar(*smoke_arguments(problems, output))
+        asked = Counter(path for path, _ in server.seen)
+    assert asked.total() < 1000, "all that was asked is remembered"
+    for stage in ("generate", "score", "select", "train", "evaluate"):
+        (manifest,) = (path for path in asked if path.endswith(f"iterations/000/{stage}/manifest.json"))
+        assert asked[manifest] <= 2, "what it is, and its contents"
+        listings = [path for path in asked if "list-type=2" in path and f"000%2F{stage}%2F" in path]
+        assert sum(asked[path] for path in listings) == 1

@@ -73,6 +73,6 @@ def embedded(image: object) -> object:
     return None
 
 
-def without_unnamed(contents: Sequence[str]) -> list[str]:
+def without_commas(contents: Sequence[str]) -> list[str]:
     """Contents without the comma or semicolon that divided them from the next."""
     return [content.rstrip().rstrip(",;").rstrip() for content in contents]

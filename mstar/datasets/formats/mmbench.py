@@ -50,12 +50,12 @@ def image_of(image: object) -> object:
 LETTERED = Format(
     name="lettered choices",
     version=1,
-    marks=frozenset({"index", "question", "answer", "A", "B"}),
+    marks=frozenset({"index", "question", "A", "B"}),
     known=frozenset(
         {"index", "question", "hint", "answer", "image", "image_path", "source", "comment", "split", "bench"}
         | {*"ABCDEFGHIJ", *CATEGORIES}
     ),
-    required=(("index",), ("question",), ("answer",), ("A",), ("B",)),
+    required=(("index",), ("question",), ("A",), ("B",)),
     label_columns=("index", *CATEGORIES),
     image_columns=frozenset({"image"}),
     label=read_label,

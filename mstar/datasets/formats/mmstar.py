@@ -5,7 +5,7 @@ The choices stand in the question, as "Options: A: ..., B: ...". The answer is a
 
 import re
 
-from mstar.datasets.formats.choices import contents_in, embedded, given, without_unnamed
+from mstar.datasets.formats.choices import contents_in, embedded, given, without_commas
 from mstar.datasets.rows import Format, Row, read_id
 
 HEADING = re.compile(r"\s*\bOptions:\s*(?=\(?A[:.)])", re.IGNORECASE)
@@ -36,7 +36,7 @@ def split_options(question: object) -> tuple[object, list[str]]:
     if not headings or not isinstance(question, str):
         return question, []
     contents = contents_in(question[headings[-1].end() :], MARKS)
-    return (question[: headings[-1].start()], without_unnamed(contents)) if contents else (question, [])
+    return (question[: headings[-1].start()], without_commas(contents)) if contents else (question, [])
 
 
 MMSTAR = Format(

@@ -1,0 +1,44 @@
+"""Presets out of a bucket: the same files as out of a folder, with images unpacked or in a zip file."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.commands import mstar
+from tests.presets.conftest import five_test_sets, write_files, write_mathv360k
+from tests.storage.uploads import Uploads
+
+
+def prepared(name: str, source: str, output: Path) -> dict[str, bytes]:
+    """All that prepare wrote, without where it is from."""
+    mstar("datasets", "prepare", name, "--from", source, "--output", str(output))
+    provenance = json.loads((output / "provenance.json").read_text())
+    for file in provenance["files"].values():
+        file["address"] = file["address"].removeprefix(source)
+    (output / "provenance.json").write_text(json.dumps(provenance))
+    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "unpacked"])
+def test_mathv360k(uploads: Uploads, tmp_path: Path, zipped: bool) -> None:
+    folder = write_mathv360k(tmp_path / "set", 40, zipped)
+    stored = prepared("mathv360k", uploads.put_folder(folder), tmp_path / "stored")
+    assert stored == prepared("mathv360k", str(folder), tmp_path / "local")
+    assert len([name for name in stored if name.endswith(".png")]) == 10
+
+
+def test_mathvista(uploads: Uploads, tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "set", five_test_sets()["mathvista"])
+    stored = prepared("mathvista", uploads.put_folder(folder), tmp_path / "stored")
+    assert stored == prepared("mathvista", str(folder), tmp_path / "local")
+
+
+def test_what_is_not_there_and_who_is_not_reached(uploads: Uploads, tmp_path: Path) -> None:
+    prepare = ("datasets", "prepare", "mathvista", "--output", str(tmp_path / "out"), "--from")
+    missing = mstar(*prepare, f"{uploads.address}/none", check=False)
+    assert missing.returncode == 2 and "none holds none of data/testmini-*.parquet" in missing.stderr
+    refused = mstar(*prepare, "s3://no-such-bucket/set", check=False)
+    assert refused.returncode == 2 and "there is no such bucket" in refused.stderr
+    shutil.rmtree(tmp_path / "out")
