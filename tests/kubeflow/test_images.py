@@ -17,7 +17,7 @@ from mstar.config_cluster import Cluster
 from mstar.kubeflow.compiling import compile_pipeline
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
-from tests.kubeflow.clusters import Namespace, Pod, restricted_namespace
+from tests.kubeflow.clusters import Ended, Namespace, Pod, restricted_namespace
 from tests.kubeflow.executor_pods import Spec, read_pods
 from tests.smoke import prepare_arguments
 from tests.storage.servers import VARIABLES, MinioServer, Stored, need_minio, ready
@@ -119,6 +119,16 @@ def test_stages_that_are_ended_and_started_again_leave_equal_files(
         assert code == SIGTERM or (stage, code) == ("select", 0)
         _finish(namespace.start(_fill(tasks[stage], outputs["ended"])))
     assert ended.fingerprints() == whole.fingerprints()
+
+
+@pytest.mark.parametrize("stage", ["generate", "select", "train"])
+def test_images_have_no_compiler(namespace: Namespace, tasks: dict[str, Spec], stage: str) -> None:
+    pod = _fill(tasks[stage], "nowhere")
+    look = "id; which cc gcc c++ g++ clang nvcc ld as; true"
+    pod["spec"]["containers"][0] |= {"command": ["sh"], "args": ["-c", look]}
+    assert namespace.start(pod).wait() == Ended(
+        0, f"uid={CLUSTER.user} gid={CLUSTER.group} groups={CLUSTER.group}\n"
+    )
 
 
 def _finish(pod: Pod) -> None:
