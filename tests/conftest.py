@@ -15,6 +15,7 @@ from hypothesis import settings
 from mstar.config import Config
 from mstar.config_file import parse_config
 from tests.commands import mstar
+from tests.sharing import made_once
 from tests.smoke import smoke_arguments
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,10 @@ pytest_plugins = ["tests.skips"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests neither read nor fill the user's cache, nor do the commands that they start."""
+    """Tests neither read nor fill the user's cache, nor do the commands that they start. One thread each is
+    enough for both: there is a worker of pytest for every core.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     cache = tempfile.TemporaryDirectory(prefix="mstar-cache-")
     config.add_cleanup(cache.cleanup)
     os.environ["MSTAR_CACHE"] = cache.name
@@ -48,9 +52,7 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Path:
     """A smoke run that was never interrupted; tests only read it."""
-    output = tmp_path_factory.mktemp("runs") / "whole"
-    mstar(*smoke_arguments(problems, output))
-    return output
+    return made_once(tmp_path_factory, "whole", lambda output: mstar(*smoke_arguments(problems, output)))
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def make_config(tmp_path: Path, problems: Path) -> Callable[..., Config]:
     """
 
     def make(**sections: Any) -> Config:
-        tree = {
+        tree: dict[str, Any] = {
             "name": "test",
             "output": str(tmp_path / "run"),
             "model": {"path": str(BASE)},
@@ -76,7 +78,9 @@ def make_config(tmp_path: Path, problems: Path) -> Callable[..., Config]:
             "evaluate": {"temperatures": [1.0], "samples_per_problem": 2},
             "adapt": {"policy": "fixed"},
         }
-        return parse_config({**tree, **sections}, "test")
+        tree |= sections
+        tree["model"] = {"threads": 1, **tree["model"]}  # pytest's workers have the other cores
+        return parse_config(tree, "test")
 
     return make
 

@@ -16,6 +16,7 @@ from tests.smoke import fingerprints, prepare_arguments, smoke_arguments
 KILLS = int(os.environ.get("MSTAR_KILLS", "4"))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_like_one_that_was_not(
     problems: Path, finished: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from mstar.resources import count_parameters
 from mstar.starting import open_run
 from tests.commands import mstar, start
 from tests.conftest import BASE
+from tests.sharing import made_once
 from tests.smoke import fingerprints, smoke_arguments
 
 MakeConfig = Callable[..., Config]
@@ -34,9 +35,9 @@ LORA = (
 @pytest.fixture(scope="module")
 def adapted(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Path:
     """A finished run of two iterations; tests only read it."""
-    output = tmp_path_factory.mktemp("runs") / "adapted"
-    mstar(*smoke_arguments(problems, output, *LORA))
-    return output
+    return made_once(
+        tmp_path_factory, "adapted", lambda output: mstar(*smoke_arguments(problems, output, *LORA))
+    )
 
 
 def checkpoints(output: Path) -> list[Path]:

@@ -1,11 +1,10 @@
 """Stage commands on their own: their metrics are those of the loop."""
 
-import subprocess
-import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from mstar.metrics import Metrics
 from mstar.metrics_server import MetricsServer
 from mstar.stages import EVALUATE, GENERATE
 from mstar.starting import open_run, start_run
+from tests.commands import start
 from tests.serving import free_port
 from tests.test_metrics import scrape
 from tests.test_starting import Heard
@@ -22,14 +22,13 @@ from tests.test_starting import Heard
 MakeConfig = Callable[..., Config]
 
 
-def watch(port: int, process: "subprocess.Popen[bytes]") -> set[str]:
+def watch(port: int, process: BaseProcess) -> set[str]:
     """The names of all series that were to be seen while the process ran."""
     seen: set[str] = set()
-    while process.poll() is None:
-        try:
+    while process.is_alive():
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             seen |= {name for name, _ in scrape(port)}
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.05)
+        time.sleep(0.05)
     return seen
 
 
@@ -37,10 +36,9 @@ def test_a_stage_command_serves_the_metrics_of_the_loop(make_config: MakeConfig,
     config = make_config(generate={"samples_per_problem": 2, "max_tokens": 20, "problems_per_chunk": 8})
     start_run(config)
     port = free_port()
-    command = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0"]
-    process = subprocess.Popen([*command, "--metrics-port", str(port)], stdout=subprocess.DEVNULL)
+    process = start("generate", "--run", config.output, "--iteration", "0", "--metrics-port", str(port))
     seen = watch(port, process)
-    assert process.wait() == 0
+    assert process.exitcode == 0
     metrics = Metrics(config.name, 2)
     metrics.begin("generate", 0, 1.0)
     of_the_loop = {sample.name for family in metrics.collect() for sample in family.samples}
@@ -52,29 +50,29 @@ def test_the_result_is_there_until_it_has_been_read(make_config: MakeConfig) -> 
     config = make_config(generate={"samples_per_problem": 2, "max_tokens": 20, "problems_per_chunk": 8})
     start_run(config)
     port = free_port()
-    command = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0"]
-    process = subprocess.Popen([*command, "--metrics-port", str(port)], stdout=subprocess.DEVNULL)
+    process = start("generate", "--run", config.output, "--iteration", "0", "--metrics-port", str(port))
     run = open_run(config.output)
     while not run.is_finished(GENERATE.name, 0):
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
     time.sleep(1)
     sampled = (("outcome", "sampled"), ("run", config.name), ("stage", "generate"))
     assert scrape(port)[("mstar_responses_total", frozenset(sampled))] == run.result(GENERATE, 0).responses
-    assert process.wait(timeout=10) == 0
+    process.join(10)
+    assert process.exitcode == 0
 
 
 def test_a_signal_ends_the_waiting_and_what_is_done_counts(make_config: MakeConfig) -> None:
     run = start_run(make_config())
     port = free_port()
-    command = [sys.executable, "-m", "mstar", "evaluate", "--run", run.config.output, "--metrics-port"]
-    process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL)
+    process = start("evaluate", "--run", run.config.output, "--metrics-port", str(port))
     while not run.is_finished(EVALUATE.name, None):
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
     time.sleep(1)
     process.terminate()
-    assert process.wait(timeout=10) == 0
+    process.join(10)
+    assert process.exitcode == 0
 
 
 def test_who_was_never_asked_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import mstar
 from tests.smoke import smoke_arguments
 
 SETTINGS = (
     "iterations.count=1",
+    "iterations.problems_share=0.075",
     "generate.problems_per_chunk=4",
     "adapt.policy=fixed",
-    "evaluate.every=9",
+    "data.validation=null",
 )
 
 
@@ -50,8 +52,8 @@ def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(
     told, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert told.splitlines()[1].startswith("goes on with iteration 0 · ")
-    third = start(problems, tmp_path / "run")
-    assert "all iterations are finished already" in third.communicate(timeout=120)[0]
+    third = mstar(*smoke_arguments(problems, tmp_path / "run", *SETTINGS))
+    assert "all iterations are finished already" in third.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -21,6 +20,7 @@ from mstar.trainers.learning import Learner, learning_rate_at
 from mstar.trainers.losses import ModelWithLoss, response_loss
 from mstar.trainers.policy import Policy, open_policy
 from mstar.trainers.rows import IGNORED, LessonRows, Row, cut_micro_batches, pad_rows
+from tests.commands import SERVER
 from tests.trainers.conftest import MakeConfig, MakeLesson
 
 
@@ -151,11 +151,17 @@ def test_two_ranks_learn_what_one_learns(
     rows = LessonRows(lesson, alone.encoder).read(range(12))
     accumulate(alone, rows, config.train)
     arguments = (config, lesson, tmp_path)
-    ranks = torch.multiprocessing.spawn(_learn_a_share, arguments, nprocs=RANKS, join=False, daemon=True)
-    assert any(ranks.join(timeout=PATIENCE) for _ in range(RANKS)), "the ranks wait for one another"
+    ranks = [
+        SERVER.Process(target=_learn_a_share, args=(rank, *arguments), daemon=True) for rank in range(RANKS)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(PATIENCE)
+    assert [rank.exitcode for rank in ranks] == [0] * RANKS, "a rank has failed, or waits for another"
     expected = gradients_of(alone)
-    for rank in range(RANKS):
-        assert torch.allclose(torch.load(tmp_path / f"gradients-{rank}"), expected, rtol=1e-4, atol=1e-7)
+    for number in range(RANKS):
+        assert torch.allclose(torch.load(tmp_path / f"gradients-{number}"), expected, rtol=1e-4, atol=1e-7)
 
 
 def _learn_a_share(rank: int, config: Config, lesson: Lesson, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Adapters: what learns, what a checkpoint holds; peft, the engine and a resumed training read it."""
 
 import json
-import multiprocessing
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from mstar.models.adapters import adapter_weights
 from mstar.trainers import Lesson, build_trainer
 from mstar.trainers.checkpoint import load_training_state
 from mstar.trainers.policy import open_policy
+from tests.commands import SERVER
 from tests.engines.asking import MIXED
 from tests.tiny_models import save_tiny_model
 from tests.trainers.conftest import MakeConfig, MakeLesson, files_of, save_to, steps_saved
@@ -148,7 +148,7 @@ def test_another_process_leaves_the_same_files(
     """Its sets have another order."""
     config = configure(make_config, tiny)
     arguments = (config, make_lesson(tiny), tmp_path / "elsewhere")
-    process = multiprocessing.get_context("spawn").Process(target=train_elsewhere, args=arguments)
+    process = SERVER.Process(target=train_elsewhere, args=arguments)
     process.start()
     process.join()
     train_elsewhere(config, make_lesson(tiny), tmp_path / "here")

@@ -1,7 +1,6 @@
 """The trainer of one process: what is learned, and that a training can be left and taken up exactly."""
 
 import json
-import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mstar.errors import UserError
 from mstar.trainers import Lesson, build_trainer
 from mstar.trainers.checkpoint import load_training_state
 from mstar.trainers.single import SingleTrainer
+from tests.commands import SERVER
 from tests.conftest import BASE
 from tests.trainers.conftest import MakeConfig, MakeLesson, files_of, save_to, steps_saved
 
@@ -155,7 +155,7 @@ def test_a_lesson_crosses_into_another_process(
         model={"path": str(tiny), "threads": 1}, train={"learning_rate": 1e-3, "batch_size": 4}
     )
     arguments = (config, make_lesson(tiny), tmp_path / "elsewhere")
-    process = multiprocessing.get_context("spawn").Process(target=train_elsewhere, args=arguments)
+    process = SERVER.Process(target=train_elsewhere, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == 0
