@@ -70,6 +70,7 @@ image-%:
 	$(CONTAINER) build $(IMAGE_FLAGS) --file components/Dockerfile --target $* --build-arg BASE=$(BASE) \
 		--build-arg ACCELERATOR=$(ACCELERATOR) --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg EXTRAS="$(EXTRAS)" \
 		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(REVISION) \
+		--label org.opencontainers.image.base.name=$(BASE) \
 		--tag $(REGISTRY)/mstar-$*$(if $(filter slim,$*),,$(filter -cpu,-$(ACCELERATOR))):$(VERSION) .
 
 test-cluster: $(VENV)/installed  ## pods of the tasks on the cluster of KUBECONFIG, which must have the images for CPUs

@@ -1,54 +1,76 @@
-"""A namespace where pods are restricted, by `kubectl`, in whatever cluster KUBECONFIG names."""
+"""A namespace where pods are restricted, in whatever cluster KUBECONFIG names."""
 
 import json
 import os
-import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
 
-NEEDS = "needs Kubernetes: kubectl on PATH, and KUBECONFIG for a cluster where a namespace may be made"
+NEEDS = "needs Kubernetes: KUBECONFIG for a cluster where a namespace may be made"
 LOOK_SECONDS = 0.2
 FINALIZER = "mstar.example/looked-at"
-"""A pod that has it stays after its end, until somebody has looked."""
+STARTING = (None, "ContainerCreating", "PodInitializing")
+
+
+@contextmanager
+def restricted_namespace() -> Iterator["Namespace"]:
+    """The test is skipped where there is no cluster, and fails where it does not answer."""
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip(NEEDS)
+    config.load_config()
+    made = Namespace(f"mstar-tests-{uuid.uuid4().hex[:8]}")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    made.core.create_namespace({"metadata": {"name": made.name, "labels": labels}})
+    try:
+        made.wait_until_ready()
+        yield made
+    finally:
+        made.release()
+        made.core.delete_namespace(made.name)
 
 
 class Namespace:
-    """Made and deleted by `namespace`."""
+    """Made and deleted by `restricted_namespace`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.core = client.CoreV1Api()
 
-    def kubectl(self, *arguments: str, given: Any = None) -> str:
-        """What it prints; `given` is an object for its standard input. AssertionError where it fails."""
-        done = subprocess.run(
-            ["kubectl", "--namespace", self.name, *arguments],
-            input=None if given is None else json.dumps(given),
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def wait_until_ready(self) -> None:
+        """Pods are refused before there is an account for them."""
+        while not self.core.list_namespaced_service_account(self.name).items:
+            time.sleep(LOOK_SECONDS)
 
-    def admits(self, *pods: dict[str, Any]) -> None:
-        """Asks the server whether it would take these; AssertionError with its words where it would not."""
-        self.kubectl(
-            "create",
-            "--dry-run=server",
-            "--filename=-",
-            given={"apiVersion": "v1", "kind": "List", "items": pods},
-        )
+    def admit(self, pod: dict[str, Any]) -> None:
+        """Ask the server whether it would take this; AssertionError with its words where it would not."""
+        try:
+            self.core.create_namespaced_pod(self.name, pod, dry_run="All")
+        except ApiException as error:
+            raise AssertionError(json.loads(error.body)["message"]) from None
 
     def start(self, pod: dict[str, Any]) -> "Pod":
-        pod["metadata"]["finalizers"] = [FINALIZER]
-        self.kubectl("create", "--filename=-", given=pod)
-        return Pod(self, pod["metadata"]["name"])
+        """One of these, with a name of its own. It stays after its end, also where it is deleted."""
+        metadata = {"generateName": f"{pod['metadata']['name']}-", "finalizers": [FINALIZER]}
+        made = self.core.create_namespaced_pod(self.name, pod | {"metadata": metadata})
+        return Pod(self, made.metadata.name)
+
+    def release(self) -> None:
+        """Let pods go that have been deleted."""
+        for pod in self.core.list_namespaced_pod(self.name).items:
+            self.core.patch_namespaced_pod(pod.metadata.name, self.name, {"metadata": {"finalizers": None}})
+
+    def server(self) -> tuple[str, int]:
+        """Host and port of the cluster's API."""
+        found = urlsplit(self.core.api_client.configuration.host)
+        return found.hostname or "", found.port or 443
 
 
 @dataclass(frozen=True)
@@ -63,60 +85,35 @@ class Pod:
     """A pod with one container."""
 
     def __init__(self, namespace: Namespace, name: str) -> None:
-        self.namespace = namespace
         self.name = name
+        self._core = namespace.core
+        self._namespace = namespace.name
 
     def wait_for(self, happened: Callable[[], bool]) -> None:
         """Until this has happened, or the pod has ended."""
-        while self._ended() is None and not happened():
+        while not self._state().terminated and not happened():
             time.sleep(LOOK_SECONDS)
 
     def wait(self) -> Ended:
-        """Until it has ended; then it is gone."""
-        while (exit_code := self._ended()) is None:
+        """Until it has ended."""
+        while not (ended := self._state().terminated):
             time.sleep(LOOK_SECONDS)
-        log = self.log()
-        release = '{"metadata": {"finalizers": null}}'
-        self.namespace.kubectl("patch", "pod", self.name, "--type=merge", "--patch", release)
-        self.namespace.kubectl("delete", "pod", self.name, "--ignore-not-found", "--grace-period=1")
-        return Ended(exit_code, log)
+        return Ended(ended.exit_code, self.log())
 
     def delete(self) -> None:
         """As a cluster ends a pod: with a signal, and with another one after the grace period."""
-        self.namespace.kubectl("delete", "pod", self.name, "--wait=false")
+        self._core.delete_namespaced_pod(self.name, self._namespace)
 
     def log(self) -> str:
         """What it has said; nothing before it has begun."""
-        return "" if "waiting" in self._state() else self.namespace.kubectl("logs", self.name)
+        state = self._state()
+        if not (state.running or state.terminated):
+            return ""
+        said: str = self._core.read_namespaced_pod_log(self.name, self._namespace)
+        return said
 
-    def _ended(self) -> int | None:
-        code: int | None = self._state().get("terminated", {}).get("exitCode")
-        return code
-
-    def _state(self) -> dict[str, Any]:
-        status = json.loads(self.namespace.kubectl("get", "pod", self.name, "--output=json"))["status"]
-        state: dict[str, Any] = {"waiting": {}}
-        for container in status.get("containerStatuses", ()):
-            state = container["state"]
-        reason = state.get("waiting", {}).get("reason", "")
-        assert reason in ("", "ContainerCreating", "PodInitializing"), f"{self.name}: {state}"
+    def _state(self) -> client.V1ContainerState:
+        found = self._core.read_namespaced_pod(self.name, self._namespace).status.container_statuses
+        state = found[0].state if found else client.V1ContainerState()
+        assert not state.waiting or state.waiting.reason in STARTING, f"{self.name}: {state.waiting}"
         return state
-
-
-@contextmanager
-def restricted_namespace() -> Iterator[Namespace]:
-    """The test is skipped where there is no cluster, and fails where it does not answer."""
-    if not os.environ.get("KUBECONFIG") or shutil.which("kubectl") is None:
-        pytest.skip(NEEDS)
-    made = Namespace(f"mstar-tests-{uuid.uuid4().hex[:8]}")
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    made.kubectl(
-        "create",
-        "--filename=-",
-        given={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.name, "labels": labels}},
-    )
-    try:
-        made.kubectl("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
-        yield made
-    finally:
-        made.kubectl("delete", "namespace", made.name, "--wait=false")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -84,8 +83,8 @@ def tasks(
 ) -> dict[str, Spec]:
     """The pods of the stages by their names, and the secret with which they reach the server."""
     keys = VARIABLES | {"AWS_ENDPOINT_URL_S3": f"http://{_own_address(namespace)}:{server.port}"}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mstar-storage"}, "stringData": keys}
-    namespace.kubectl("create", "--filename=-", given=secret)
+    secret = {"metadata": {"name": "mstar-storage"}, "stringData": keys}
+    namespace.core.create_namespaced_secret(namespace.name, secret)
     place = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     compile_pipeline("mstar-iteration", CLUSTER, place)
     found = {pod["metadata"]["name"].removeprefix("exec-"): pod for pod in read_pods(place)}
@@ -158,11 +157,7 @@ def _own_address(namespace: Namespace) -> str:
     """Where pods reach this machine: at the address from which it reaches the cluster."""
     if given := os.environ.get("MSTAR_TEST_ADDRESS"):
         return given
-    server = namespace.kubectl(
-        "config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}"
-    )
-    place = urlsplit(server)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
-        tried.connect((place.hostname, place.port or 443))
+        tried.connect(namespace.server())
         address: str = tried.getsockname()[0]
         return address
