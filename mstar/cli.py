@@ -30,7 +30,10 @@ problems_app = typer.Typer(no_args_is_help=True, help="Look at problem files.", 
 app.add_typer(problems_app, name="problems")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(pipeline_app, name="pipeline")
-EXTRAS = {"torch": "local", "transformers": "local", "safetensors": "local", "kfp": "pipelines"}
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "safetensors"), "local"),
+    **dict.fromkeys(("kfp", "kubernetes", "urllib3"), "pipelines"),
+}
 """What installs a package that commands import late."""
 
 

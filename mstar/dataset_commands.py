@@ -62,7 +62,7 @@ def prepare(
 
     preset, folder = named_preset(name), output or Path(name)
     done = write_preset(preset, addresses_of(preset, sources or []), folder, kind_of(drop), build_progress())
-    print_line(settings_of(done.files, folder))
+    print(settings_of(done.files, folder), end="")
 
 
 @datasets_app.command()
@@ -128,15 +128,19 @@ def kind_of(text: str | None) -> "Kind | None":
 
 
 def settings_of(files: "Mapping[str, Written]", folder: Path) -> str:
-    """What a configuration says to use these files, on one line of YAML."""
-    names = [name.removesuffix(".jsonl") for name in files]
-    roles = [f"{name}: {folder / name}.jsonl" for name in ("train", "validation") if name in names]
-    tests = [name for name in names if name not in ("train", "rest", "validation")]
-    named = ", ".join(f"{name}: {folder / name}.jsonl" for name in tests)
-    settings = [*roles, *([f"tests: {{{named}}}"] if named else [])]
+    """The section of a configuration that uses these files; its first test set is the one that every
+    iteration is measured on.
+    """
+    import yaml
+
+    paths = {name.removesuffix(".jsonl"): str(folder / name) for name in files}
+    paths.pop("rest", None)
+    data: dict[str, object] = {name: paths.pop(name) for name in ("train", "validation") if name in paths}
+    data["tests"] = {name: paths[name] for name in sorted(paths, key=lambda name: name != "heldout")}
     if any(file.placed_images for file in files.values()):
-        settings.append("columns: {question: question}")  # so that <image> is read as the place of one
-    return f"data: {{{', '.join(settings)}}}"
+        data["columns"] = {"question": "question"}  # so that <image> is read as the place of one
+    text: str = yaml.safe_dump({"data": data}, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def print_line(line: str) -> None:

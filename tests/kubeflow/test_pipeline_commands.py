@@ -1,5 +1,7 @@
 """`mstar pipeline` against a server: what it sends, and one line for everything that goes wrong."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -125,3 +127,16 @@ def test_what_pods_do_not_see(server: KubeflowServer, config: str) -> None:
     )
     mstar("pipeline", "start", config, "--set", inside, "--set", mounted)
     assert not server.stored.runs[0]["runtime_config"]["parameters"]["overrides"]
+
+
+@pytest.mark.parametrize("arguments", [["compile"], ["status", "x", "--host", "http://127.0.0.1:1"]])
+def test_without_the_extra(arguments: list[str], tmp_path: Path) -> None:
+    """As a plain installation has it."""
+    hide = "import sys; sys.modules |= dict.fromkeys(('kfp', 'kfp_server_api', 'kubernetes', 'urllib3'))"
+    program = f"{hide}\nfrom mstar.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "pipeline", *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    [line] = done.stderr.splitlines()
+    assert line.endswith("is not installed; this command needs it: pip install 'mstar[pipelines]'")

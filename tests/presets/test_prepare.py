@@ -46,6 +46,12 @@ def written(folder: Path, name: str) -> dict[str, object]:
     return found
 
 
+def printed_settings(output: str) -> dict[str, object]:
+    """The `data` section at the end of what prepare prints."""
+    found: dict[str, object] = yaml.safe_load(output[output.index("data:\n") :])["data"]
+    return found
+
+
 def contents(folder: Path) -> dict[str, str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -67,7 +73,7 @@ def test_mathv360k(mathv360k: Callable[..., Path], tmp_path: Path, zipped: bool)
     assert noted["sha256"] == hashlib.sha256((output / "train.jsonl").read_bytes()).hexdigest()
     json_file = (source / "train_samples_all_tuning.json").read_bytes()
     assert noted["made_from"] == {"train_samples_all_tuning.json": hashlib.sha256(json_file).hexdigest()}
-    settings = yaml.safe_load(done.stdout.splitlines()[-1])["data"]
+    settings = printed_settings(done.stdout)
     assert settings["tests"] == {"heldout": f"{output}/heldout.jsonl"}
     assert Data.model_validate(settings).validation == f"{output}/validation.jsonl"
 
@@ -88,7 +94,9 @@ def test_m_star_with_duplicates_dropped(mathv360k: Callable[..., Path], tmp_path
     for name, files in five_test_sets().items():
         sources.append(f"--from={name}={write_files(tmp_path / name, files)}")
     prepare = ("datasets", "prepare", "m-star", *sources)
-    mstar(*prepare, "--output", str(tmp_path / "whole"))
+    done = mstar(*prepare, "--output", str(tmp_path / "whole"))
+    settings = Data.model_validate(printed_settings(done.stdout))
+    assert list(settings.tests)[:2] == ["heldout", "mathvista"], "the in-distribution one is the first"
     mstar(*prepare, "--output", str(tmp_path / "screened"), "--drop", "near")
     whole, screened = (read(tmp_path / name / "train.jsonl") for name in ("whole", "screened"))
     drawn = {
@@ -165,7 +173,7 @@ def test_images_in_the_midst_of_questions(tmp_path: Path):
     done = mstar(
         "datasets", "prepare", "geometry3k", "--from", str(folder), "--output", str(tmp_path / "out")
     )
-    settings = Data.model_validate(yaml.safe_load(done.stdout.splitlines()[-1])["data"])
+    settings = Data.model_validate(printed_settings(done.stdout))
     file = open_problems(
         settings.train, Reading(columns={str(key): name for key, name in settings.columns.items()})
     )
