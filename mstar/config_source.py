@@ -1,7 +1,7 @@
 """Where the text of a config comes from: a file of this machine, an object in a bucket, or the text itself.
 
 Input paths in it are relative to the folder that it lies in; a text by itself lies nowhere, so it takes whole
-paths and addresses only.
+paths and addresses only. A text has several lines, or is one mapping in braces, as a form takes it.
 """
 
 import os
@@ -49,7 +49,7 @@ class Source:
 
 def read_source(source: str | Path) -> Source:
     """The text; UserError where it cannot be read."""
-    if isinstance(source, str) and "\n" in source:
+    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
         return Source(source, ORIGIN_OF_TEXT, None)
     if is_address(source):
         return _read_object(str(source))

@@ -23,6 +23,7 @@ from mstar.datasets import (
 from mstar.datasets.bucket_files import WHOLE_BYTES
 from mstar.errors import UserError
 from tests.commands import mstar
+from tests.conftest import QUICKSTART
 from tests.smoke import prepare_arguments
 from tests.storage.faults import FAULTS, Proxy, proxy
 from tests.storage.uploads import Uploads
@@ -280,3 +281,21 @@ def test_wrong_metadata_is_one_line(uploads: Uploads) -> None:
     address = uploads.put("train.jsonl", jsonl(rows(1)), sha256="0" * 64)
     with pytest.raises(UserError, match="is not what the sha256 among its metadata says"):
         open_problems(address).read([0])
+
+
+def test_a_config_in_a_bucket_names_what_lies_beside_it(
+    uploads: Uploads, problems: Path, tmp_path: Path
+) -> None:
+    uploads.put_folder(problems)
+    text = (
+        f"name: smoke\noutput: {tmp_path}/run\nmodel: {{path: {QUICKSTART / 'base'}}}\n"
+        "adapt: {policy: fixed}\n"
+        "data: {train: train.parquet, tests: {heldout: ./heldout.parquet}}\n"
+    )
+    address = uploads.put("smoke.yaml", text.encode())
+    mstar("prepare", address)
+    assert f"train: {uploads.address}/train.parquet" in (tmp_path / "run/run.yaml").read_text()
+    done = mstar("prepare", f"{uploads.address}/none.yaml", check=False)
+    assert done.returncode == 2 and done.stderr == (
+        f"error: {uploads.address}/none.yaml does not exist; name a config in a bucket that is there\n"
+    )
