@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
 S3 ?= slow or not slow
+VLLM ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
@@ -43,7 +44,7 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 	@touch $@
 
 test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an environment of its own
-	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 2 -W default \
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 2 -W default -m "$(VLLM)" \
 		tests/engines/test_vllm.py tests/engines/test_without_vllm.py
 
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
@@ -77,7 +78,8 @@ test-cluster: $(VENV)/installed  ## pods of the tasks on the cluster of KUBECONF
 	$(BIN)/python -m pytest -q -n 0 -m slow tests/kubeflow/test_admission.py tests/kubeflow/test_images.py
 
 test-containers: $(VENV)/installed  ## the pipeline by kfp's local runner and with KILLS containers killed; needs images and MinIO
-	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m slow -rP tests/kubeflow/test_local_runner.py
+	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m slow -rP tests/kubeflow/test_local_runner.py \
+		$(if $(filter 0,$(KILLS)),-k local_runner_leaves)
 
 lint: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check .

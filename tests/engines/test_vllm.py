@@ -30,7 +30,6 @@ from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
 from mstar.metrics_server import MetricsServer
 from mstar.models import collate
-from mstar.models.families import QWEN_VL
 from mstar.prompts import Request
 from mstar.stages import GENERATE
 from mstar.starting import open_run, start_run
@@ -53,6 +52,11 @@ pytestmark = [
 MakeConfig = Callable[..., Config]
 WARM = Sampling(samples_per_problem=4, temperature=1.0, top_p=1.0, max_tokens=60)
 SMALL = {"cache_gib": 1.0}
+FAMILIES = (
+    "qwen3_vl",
+    "internvl",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen2_vl", "qwen2_5_vl")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +260,7 @@ def test_a_family_that_is_not_compared_is_refused(config: Config, tmp_path: Path
         build_engine(config, policy)
 
 
-@pytest.mark.parametrize("model_type", [*QWEN_VL, "internvl"])
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_families_read_images_as_in_training(
     model_type: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -498,7 +502,7 @@ def test_an_adapter_says_the_same_beside_its_base_or_merged(
     assert not [path for path in merged_folder().rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("model_type", [*QWEN_VL, "internvl"])
+@pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_family_takes_an_adapter(make_config: MakeConfig, tmp_path: Path, model_type: str) -> None:
     model = save_model(model_type, tmp_path / "model")
     own = make_config(
