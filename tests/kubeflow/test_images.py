@@ -118,7 +118,7 @@ def test_stages_that_are_ended_and_started_again_leave_equal_files(
         pod.wait_for(partial(_has_worked, stage, pod, ended))
         pod.delete()
         code = pod.wait().exit_code
-        assert code == SIGTERM or (code == 0 and stage in SHORT)
+        assert code == SIGTERM or (code == 0 and stage != "generate")  # it was over before the signal
         _finish(namespace.start(_fill(tasks[stage], outputs["ended"])))
     assert ended.fingerprints() == whole.fingerprints()
 
