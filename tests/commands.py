@@ -39,7 +39,7 @@ UNUSED = ("torch", "transformers", "sympy", "pyarrow")
 
 def mstar(*arguments: str, check: bool = True) -> CompletedProcess[str]:
     """One command, from its start to its end."""
-    return call(_main, *arguments, check=check)
+    return call(main, *arguments, check=check)
 
 
 def call(function: Callable[..., object], *arguments: str, check: bool = True) -> CompletedProcess[str]:
@@ -68,7 +68,7 @@ def at_once(commands: Iterable[list[str]]) -> None:
 
 def start(*arguments: str, said: Path | None = None) -> BaseProcess:
     """Start a command and go on; what it says goes into files of the folder `said`, or nowhere."""
-    return _start(_main, arguments, said)
+    return _start(main, arguments, said)
 
 
 def _start(function: Callable[..., object], arguments: tuple[str, ...], said: Path | None) -> BaseProcess:
@@ -95,12 +95,13 @@ def _begin(
     function(*arguments)
 
 
-def _main(*arguments: str) -> None:
+def main(*arguments: str) -> None:
+    """What is called in the process of a command."""
     if arguments[:1] == ("pipeline",):
         for name in list(sys.modules):
             if name.partition(".")[0] in UNUSED:
                 del sys.modules[name]
     sys.argv = ["mstar", *arguments]
-    from mstar.__main__ import main
+    from mstar.__main__ import main as run
 
-    main()
+    run()

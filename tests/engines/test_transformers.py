@@ -156,14 +156,14 @@ def test_the_same_chunk_gives_the_same_and_another_seed_another(quickstart: Tran
 
 def test_a_row_does_not_depend_on_its_neighbours(make_config: MakeConfig, tmp_path: Path) -> None:
     """Neither on who is in the batch, nor on how chunks are cut into batches, nor on how many samples."""
-    requests = heldout(6)
-    whole = texts(TransformersEngine(BASE, make_config()), requests, WARM)
+    requests, warm = heldout(6), replace(WARM, max_tokens=24)
+    whole = texts(TransformersEngine(BASE, make_config()), requests, warm)
     assert len({tuple(own) for own in whole}) == 6
     for section in ({"rows_in_flight": 3}, {"rows_in_flight": 8}, {"tokens_per_prefill": 30}):
         cut = TransformersEngine(BASE, make_config(generate=section))
-        assert texts(cut, requests, WARM) == whole
-        assert texts(cut, list(reversed(requests)), WARM) == list(reversed(whole))
-        assert texts(cut, requests[2:3], replace(WARM, samples_per_problem=2)) == [whole[2][:2]]
+        assert texts(cut, requests, warm) == whole
+        assert texts(cut, list(reversed(requests)), warm) == list(reversed(whole))
+        assert texts(cut, requests[2:3], replace(warm, samples_per_problem=2)) == [whole[2][:2]]
 
 
 def test_a_row_does_not_depend_on_when_others_end(

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 import transformers
@@ -47,6 +46,8 @@ def texts(config: Config, policy: Path) -> list[str]:
 
 
 def merged_by_peft(model: Path, adapter: Path) -> dict[str, torch.Tensor]:
+    import peft
+
     base = transformers.AutoModelForImageTextToText.from_pretrained(model)
     merged = peft.PeftModel.from_pretrained(base, adapter).merge_and_unload()
     return dict(merged.state_dict())
