@@ -150,6 +150,21 @@ def test_of_a_large_table_only_what_is_asked_for_moves(uploads: Uploads, moto: s
     assert {len(one.images[0].data or b"") for one in problems} == {40_000}
 
 
+def test_a_row_group_moves_once_and_texts_without_it(uploads: Uploads, moto: str) -> None:
+    """However many of its rows are asked for; Parquet is read by whole pages, and pages may be as large."""
+    data = parquet(large_table(440, 40_000), row_group_size=44, compression="none")
+    address, each = uploads.put("train.parquet", data), 44 * 40_000
+    with proxy(moto) as counting:
+        file = open_problems(address, reached_at(counting))
+        assert len(file.ids) == 440
+        opened = counting.sent_bytes
+        file.read(range(100, 440, 10), images=False)
+        assert counting.sent_bytes - opened < each // 10
+        before = counting.sent_bytes
+        file.read([3, 20, 43])
+        assert 0.9 * each < counting.sent_bytes - before < 1.1 * each
+
+
 def test_a_table_that_is_replaced_while_it_is_read_is_refused(uploads: Uploads) -> None:
     address = uploads.put("train.parquet", parquet(large_table(440, 40_000), row_group_size=10))
     file = open_problems(address)
