@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from minio import Minio
 from minio.datatypes import Object as ListedObject
+from minio.error import S3Error
 from urllib3.response import BaseHTTPResponse
 
 from mstar.config_storage import StorageSettings
@@ -25,6 +26,7 @@ from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS
 from mstar.storage.s3_errors import (
     FAILURES,
     explain,
+    is_denied,
     is_gone,
     is_passing,
     is_refusal,
@@ -152,9 +154,19 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Minio:
-        """The answer to a listing says in full whatever is wrong; those to later requests do not."""
+        """The answer to a listing says in full whatever is wrong; those to later requests do not. Who may not
+        list may still read what he knows the name of.
+        """
         client = connect(self.settings, self._pool)
-        self._attempt(lambda: list(self._listed(client, "run.yaml")), str(self.address))
+
+        def list_one() -> None:
+            try:
+                list(self._listed(client, "run.yaml"))
+            except S3Error as error:
+                if not is_denied(error):
+                    raise
+
+        self._attempt(list_one, str(self.address))
         return client
 
     def _put(self, client: Minio, upload: Upload, key: str, only_new: bool) -> None:

@@ -39,6 +39,7 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream).netloc
         self.every = every
         self.refusal: tuple[int, str] | None = None
+        self.refuses_listings = False
         self.seen: deque[tuple[str, Mapping[str, str]]] = deque(maxlen=1000)
         """Path and headers of the newest requests."""
         self.injected: Counter[str] = Counter()
@@ -92,6 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen.append((self.path, dict(self.headers.items())))
         if self.server.refusal:
             self._say(*self.server.refusal)
+            return
+        if self.server.refuses_listings and "list-type=2" in self.path:
+            self._say(403, "AccessDenied")
             return
         fault = self.server.next_fault(self.command)
         if fault in ("503", "429"):

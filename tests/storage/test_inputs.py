@@ -292,6 +292,17 @@ def test_a_denied_bucket_is_one_line(uploads: Uploads, moto: str) -> None:
             open_problems(address, reached_at(denying))
 
 
+def test_who_may_not_list_reads_what_he_names(uploads: Uploads, moto: str) -> None:
+    uploads.put("images/0.png", picture(0))
+    address = uploads.put("train.jsonl", jsonl([rows(1)[0] | {"image": "images/0.png"}]))
+    with proxy(moto) as server:
+        server.refuses_listings = True
+        file = open_problems(address, reached_at(server))
+        assert [one.images[0].data for one in file.read([0])] == [picture(0)]
+        with pytest.raises(UserError, match=r"access is denied; .*for inputs the first two do"):
+            open_problems(uploads.address, reached_at(server))
+
+
 def test_wrong_metadata_is_one_line(uploads: Uploads) -> None:
     address = uploads.put("train.jsonl", jsonl(rows(1)), sha256="0" * 64)
     with pytest.raises(UserError, match="is not what the sha256 among its metadata says"):
