@@ -27,8 +27,8 @@ from mstar.datasets.tsv_rows import TsvRows, open_tsv
 from mstar.errors import UserError
 
 KINDS = (
-    "problems are a .jsonl file, a .parquet file, a .csv file, a folder of .parquet files, a Hugging Face dataset folder, "
-    "MathV360K's .json or MathVista's .json, or another set that docs/datasets.md names"
+    "problems are a .jsonl file, a .parquet file, a .csv file, a folder of .parquet files, a Hugging Face "
+    "dataset folder, MathV360K's .json or MathVista's .json, or another set that docs/datasets.md names"
 )
 PLACES = "they lie in a folder, in a bucket at s3://bucket/key, or on a hub at hf://datasets/owner/name"
 PART_NAME = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
