@@ -5,16 +5,19 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from socketserver import BaseServer
 from typing import TypeVar
 
-Server = TypeVar("Server", bound=BaseServer)
+Served = TypeVar("Served", bound=BaseServer)
 
 
 @contextmanager
-def serving(server: Server) -> Iterator[Server]:
+def serving(server: Served) -> Iterator[Served]:
     """As long as the block lasts."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -32,11 +35,14 @@ class Server:
     port: int
     _process: subprocess.Popen[bytes]
 
-    def _listen(self, command: list[str], **environment: str) -> None:
+    def _listen(self, command: list[str], ready: str | None = None, **environment: str) -> None:
+        """Starts it, and waits until it answers; where it has a path that says so, until that is well."""
         self._process = subprocess.Popen(
             command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_for(self.port)
+        if ready is not None:
+            wait_until_ready(f"http://127.0.0.1:{self.port}{ready}")
 
     def stop(self) -> None:
         self._process.kill()
@@ -58,3 +64,16 @@ def wait_for(port: int) -> None:
                 return
         time.sleep(0.05)
     raise RuntimeError(f"nothing answers at port {port}")
+
+
+def wait_until_ready(address: str) -> None:
+    """A server may listen before it can answer: until then it says 503."""
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(address, timeout=10):
+                return
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+        time.sleep(0.05)
+    raise RuntimeError(f"{address} does not get ready")
