@@ -19,7 +19,8 @@ from minio import Minio
 from urllib3.response import BaseHTTPResponse
 
 from mstar.config_storage import StorageSettings
-from mstar.storage.s3_client import LONGEST_WAIT_SECONDS, Address, Pool, connect
+from mstar.storage.s3_client import Address, Pool, connect
+from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS
 from mstar.storage.s3_errors import (
     FAILURES,
     explain,
