@@ -41,7 +41,9 @@ _DRESSED = re.compile(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
     rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
 )
-_UNDRESSED = re.compile(r"([A-Z])\s+(?=\S)")
+_UNDRESSED = re.compile(
+    r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|rather|not|over|instead|second)))\s+(?=\S)"
+)
 _CONTENT_AND_LETTER = re.compile(
     r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
@@ -54,10 +56,11 @@ _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(
 _EXPLAINS = re.compile(
     r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
     r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
-    r"|this|q\.?e\.?d|是?正确|\(?the correct)(?![a-z])"
+    r"|this|q\.?e\.?d|即|是?正确|\(?the correct)(?![a-z])"
 )
 _NOT_ANOTHER = re.compile(
-    r"^[\s(,;]*(?:(?:and )?not|rather than|instead of|over) (?:option |choice )?[(\[]?[A-Za-z](?![\w'])[)\]]*"
+    r"^[\s(,;]*(?:(?:and )?not |rather than |instead of |over |而?不[选是]\s*)(?:option |choice )?"
+    r"[(\[]?[A-Za-z](?![\w'])[)\]]*"
 )
 _NAMELY = re.compile(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
 _LABEL = re.compile(r"\(?([A-Z])[).:]\s*(?=\S)")

@@ -84,13 +84,13 @@ def is_taken_back(rest: str, said: str = "") -> bool:
 
 UNSURE = re.compile(
     rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
-    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b"
+    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
 )
 """What makes no statement of a sentence that leads up to a value ("the area might be")."""
 _DISOWNED = re.compile(
     rf"\b(?:wrong|incorrect|or|nor|no|neither|{_GUESS}|not|isn't|unlikely|whether|thought|assumed|guessed"
-    r"|expected|reference|gold|claim(?:s|ed)?|says?|think|previous|earlier) (?:maybe |that )?"
-    r"(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
+    r"|expected|reference|gold|claim(?:s|ed)?|says?|think|doubt|previous|earlier|first|initial|original) "
+    r"(?:maybe |that )?(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
     rf"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|{_GUESS})\b"
     r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
     r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"

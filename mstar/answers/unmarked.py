@@ -1,0 +1,166 @@
+r"""The answer of a response in which no marker states one (`markers`); None where there is none either.
+
+- **Bare**: nothing but an answer on one line ("14", "(B)", "yes", "x = 14"), or before an explanation.
+- **Stressed**: the one answer that the last line sets in bold ("That leaves **$150**.").
+- **Concluded**: the last sentence draws a conclusion ("So the sum is 14.", "∴ x = 5", "I would choose B"), or
+  it is the only one, is all in bold, or stands under a heading "Conclusion". What it says of its subject
+  must be one answer of the type, to its end; what leads up to that must neither doubt nor compare it, nor
+  give another value, nor be an equation still to be solved ("so 2x = 14").
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from mstar.answers.choices import named_choice
+from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, REASON, SENTENCE_END, clean
+from mstar.answers.comparison import reads_as
+from mstar.answers.doubt import UNSURE, is_disowned, is_taken_back
+from mstar.answers.expected import AnswerType
+from mstar.answers.quantities import UNSOLVED
+
+MAX_BARE_CHARACTERS = 100
+LINE_CHARACTERS = 1000
+END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
+
+_BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
+_PHRASE = re.compile(r"[^.,;:!?(]*")
+_EXPLANATION = re.compile(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
+_DISPLAY = re.compile(r"(?<=[$:\[])\s*\n\s*|\s*\n\s*(?=\$\$|\\\[|\\\])")
+_ENDS = re.compile(rf"{SENTENCE_END.pattern}|[。！？]|\n")
+_COURTESY = re.compile(
+    r"(?i)\W*(?:(?:i |we )?hope|let me know|is there anything|feel free|if you|would you like|do you|thank)\b"
+)
+_CONCLUDES = re.compile(
+    r"""(?ix)(?:^|[,;:—–]\s*|(?:\$\$|\\\])\s)[\W_]*(?:(?:(?:and\ )?(?:therefore|thus|hence
+    |consequently|finally|accordingly|overall|altogether|as\ a\ result|in\ (?:total|all|conclusion|summary)
+    |to\ conclude|donc|it\ follows\ that|this\ means(?:\ that)?
+    |so(?!\ (?:that|far|many|much|long|as|on|called|is|are)\b)
+    |(?:(?:we|i)\ (?:can\ )?)?(?:get|find|obtain|conclude)(?:\ that)?
+    |i(?:'d|\ would|'ll|\ will)?\ (?:go\ with|choose|select|pick))\b
+    |∴|\\therefore|因此|所以|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+"""
+)
+_HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
+_LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
+_OPTION = re.compile(
+    r"(?i)(?:corresponds to|matches|i\.e\.,?|namely|is|choose|select|pick|with|,) (?:the )?(?:option|choice) "
+    rf"{_LETTER}\W*$|\bonly (?:(?:option|choice|statement|answer) )?{_LETTER} (?:satisfies|agrees|fits|works"
+    r"|matches|holds|meets|remains|is (?:correct|true|right|possible|valid))\b"
+)
+_COPULA = r"\b(?:is|are|was|were|be|equals?)\b(?: (?:equal to|at|only)\b)?|[=≈:]|等于|[是为]"
+_LEAD = re.compile(f"(?i)^|{_COPULA}")
+_VERB = re.compile(
+    rf"(?i)^|{_COPULA}|[有了]|\bin(?= (?:the year )?\d{{4}}$)|(?<=in the )year\b"
+    r"|\b(?:has|have|had|need|cost|get|got|make|made|take|took|spend|spent|gave|paid|ran|won|lost|sold|bought|left"
+    r"|(?-i:[a-z]{2,}(?:[^su\W]s|ed)))\b(?: (?:back|only)\b)?"
+)
+_NOT_LEFT = re.compile(
+    r"\d\S*[,;]|\d.*\b(?:and|while)\b|=.*(?:[,;]|\band\b)|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\b[Ss]o (?:far|much)\b"
+    r"|\b(?:half|twice|double|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b"
+    r"|\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b|\d\D* in$"
+)
+_PLACE = re.compile(
+    r" (?:(?:on|in|for|from|at)(?: (?:the|a|an|each|this|that|his|her|their))?"
+    r"(?! \w+[sz]ands?\b| \w+illions?\b| hundreds)(?: (?!and\b|or\b)[a-z]+){1,4}"
+    r"|in (?:the year )?\d{4}|in \d+ (?:hour|day|week|year)s)$"
+)
+_OF_A_LETTER = re.compile(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
+_OF_A_TRUTH = re.compile(r"(?i)(?:|it(?: is|'s)|.*\b(?:statement|claim|assertion|conclusion)(?: \d)? is)\s*")
+
+
+def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
+    """The bare, stressed or concluded answer; without a type, only a bare number, letter or yes/no counts."""
+    if answer_type is None:
+        types: tuple[AnswerType, ...] = ("number", "choice", "boolean")
+        return next(filter(None, (_bare(text, kind, choices) for kind in types)), None)
+    return (
+        _stressed(text, answer_type, choices)
+        or _bare(text, answer_type, choices)
+        or _concluded(text, answer_type, choices)
+    )
+
+
+def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
+    text = END_MARKS.split(text, maxsplit=1)[0].strip() if len(text) <= 2 * MAX_BARE_CHARACTERS else text
+    text = _EXPLANATION.split(text[: 2 * MAX_BARE_CHARACTERS], maxsplit=1)[0] or text
+    if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or _CONCLUDES.match(text):
+        return None
+    return text if reads_as(answer_type, text, choices) else None
+
+
+def _stressed(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
+    """What the last line sets in bold, if that is one answer of the type; with a unit behind it."""
+    line = text.rstrip()[-LINE_CHARACTERS:].rpartition("\n")[2]
+    found = [bold for bold in _BOLD.finditer(line) if reads_as(answer_type, bold[1], choices)]
+    if len(found) != 1 or is_disowned(line[: found[0].start()].lower()):
+        return None
+    stated, rest = found[0][1], line[found[0].end() :]
+    phrase = _PHRASE.match(rest)[0]  # type: ignore[index]
+    if answer_type == "number" and reads_as(answer_type, f"{stated} {phrase}", choices):
+        stated, rest = f"{stated} {phrase}", rest[len(phrase) :]
+    return None if is_taken_back(rest, stated) else stated
+
+
+def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
+    """What the last sentence says of its subject, if it concludes and that is one answer of the type."""
+    sentence, stands_out = _last_sentence(text)
+    if answer_type == "choice" and (option := _OPTION.search(clean(sentence))):
+        return _option(clean(sentence)[: option.start()], option[1] or option[2], choices)
+    words = [*_CONCLUDES.finditer(sentence)]
+    if not (words or stands_out) or sentence.endswith("?") or sentence.count(r"\(") > sentence.count(r"\)"):
+        return None
+    said = clean(sentence[words[-1].end() if words else 0 :])
+    for before, stated in _readings(said, answer_type):
+        has_subject = words or re.search(r"[^\W\d]{3}|[一-鿿]", before)
+        if has_subject and _is_all(stated, before, answer_type, choices):
+            return stated
+    return None
+
+
+def _last_sentence(text: str) -> tuple[str, bool]:
+    """The last sentence but for courtesies, and whether it is a conclusion by its place or emphasis."""
+    tail = END_MARKS.split(_DISPLAY.sub(" ", text[-LINE_CHARACTERS:].strip()), maxsplit=1)[0]
+    ends = [0, *(end.end() for end in _ENDS.finditer(tail)), len(tail)]
+    sentences = [tail[start:end].strip() for start, end in pairwise(ends)]
+    said = [one for one in sentences if re.search(r"\w", one) and not _COURTESY.match(one)]
+    if not said or len(said[-1]) > MAX_ANSWER_CHARACTERS // 2:
+        return "", False
+    last = said[-1]
+    is_only = len(said) == 1 and len(text) <= LINE_CHARACTERS
+    is_bold = last.startswith("**") and last.rstrip(".").endswith("**")
+    return last, is_only or is_bold or _HEADING.search(said[-2]) is not None
+
+
+def _readings(said: str, answer_type: AnswerType) -> Iterator[tuple[str, str]]:
+    """The places at which what is said of a subject may begin: what is before, and what is behind."""
+    leads = [*(_VERB if answer_type == "number" else _LEAD).finditer(said)]
+    for lead in leads if answer_type != "text" else leads[:0:-1]:
+        before, stated = said[: lead.end()], said[lead.end() :].strip()
+        yield before, _PLACE.sub("", stated) if answer_type == "number" and before else stated
+
+
+def _option(before: str, letter: str, choices: tuple[str, ...]) -> str | None:
+    """The letter, unless what is said before it is doubtful or another choice's content."""
+    named = [named_choice(stated, choices) for _, stated in _readings(before.rstrip(", "), "choice")]
+    agree = all(one in (None, named_choice(letter, choices)) for one in named)
+    return letter if agree and not UNSURE.search(before) else None
+
+
+def _is_all(stated: str, before: str, answer_type: AnswerType, choices: tuple[str, ...]) -> bool:
+    """Whether what is said behind a lead is nothing but an answer, and the lead is as it must be."""
+    if any(pattern.search(before) for pattern in (UNSURE, _NOT_LEFT, UNSOLVED)):
+        return False
+    if "$" in before and "$" not in stated or not reads_as(answer_type, stated, choices):
+        return False
+    match answer_type:
+        case "choice":
+            is_letter = len(stated) == 1 and not _OF_A_LETTER.fullmatch(before)
+            return not is_letter and (REASON.search(stated) is None or stated[:3].lower() in ("yes", "no,"))
+        case "boolean":
+            return _OF_A_TRUTH.fullmatch(before) is not None
+        case "list":
+            return re.search(r"[,;、&]|\band\b", stated) is not None
+        case "text":
+            return len(stated) <= MAX_BARE_CHARACTERS and REASON.search(stated) is None
+        case _:
+            return True
