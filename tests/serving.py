@@ -2,14 +2,14 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from socketserver import BaseServer
 from typing import TypeVar
 
@@ -36,13 +36,13 @@ class Server:
     _process: subprocess.Popen[bytes]
 
     def _listen(self, command: list[str], ready: str | None = None, **environment: str) -> None:
-        """Starts it, and waits until it answers; where it has a path that says so, until that is well."""
+        """Starts it, and waits until it answers; where it has a path that says so, until it is ready."""
         self._process = subprocess.Popen(
             command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_for(self.port)
         if ready is not None:
-            wait_until_ready(f"http://127.0.0.1:{self.port}{ready}")
+            wait_until_ready(f"127.0.0.1:{self.port}{ready}")
 
     def stop(self) -> None:
         self._process.kill()
@@ -66,14 +66,13 @@ def wait_for(port: int) -> None:
     raise RuntimeError(f"nothing answers at port {port}")
 
 
-def wait_until_ready(address: str) -> None:
-    """A server may listen before it can answer: until then it says 503."""
+def wait_until_ready(place: str) -> None:
+    """A server takes connections earlier, and may then refuse a request, or let it wait for a minute."""
+    unchecked = ssl._create_unverified_context()
     for _ in range(600):
-        try:
-            with urllib.request.urlopen(address, timeout=10):
+        for scheme in ("http", "https"):
+            with suppress(OSError, HTTPException):
+                urllib.request.urlopen(f"{scheme}://{place}", timeout=1, context=unchecked).close()
                 return
-        except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                raise
         time.sleep(0.05)
-    raise RuntimeError(f"{address} does not get ready")
+    raise RuntimeError(f"{place} does not get ready")
