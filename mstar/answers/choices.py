@@ -56,7 +56,7 @@ _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(
 _EXPLAINS = re.compile(
     r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
     r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
-    r"|this|q\.?e\.?d|即|是?正确|\(?the correct)(?![a-z])"
+    r"|this|q\.?e\.?d|即|因为|由于|是?正确|\(?the correct)(?![a-z])"
 )
 _NOT_ANOTHER = re.compile(
     r"^[\s(,;]*(?:(?:and )?not |rather than |instead of |over |而?不[选是]\s*)(?:option |choice )?"

@@ -40,7 +40,7 @@ _SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
 _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
 
 _WRAPPER = re.compile(
-    r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
+    r"\\(?:ce|text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
     r"|(?:text)?color\{\w+\})\s*\{([^{}]*)\}"
 )
 _WIDE_SPACE = re.compile(r"\\(?:q?quad|newline)(?![A-Za-z])")
@@ -133,10 +133,17 @@ REASON = re.compile(
     r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
     r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
     r"|;\s*(?=[a-z]{3})|\s*(?:→|⇒|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
+    r"|,?\s*因为|,\s*(?=而?不)"
 )
 SENTENCE_END = re.compile(
-    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
+    r"[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
+CONTRAST = re.compile(
+    r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
+    r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
+)
+"""What is put aside for what follows: "not 15 but" 14."""
 _REMARK = re.compile(
     r"(?i)\s*\((?=[^()]*\d[^()]*\)$|(?!.*\b(?:or|to|and)\b)[a-z]+ [a-z ]+\)$|not\b|i\.e|approx|rounded"
     r"|in (?:this|that|any) order)"
@@ -193,7 +200,7 @@ def _mark_or_space(match: re.Match[str]) -> str:
 
 
 _LEAD = re.compile(r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+")
-_JOINS = re.compile(r"(?i)\b(?:and|than)\b")
+_JOINS = re.compile(r"(?i)\b(?:and|than|which|what|who|unable)\b")
 
 
 def without_lead(statement: str) -> str:

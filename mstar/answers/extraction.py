@@ -14,7 +14,7 @@ Without a marker, `unmarked` looks for an answer.
 
 import re
 
-from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean
+from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clauses, clean
 from mstar.answers.comparison import reads_as
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType
@@ -22,10 +22,6 @@ from mstar.answers.markers import NOWHERE, WORDS, last_statement
 from mstar.answers.unmarked import END_MARKS, unmarked
 
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
-_NOT_BUT = re.compile(
-    r"(?i)^not (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
-    r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
-)
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
 _SENTENCE_END = re.compile(r"[.!?]\s|\s(?:because|since)\s")
 _BLANK = re.compile(r"\s*(?:(?<=\n)[>*•-] )?")
@@ -55,7 +51,7 @@ def find_statement(response: str, answer_type: AnswerType | None, choices: tuple
     if end - start > MAX_ANSWER_CHARACTERS:
         sentence_end = _SENTENCE_END.search(text, start, start + MAX_ANSWER_CHARACTERS)
         end = sentence_end.end() if sentence_end else start
-    statement = _NOT_BUT.sub("", text[start:end].strip(), count=1)
+    statement = CONTRAST.sub("", text[start:end].strip(), count=1)
     return None if not statement or is_taken_back(text[end:], statement) else statement
 
 

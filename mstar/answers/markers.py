@@ -31,8 +31,8 @@ _ADVERB = (
 )
 _VERB = (
     rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|(?:would|should|must|will|has to)(?: \w+)? be"
-    r"|(?:turns|comes|works) out to be|comes to|remains|stays|equals|is equal to|becomes)\b)(?: equal to\b)?"
-    rf"{_ADVERB}?(?=[\s:：*$\\(])"
+    r"|(?:(?:turns|comes|works) out|appears|seems) to be|comes to|remains|stays|equals|becomes)\b)"
+    rf"(?: equal to\b)?{_ADVERB}?(?=[\s:：*$\\(])"
 )
 _COLON = r"[ \t]*[:：]?(?:[*_`]{1,3}(?=\s))?[ \t]*"
 _ABOUT = (
@@ -44,7 +44,7 @@ _AFTER_ANSWER = re.compile(
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
 )
 _AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|{_VERB}){_COLON}")
-_AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[.:：=]{_GAP}(?=\S)")
+_AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)")
 _AFTER_CHINESE = re.compile(
     r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|選擇)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*"
     r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from mstar.answers.choices import named_choice
-from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, REASON, SENTENCE_END, clean
+from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, SENTENCE_END, clauses, clean
 from mstar.answers.comparison import reads_as
-from mstar.answers.doubt import UNSURE, is_disowned, is_taken_back
+from mstar.answers.doubt import HARMLESS, UNSURE, is_disowned, is_taken_back
 from mstar.answers.expected import AnswerType
 from mstar.answers.quantities import UNSOLVED
 
@@ -31,41 +31,43 @@ _ENDS = re.compile(rf"{SENTENCE_END.pattern}|[。！？]|\n")
 _COURTESY = re.compile(
     r"(?i)\W*(?:(?:i |we )?hope|let me know|is there anything|feel free|if you|would you like|do you|thank)\b"
 )
-_CONCLUDES = re.compile(
-    r"""(?ix)(?:^|[,;:—–]\s*|(?:\$\$|\\\])\s)[\W_]*(?:(?:(?:and\ )?(?:therefore|thus|hence
-    |consequently|finally|accordingly|overall|altogether|as\ a\ result|in\ (?:total|all|conclusion|summary)
-    |to\ conclude|donc|it\ follows\ that|this\ means(?:\ that)?
-    |so(?!\ (?:that|far|many|much|long|as|on|called|is|are)\b)
-    |(?:(?:we|i)\ (?:can\ )?)?(?:get|find|obtain|conclude)(?:\ that)?
-    |i(?:'d|\ would|'ll|\ will)?\ (?:go\ with|choose|select|pick))\b
-    |∴|\\therefore|因此|所以|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+"""
-)
+_CONCLUDES = re.compile(r"""(?ix)
+    (?:^|[,;:—–，；：]\s*|(?:\$\$|\\\])\s)[\W_]*(?:(?:
+      (?:and\ )?(?:therefore|thus|hence|consequently|finally|accordingly|overall|altogether|as\ a\ result|donc
+        |in\ (?:total|all|conclusion|summary)|to\ conclude|it\ follows\ that|this\ means(?:\ that)?
+        |so(?!\ (?:that|far|many|much|long|as|on|called|is|are)\b)
+        |(?:(?:we|i)\ (?:can\ )?)?(?:get|find|obtain|conclude)(?:\ that)?
+        |i(?:'d|\ would|'ll|\ will)?\ (?:go\ with|choose|select|pick))\b
+      |(?:since|because|given\ that)\ [^,;]{1,80},
+      |∴|\\therefore|因此|所以|(?:我|应)?选择?|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+""")
 _HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
-_OPTION = re.compile(
-    r"(?i)(?:corresponds to|matches|i\.e\.,?|namely|is|choose|select|pick|with|,) (?:the )?(?:option|choice) "
-    rf"{_LETTER}\W*$|\bonly (?:(?:option|choice|statement|answer) )?{_LETTER} (?:satisfies|agrees|fits|works"
-    r"|matches|holds|meets|remains|is (?:correct|true|right|possible|valid))\b"
-)
-_COPULA = r"\b(?:is|are|was|were|be|equals?)\b(?: (?:equal to|at|only)\b)?|[=≈:]|等于|[是为]"
-_LEAD = re.compile(f"(?i)^|{_COPULA}")
-_VERB = re.compile(
-    rf"(?i)^|{_COPULA}|[有了]|\bin(?= (?:the year )?\d{{4}}$)|(?<=in the )year\b"
-    r"|\b(?:has|have|had|need|cost|get|got|make|made|take|took|spend|spent|gave|paid|ran|won|lost|sold|bought|left"
-    r"|(?-i:[a-z]{2,}(?:[^su\W]s|ed)))\b(?: (?:back|only)\b)?"
-)
-_NOT_LEFT = re.compile(
-    r"\d\S*[,;]|\d.*\b(?:and|while)\b|=.*(?:[,;]|\band\b)|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\b[Ss]o (?:far|much)\b"
-    r"|\b(?:half|twice|double|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b"
-    r"|\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b|\d\D* in$"
-)
-_PLACE = re.compile(
-    r" (?:(?:on|in|for|from|at)(?: (?:the|a|an|each|this|that|his|her|their))?"
-    r"(?! \w+[sz]ands?\b| \w+illions?\b| hundreds)(?: (?!and\b|or\b)[a-z]+){1,4}"
-    r"|in (?:the year )?\d{4}|in \d+ (?:hour|day|week|year)s)$"
-)
+_OPTION = re.compile(rf"""(?ix)
+    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,)\ (?:the\ )?
+      (?:option|choice)\ {_LETTER}\W*$
+    |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
+      |meets|remains|is\ (?:correct|true|right|possible|valid))\b""")
+_COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
+_LEAD = re.compile(f"(?ix)^|{_COPULA}")
+_VERB = re.compile(rf"""(?ix)
+    ^|{_COPULA}|(?<=[一-鿿])(?<!第|每)(?=\d)|\b(?:add|sum|come|amount)s?(?:\ up)?\ to\b
+    |\bin(?=\ (?:the\ year\ )?\d{{4}}$)|(?<=in\ the\ )year\b
+    |\b(?:has|have|had|need|cost|get|got|make|made|take|took|spend|spent|gave|paid|ran|won|lost|sold|bought
+      |left(?:\ with)?|(?-i:[a-z]{{2,}}(?:[^su\W]s|ed)))\b(?:\ (?:back|only)\b)?""")
+_NOT_LEFT = re.compile(r"""(?x)
+    \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
+    |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d
+    |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
+    |\b(?:half|twice|double|[Oo]ption|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
+_ASIDE = re.compile(r"""(?x)\ (?:
+      (?:on|in|for|from|at)(?:\ (?:the|a|an|each|this|that|his|her|their))?
+        (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
+      |in\ (?:the\ year\ )?\d{4}|in\ \d+\ (?:hour|day|week|year)s)$
+    |(?<=[a-z])\ (?:are|were|was|ha(?:ve|s)\ been)\ [a-z]+(?:ed|en|ld|ft|wn)$
+    |,?\ as\ (?:required|desired|needed|shown)$""")
+"""Behind a number: where, when, what happened ("12 apples in the box", "12 apples were sold")."""
 _OF_A_LETTER = re.compile(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
-_OF_A_TRUTH = re.compile(r"(?i)(?:|it(?: is|'s)|.*\b(?:statement|claim|assertion|conclusion)(?: \d)? is)\s*")
+_OF_A_TRUTH = re.compile(r"(?i)(?:|it(?: is|'s)|.*\b(?:statement|claim|assertion|conclusion)\b.* is)\s*")
 
 
 def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
@@ -109,9 +111,9 @@ def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> 
     words = [*_CONCLUDES.finditer(sentence)]
     if not (words or stands_out) or sentence.endswith("?") or sentence.count(r"\(") > sentence.count(r"\)"):
         return None
-    said = clean(sentence[words[-1].end() if words else 0 :])
+    said = CONTRAST.sub("", clean(sentence[words[-1].end() if words else 0 :]))
     for before, stated in _readings(said, answer_type):
-        has_subject = words or re.search(r"[^\W\d]{3}|[一-鿿]", before)
+        has_subject = words or re.search(r"[^\W\d]{2}\S*(?: |:$|'s$)|[一-鿿]", before)
         if has_subject and _is_all(stated, before, answer_type, choices):
             return stated
     return None
@@ -133,10 +135,14 @@ def _last_sentence(text: str) -> tuple[str, bool]:
 
 def _readings(said: str, answer_type: AnswerType) -> Iterator[tuple[str, str]]:
     """The places at which what is said of a subject may begin: what is before, and what is behind."""
-    leads = [*(_VERB if answer_type == "number" else _LEAD).finditer(said)]
+    leads = [*(_VERB if answer_type in ("number", "choice") else _LEAD).finditer(said)]
     for lead in leads if answer_type != "text" else leads[:0:-1]:
         before, stated = said[: lead.end()], said[lead.end() :].strip()
-        yield before, _PLACE.sub("", stated) if answer_type == "number" and before else stated
+        if answer_type == "text" and lead[0] in "=≈:":
+            continue
+        if answer_type == "choice" and not _LEAD.fullmatch(lead[0]) and not re.match(r"\W?\d", stated):
+            continue
+        yield before, _ASIDE.sub("", stated) if answer_type == "number" else stated
 
 
 def _option(before: str, letter: str, choices: tuple[str, ...]) -> str | None:
@@ -150,17 +156,27 @@ def _is_all(stated: str, before: str, answer_type: AnswerType, choices: tuple[st
     """Whether what is said behind a lead is nothing but an answer, and the lead is as it must be."""
     if any(pattern.search(before) for pattern in (UNSURE, _NOT_LEFT, UNSOLVED)):
         return False
-    if "$" in before and "$" not in stated or not reads_as(answer_type, stated, choices):
+    if "$" in before and "$" not in stated or not _may_be_explained(stated, answer_type, choices):
         return False
     match answer_type:
         case "choice":
             is_letter = len(stated) == 1 and not _OF_A_LETTER.fullmatch(before)
-            return not is_letter and (REASON.search(stated) is None or stated[:3].lower() in ("yes", "no,"))
+            return not is_letter
         case "boolean":
             return _OF_A_TRUTH.fullmatch(before) is not None
         case "list":
             return re.search(r"[,;、&]|\band\b", stated) is not None
         case "text":
-            return len(stated) <= MAX_BARE_CHARACTERS and REASON.search(stated) is None
+            return len(stated) <= MAX_BARE_CHARACTERS
         case _:
             return True
+
+
+def _may_be_explained(stated: str, answer_type: AnswerType, choices: tuple[str, ...]) -> bool:
+    """Whether this reads as an answer, as it is or before an explanation that gives no other value."""
+    return any(
+        reads_as(answer_type, reading, choices)
+        and not is_taken_back(rest, reading)
+        and not re.match(r"[^(]*\d|,? while", HARMLESS.sub(" ", rest).replace(reading, ""))
+        for reading, rest in clauses(stated)
+    )
