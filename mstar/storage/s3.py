@@ -48,7 +48,7 @@ class BucketStorage:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._cache = open_cache(bucket.settings)
-        self._ahead = Ahead(self._sizes, self._read_small)
+        self._ahead = Ahead(bucket, self._cache, self._read_small)
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self._cache.scratch()
@@ -94,7 +94,10 @@ class BucketStorage:
 
     def sizes(self, prefix: str) -> dict[str, int]:
         known = self._ahead.sizes(prefix)
-        return self._sizes(prefix) if known is None else known
+        found = (
+            {key: size for key, (size, _) in self._bucket.listed(prefix).items()} if known is None else known
+        )
+        return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
 
     def blocks(self, key: str) -> Iterator[bytes]:
         found, data = self._bucket.get(checked_key(key), PIECE_BYTES)
@@ -124,10 +127,6 @@ class BucketStorage:
 
     def free_bytes(self) -> int | None:
         return None
-
-    def _sizes(self, prefix: str) -> dict[str, int]:
-        found = self._bucket.sizes(prefix)
-        return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
 
     def _publish_file(self, path: Path, key: str, replace: bool) -> bool:
         entry = describe(path)

@@ -3,15 +3,23 @@
 One request after the other costs a whole way there and back each. So who goes through many folders says which
 ones come next (`Storage.expect`); each is listed, and its small files are read, while earlier ones are worked
 on. What is known so holds as long as the folder is expected and nothing is written or removed in it here.
+
+What was read stays in the cache of this machine, a folder's files together, under the ETags that a listing
+says: the next command only lists.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Sequence, Set
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
 from mstar.errors import UserError
+from mstar.storage.cache import Cache
+from mstar.storage.s3_bucket import Bucket
 
 AT_ONCE = 16
 """Folders that are looked into at the same time."""
@@ -26,11 +34,12 @@ class Seen:
 
 
 class Ahead:
-    """What is being read ahead; `sizes` lists a prefix and `read` reads a small file, as a storage does."""
+    """What is being read ahead; `read` reads a small file and compares it with its hash."""
 
-    def __init__(self, sizes: Callable[[str], dict[str, int]], read: Callable[[str], bytes]) -> None:
-        self._ask_sizes = sizes
-        self._ask_read = read
+    def __init__(self, bucket: Bucket, cache: Cache, read: Callable[[str], bytes]) -> None:
+        self._bucket = bucket
+        self._cache = cache
+        self._read = read
         self._folders: dict[str, Future[Seen]] = {}
 
     def expect(self, folders: Sequence[str], names: Collection[str]) -> None:
@@ -80,13 +89,24 @@ class Ahead:
         return None
 
     def _look(self, folder: str, names: Collection[str]) -> Seen:
-        sizes, texts = self._ask_sizes(f"{folder}/"), dict[str, bytes]()
-        for key in sizes:
-            place = key.removeprefix(f"{folder}/").split("/")
-            if len(place) <= 2 and place[-1] in names:
-                with suppress(UserError, OSError):
-                    texts[key] = self._ask_read(key)
-        return Seen(sizes, texts)
+        listed = self._bucket.listed(f"{folder}/")
+        places = {key: key.removeprefix(f"{folder}/").split("/") for key in listed}
+        wanted = sorted(key for key, place in places.items() if len(place) <= 2 and place[-1] in names)
+        sizes = {key: size for key, (size, _) in listed.items()}
+        if not wanted:
+            return Seen(sizes, {})
+        states = [f"{self._bucket.url(key)} {listed[key][1]}" for key in wanted]
+        name = hashlib.sha256("\n".join(states).encode()).hexdigest()
+        with suppress(UserError, OSError):  # whoever asks for the file is told why
+            fetch = partial(self._fetch, wanted)
+            with self._cache.reading(name, sum(sizes[key] for key in wanted), fetch) as path:
+                texts = json.loads(path.read_bytes())
+            return Seen(sizes, {key: text.encode("latin-1") for key, text in texts.items()})
+        return Seen(sizes, {})
+
+    def _fetch(self, keys: Sequence[str], path: Path) -> None:
+        """Bytes as text of as many letters, whatever they are."""
+        path.write_text(json.dumps({key: self._read(key).decode("latin-1") for key in keys}))
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

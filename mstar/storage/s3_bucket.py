@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from minio import Minio
+from minio.datatypes import Object as ListedObject
 from urllib3.response import BaseHTTPResponse
 
 from mstar.config_storage import StorageSettings
@@ -68,11 +69,14 @@ class Bucket:
     def url(self, key: str) -> str:
         return f"{self.address}/{key}"
 
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """Keys and bytes of all objects that begin so; no other part of the bucket is listed."""
+    def listed(self, prefix: str) -> dict[str, tuple[int, str]]:
+        """Keys, bytes and ETags of all objects that begin so; no other part of the bucket is listed."""
         start = self.address.prefix
         return self._ask(
-            lambda client: {name.removeprefix(start): size for name, size in self._listed(client, prefix)},
+            lambda client: {
+                (one.object_name or "").removeprefix(start): (one.size or 0, one.etag or "")
+                for one in self._listed(client, prefix)
+            },
             prefix,
         )
 
@@ -187,11 +191,11 @@ class Bucket:
             response.close()
             response.release_conn()
 
-    def _listed(self, client: Minio, prefix: str) -> Iterator[tuple[str, int]]:
+    def _listed(self, client: Minio, prefix: str) -> Iterator[ListedObject]:
         objects = client.list_objects(
             bucket_name=self.address.bucket, prefix=self._name(prefix), recursive=True
         )
-        return ((found.object_name or "", found.size or 0) for found in objects if not found.is_dir)
+        return (found for found in objects if not found.is_dir)
 
     def _ask(self, request: Callable[[Minio], Result], key: str) -> Result:
         client = self._client

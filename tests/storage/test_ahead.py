@@ -54,6 +54,31 @@ def test_what_is_expected_travels_at_the_same_time(
         assert read_text(reader, f"{FOLDERS[0]}/generate/part.parquet") == "a part"
 
 
+def test_what_did_not_change_is_only_listed_the_next_time(
+    storage: Storage, output: str, moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another process of the machine, which reads again what somebody has changed."""
+
+    def read_all(address: str) -> list[str]:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+        reader = build_storage(output)
+        reader.expect(FOLDERS, NAMES)
+        return [read_text(reader, f"{folder}/generate/manifest.json") for folder in FOLDERS]
+
+    assert read_all(moto) == [f"manifest of {folder}" for folder in FOLDERS]
+    with proxy(moto) as server:
+        read_all(server.address)
+    requests = server.requests
+    write_text(storage, f"{FOLDERS[5]}/generate/manifest.json", "another")
+    with proxy(moto) as server:
+        assert read_all(server.address)[4:7] == [
+            f"manifest of {FOLDERS[4]}",
+            "another",
+            f"manifest of {FOLDERS[6]}",
+        ]
+    assert server.requests == requests + len(NAMES)
+
+
 def test_what_is_written_or_removed_is_seen_at_once(storage: Storage) -> None:
     first, second, third = FOLDERS[:3]
     storage.expect(FOLDERS, NAMES)
