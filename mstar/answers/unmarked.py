@@ -43,8 +43,8 @@ _CONCLUDES = re.compile(r"""(?ix)
 _HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
 _OPTION = re.compile(rf"""(?ix)
-    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,)\ (?:the\ )?
-      (?:option|choice)\ {_LETTER}\W*$
+    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
+      \(?(?:the\ )?(?:option|choice)\ {_LETTER}\W*$
     |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
       |meets|remains|is\ (?:correct|true|right|possible|valid))\b""")
 _COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
@@ -58,7 +58,7 @@ _NOT_LEFT = re.compile(r"""(?x)
     \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
-    |\b(?:half|twice|double|[Oo]ption|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
+    |\b(?:half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
 _ASIDE = re.compile(r"""(?x)\ (?:
       (?:on|in|for|from|at)(?:\ (?:the|a|an|each|this|that|his|her|their))?
         (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
