@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
+from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 
@@ -35,7 +36,7 @@ class Content(NamedTuple):
 
 _NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 _ALONE = re.compile(
-    rf"(?i){_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?"
+    rf"(?i)(?:it(?:\s+is|'s)\s+)?{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?"
 )
 _DRESSED = re.compile(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
@@ -106,6 +107,7 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
         return _letter_and_rest(dressed[name], mark.strip(), rest, choices)
     for reading, rest in clauses(statement):
         named = _by_content(reading, contents) or _by_content(without_lead(reading), contents)
+        named = named or _by_content(NAME_EQUALS.sub("", reading), contents)
         named = named or _content_and_letter(reading, contents)
         if named is not None:
             return None if is_taken_back(rest, reading) else named

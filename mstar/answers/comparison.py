@@ -18,6 +18,7 @@ from mstar.answers.choices import named_choice, read_letters
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
+from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.golds import Gold, read_golds
 from mstar.answers.quantities import Quantity, half_a_place, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
@@ -79,9 +80,7 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
             is_named = named_choice(answer, choices) is not None or read_letters(answer, choices) != ""
             return is_named and "=" not in answer
         case "number":
-            return (
-                parse_quantity(expressions.NAME_EQUALS.sub("", answer, count=1), sentence=False) is not None
-            )
+            return parse_quantity(NAME_EQUALS.sub("", answer), sentence=False) is not None
         case "boolean":
             return read_boolean(answer) is not None
         case "text":
@@ -118,10 +117,7 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)" if they are one value, within a rounding
     and one per cent; values without a unit are meant in `unit`, the gold's.
     """
-    parts = [
-        part.strip(_LOOSE_ENDS)
-        for part in _ALTERNATIVES.split(expressions.NAME_EQUALS.sub("", statement, count=1))
-    ]
+    parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(NAME_EQUALS.sub("", statement))]
     values = [parse_quantity(part) for part in parts]
     known = [value for value in values if value is not None]
     if not 2 <= len(known) == len(values) <= 3:

@@ -47,7 +47,7 @@ _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
 _ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
 NAME_EQUALS = re.compile(
-    r"^(?:m?[∠△]\s?|\\?(?:sin|cos|tan)\s?)?(?:[^\W\d_]{1,3}|\d+°)(?:_?\{?\d\}?|\([^\W\d_]{1,2}\)|')?\s*=\s*"
+    r"^(?:m?[∠△]\s?|\\?(?:sin|cos|tan)\s?)?(?:[^\W\d_]{1,3}|\d+°)(?:_?\{?\d\}?|\([^\W\d_]{1,2}\)|')?\s*[=≈]\s*"
 )
 _LETTERS = re.compile(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
 

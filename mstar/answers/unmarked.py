@@ -1,11 +1,10 @@
 r"""The answer of a response in which no marker states one (`markers`); None where there is none either.
 
 - **Bare**: nothing but an answer on one line ("14", "(B)", "yes", "x = 14"), or before an explanation.
-- **Stressed**: the one answer that the last line sets in bold ("That leaves **$150**.").
 - **Concluded**: the last sentence draws a conclusion ("So the sum is 14.", "∴ x = 5", "I would choose B"), or
-  it is the only one, is all in bold, or stands under a heading "Conclusion". What it says of its subject
-  must be one answer of the type, to its end; what leads up to that must neither doubt nor compare it, nor
-  give another value, nor be an equation still to be solved ("so 2x = 14").
+  it is the only one, sets something in bold, or stands under a heading "Conclusion". What it says of its
+  subject must be one answer of the type, to its end; what leads up to that must neither doubt nor compare it,
+  nor give another value, nor be an equation still to be solved ("so 2x = 14").
 """
 
 import re
@@ -15,7 +14,7 @@ from itertools import pairwise
 from mstar.answers.choices import named_choice
 from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, SENTENCE_END, clauses, clean
 from mstar.answers.comparison import reads_as
-from mstar.answers.doubt import HARMLESS, UNSURE, is_disowned, is_taken_back
+from mstar.answers.doubt import HARMLESS, UNSURE, is_taken_back
 from mstar.answers.expected import AnswerType
 from mstar.answers.quantities import UNSOLVED
 
@@ -23,8 +22,6 @@ MAX_BARE_CHARACTERS = 100
 LINE_CHARACTERS = 1000
 END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
 
-_BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
-_PHRASE = re.compile(r"[^.,;:!?(]*")
 _EXPLANATION = re.compile(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
 _DISPLAY = re.compile(r"(?<=[$:\[])\s*\n\s*|\s*\n\s*(?=\$\$|\\\[|\\\])")
 _ENDS = re.compile(rf"{SENTENCE_END.pattern}|[。！？]|\n")
@@ -43,8 +40,8 @@ _CONCLUDES = re.compile(r"""(?ix)
 _HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
 _OPTION = re.compile(rf"""(?ix)
-    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,)\ (?:the\ )?
-      (?:option|choice)\ {_LETTER}\W*$
+    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
+      \(?(?:the\ )?(?:option|choice)\ {_LETTER}\W*$
     |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
       |meets|remains|is\ (?:correct|true|right|possible|valid))\b""")
 _COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
@@ -58,7 +55,7 @@ _NOT_LEFT = re.compile(r"""(?x)
     \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
-    |\b(?:half|twice|double|[Oo]ption|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
+    |\b(?:half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
 _ASIDE = re.compile(r"""(?x)\ (?:
       (?:on|in|for|from|at)(?:\ (?:the|a|an|each|this|that|his|her|their))?
         (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
@@ -67,19 +64,15 @@ _ASIDE = re.compile(r"""(?x)\ (?:
     |,?\ as\ (?:required|desired|needed|shown)$""")
 """Behind a number: where, when, what happened ("12 apples in the box", "12 apples were sold")."""
 _OF_A_LETTER = re.compile(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
-_OF_A_TRUTH = re.compile(r"(?i)(?:|it(?: is|'s)|.*\b(?:statement|claim|assertion|conclusion)\b.* is)\s*")
+_OF_A_TRUTH = re.compile(r"(?i)(?:|it(?: is|'s)|.*\b(?:statement|claim|assertion|conclusion)\b.* is|.*:)\s*")
 
 
 def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
-    """The bare, stressed or concluded answer; without a type, only a bare number, letter or yes/no counts."""
+    """The bare or concluded answer; without a type, only a bare number, letter or yes/no counts."""
     if answer_type is None:
         types: tuple[AnswerType, ...] = ("number", "choice", "boolean")
         return next(filter(None, (_bare(text, kind, choices) for kind in types)), None)
-    return (
-        _stressed(text, answer_type, choices)
-        or _bare(text, answer_type, choices)
-        or _concluded(text, answer_type, choices)
-    )
+    return _bare(text, answer_type, choices) or _concluded(text, answer_type, choices)
 
 
 def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
@@ -88,19 +81,6 @@ def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str |
     if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or _CONCLUDES.match(text):
         return None
     return text if reads_as(answer_type, text, choices) else None
-
-
-def _stressed(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
-    """What the last line sets in bold, if that is one answer of the type; with a unit behind it."""
-    line = text.rstrip()[-LINE_CHARACTERS:].rpartition("\n")[2]
-    found = [bold for bold in _BOLD.finditer(line) if reads_as(answer_type, bold[1], choices)]
-    if len(found) != 1 or is_disowned(line[: found[0].start()].lower()):
-        return None
-    stated, rest = found[0][1], line[found[0].end() :]
-    phrase = _PHRASE.match(rest)[0]  # type: ignore[index]
-    if answer_type == "number" and reads_as(answer_type, f"{stated} {phrase}", choices):
-        stated, rest = f"{stated} {phrase}", rest[len(phrase) :]
-    return None if is_taken_back(rest, stated) else stated
 
 
 def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
@@ -113,7 +93,7 @@ def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> 
         return None
     said = CONTRAST.sub("", clean(sentence[words[-1].end() if words else 0 :]))
     for before, stated in _readings(said, answer_type):
-        has_subject = words or re.search(r"[^\W\d]{2}\S*(?: |:$|'s$)|[一-鿿]", before)
+        has_subject = words or "**" in sentence or re.search(r"[^\W\d]{2}\S*(?: |:$|'s$)|[一-鿿]", before)
         if has_subject and _is_all(stated, before, answer_type, choices):
             return stated
     return None
@@ -129,8 +109,7 @@ def _last_sentence(text: str) -> tuple[str, bool]:
         return "", False
     last = said[-1]
     is_only = len(said) == 1 and len(text) <= LINE_CHARACTERS
-    is_bold = last.startswith("**") and last.rstrip(".").endswith("**")
-    return last, is_only or is_bold or _HEADING.search(said[-2]) is not None
+    return last, is_only or "**" in last or any(map(_HEADING.search, said[-2:-1]))
 
 
 def _readings(said: str, answer_type: AnswerType) -> Iterator[tuple[str, str]]:
@@ -153,28 +132,18 @@ def _option(before: str, letter: str, choices: tuple[str, ...]) -> str | None:
 
 
 def _is_all(stated: str, before: str, answer_type: AnswerType, choices: tuple[str, ...]) -> bool:
-    """Whether what is said behind a lead is nothing but an answer, and the lead is as it must be."""
-    if any(pattern.search(before) for pattern in (UNSURE, _NOT_LEFT, UNSOLVED)):
+    """Whether what is said behind a lead is an answer and no other value, and the lead is as it must be."""
+    if any(pattern.search(before) for pattern in (UNSURE, _NOT_LEFT, UNSOLVED)) or (
+        "$" in before and "$" not in stated
+    ):
         return False
-    if "$" in before and "$" not in stated or not _may_be_explained(stated, answer_type, choices):
-        return False
-    match answer_type:
-        case "choice":
-            is_letter = len(stated) == 1 and not _OF_A_LETTER.fullmatch(before)
-            return not is_letter
-        case "boolean":
-            return _OF_A_TRUTH.fullmatch(before) is not None
-        case "list":
-            return re.search(r"[,;、&]|\band\b", stated) is not None
-        case "text":
-            return len(stated) <= MAX_BARE_CHARACTERS
-        case _:
-            return True
-
-
-def _may_be_explained(stated: str, answer_type: AnswerType, choices: tuple[str, ...]) -> bool:
-    """Whether this reads as an answer, as it is or before an explanation that gives no other value."""
-    return any(
+    is_apt = {
+        "choice": len(stated) > 1 or _OF_A_LETTER.fullmatch(before),
+        "boolean": _OF_A_TRUTH.fullmatch(before),
+        "list": re.search(r"[,;、&]|\band\b", stated),
+        "text": len(stated) <= MAX_BARE_CHARACTERS,
+    }
+    return bool(is_apt.get(answer_type, True)) and any(
         reads_as(answer_type, reading, choices)
         and not is_taken_back(rest, reading)
         and not re.match(r"[^(]*\d|,? while", HARMLESS.sub(" ", rest).replace(reading, ""))

@@ -26,6 +26,7 @@ from mstar.answers import AnswerType, extract
         ("Perhaps the answer is 14", None),
         ("Answer:", None),
         ("", None),
+        ("---\n" * 400 + "So the sum is 14.", "14"),
     ],
 )
 def test_extract(response: str, extracted: str | None) -> None:
