@@ -35,14 +35,7 @@ from mstar.training import train
 
 def evolve(run: RunDir, metrics: RunMetrics, tracking: Tracking, progress: Progress = QUIET) -> Summary:
     """Sample, judge, keep the best, fine-tune on them, measure, adapt; and again."""
-    stages: dict[str, Callable[[int], Any]] = {
-        "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
-        "score": lambda iteration: score(run, iteration, WHOLE, progress),
-        "select": lambda iteration: select(run, iteration, progress),
-        "train": lambda iteration: train(run, iteration, progress),
-        "evaluate": lambda iteration: evaluate(run, iteration, WHOLE, progress),
-        "adapt": lambda iteration: adapt(run, iteration, progress),
-    }
+    stages = stages_of(run, progress)
 
     def observe(folder_name: str, iteration: int | None, result: Any) -> None:
         metrics.observe_stage(folder_name, iteration, result)
@@ -78,6 +71,18 @@ def evolve(run: RunDir, metrics: RunMetrics, tracking: Tracking, progress: Progr
     metrics.finish()
     tracking.finish()
     return summary
+
+
+def stages_of(run: RunDir, progress: Progress) -> dict[str, Callable[[int], Any]]:
+    """What an iteration does, in its order."""
+    return {
+        "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
+        "score": lambda iteration: score(run, iteration, WHOLE, progress),
+        "select": lambda iteration: select(run, iteration, progress),
+        "train": lambda iteration: train(run, iteration, progress),
+        "evaluate": lambda iteration: evaluate(run, iteration, WHOLE, progress),
+        "adapt": lambda iteration: adapt(run, iteration, progress),
+    }
 
 
 def tell_accuracy(run: RunDir, iteration: int | None, progress: Progress) -> None:

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -220,16 +218,11 @@ def test_an_archive_of_the_hub(tmp_path: Path):
 
 
 def prepare_from(hub: str, name: str, folder: Path) -> None:
-    """In a process of its own: the hub's library reads the environment when it is loaded."""
     environment = {"HF_ENDPOINT": hub, "HF_HUB_CACHE": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mstar", "datasets", "prepare", name],
-        env={**os.environ, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch, chdir(folder):
+        for variable, value in environment.items():
+            patch.setenv(variable, value)
+        mstar("datasets", "prepare", name)
 
 
 def test_rows_that_cannot_be_used_are_named(tmp_path: Path):
