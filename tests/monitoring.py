@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +59,9 @@ class Prometheus(Server):
                 f"--config.file={folder}/prometheus.yml",
                 f"--storage.tsdb.path={folder}/data",
                 f"--web.listen-address=127.0.0.1:{self.port}",
-            ]
+            ],
+            ready="/-/ready",
         )
-        self._wait_until_ready()
-
-    def _wait_until_ready(self) -> None:
-        for _ in range(600):
-            with suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10).close()
-                return
-            time.sleep(0.05)
-        raise RuntimeError(f"Prometheus does not get ready at port {self.port}")
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """What an instant query finds."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
+from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 
@@ -35,13 +36,15 @@ class Content(NamedTuple):
 
 _NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 _ALONE = re.compile(
-    rf"(?i){_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?"
+    rf"(?i)(?:it(?:\s+is|'s)\s+)?{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?"
 )
 _DRESSED = re.compile(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
     rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
 )
-_UNDRESSED = re.compile(r"([A-Z])\s+(?=\S)")
+_UNDRESSED = re.compile(
+    r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|rather|not|over|instead|second)))\s+(?=\S)"
+)
 _CONTENT_AND_LETTER = re.compile(
     r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
@@ -54,10 +57,11 @@ _JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(
 _EXPLAINS = re.compile(
     r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
     r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
-    r"|this|q\.?e\.?d|是?正确|\(?the correct)(?![a-z])"
+    r"|this|q\.?e\.?d|即|因为|由于|是?正确|\(?the correct)(?![a-z])"
 )
 _NOT_ANOTHER = re.compile(
-    r"^[\s(,;]*(?:(?:and )?not|rather than|instead of|over) (?:option |choice )?[(\[]?[A-Za-z](?![\w'])[)\]]*"
+    r"^[\s(,;]*(?:(?:and )?not |rather than |instead of |over |而?不[选是]\s*)(?:option |choice )?"
+    r"[(\[]?[A-Za-z](?![\w'])[)\]]*"
 )
 _NAMELY = re.compile(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
 _LABEL = re.compile(r"\(?([A-Z])[).:]\s*(?=\S)")
@@ -103,6 +107,7 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
         return _letter_and_rest(dressed[name], mark.strip(), rest, choices)
     for reading, rest in clauses(statement):
         named = _by_content(reading, contents) or _by_content(without_lead(reading), contents)
+        named = named or _by_content(NAME_EQUALS.sub("", reading), contents)
         named = named or _content_and_letter(reading, contents)
         if named is not None:
             return None if is_taken_back(rest, reading) else named

@@ -40,16 +40,17 @@ _SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
 _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
 
 _WRAPPER = re.compile(
-    r"\\(?:text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
+    r"\\(?:ce|text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
     r"|(?:text)?color\{\w+\})\s*\{([^{}]*)\}"
 )
+_WIDE_SPACE = re.compile(r"\\(?:q?quad|newline)(?![A-Za-z])")
 _LATEX = tuple(
     (re.compile(pattern + r"(?![A-Za-z])" if pattern[-1].isalpha() or pattern[-1] == ")" else pattern), plain)
     for pattern, plain in (
         (r"(?<!\\)\\!\s*", ""), (r"(?<!\\)\\[()\[\]]|\$\$", " "),
         (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:text)?degrees?\b|\^\{?°\}?", "°"),
         (r"(?<!\\)\\[,;: ]|\\\\\s*$|\\(?=\.)|\\(?:hspace|phantom)\{[^{}]*\}", " "),
-        (r"\\(?:quad|qquad|newline)", " "), (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
+        (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
         (r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)", " "),
         (r"\\(?:times|ast)", "×"), (r"\\cdot", "·"), (r"\\div", "÷"),
         (r"\\(?:approx|simeq|thickapprox)", "≈"),
@@ -99,6 +100,7 @@ def _without_latex(statement: str) -> str:
         statement = pattern.sub(plain, statement)
     statement = statement.replace("\\$", "\0")
     if "\\" in statement:
+        statement = _WIDE_SPACE.sub(" ", statement)
         for _ in range(4):
             statement = _WRAPPER.sub(r"\1", statement)
         for pattern, plain in _LATEX:
@@ -124,17 +126,24 @@ def _trim(statement: str) -> str:
     return statement
 
 
-_REASON = re.compile(
+REASON = re.compile(
     r"(?i)\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
     r"|where|so that|given that|due to|based on|obtained"
     r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
-    r"|,\s*(?=(?:so|therefore|thus|hence|the|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
     r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
-    r"|;\s*(?=[a-z]{3})|\s*(?:→|⇒|\((?:rounded|since|because|as)\b)"
+    r"|;\s*(?=[a-z]{3})|\s*(?:→|⇒|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
+    r"|,?\s*因为|,\s*(?=而?不)"
 )
-_SENTENCE_END = re.compile(
-    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+SENTENCE_END = re.compile(
+    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
+    r"[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
+CONTRAST = re.compile(
+    r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
+    r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
+)
+"""What is put aside for what follows: "not 15 but" 14."""
 _REMARK = re.compile(
     r"(?i)\s*\((?=[^()]*\d[^()]*\)$|(?!.*\b(?:or|to|and)\b)[a-z]+ [a-z ]+\)$|not\b|i\.e|approx|rounded"
     r"|in (?:this|that|any) order)"
@@ -146,11 +155,11 @@ def clauses(statement: str) -> Iterator[tuple[str, str]]:
     precedes a reason, and what precedes a remark in parentheses.
     """
     yield statement, ""
-    sentence_end = _SENTENCE_END.search(statement)
+    sentence_end = SENTENCE_END.search(statement)
     first = statement[: sentence_end.start()] if sentence_end else statement
     if sentence_end and first.strip():
         yield _trim(first), statement[sentence_end.start() :]
-    for mark in (_REASON, _REMARK):
+    for mark in (REASON, _REMARK):
         cut = mark.search(first)
         if cut and first[: cut.start()].strip():
             yield _trim(first[: cut.start()]), statement[cut.start() :]
@@ -190,15 +199,12 @@ def _mark_or_space(match: re.Match[str]) -> str:
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 
-_LEAD = re.compile(
-    r"(?i)(?:(?P<copula>it is|it's|this is|that is|they are|these are)"
-    r"|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+"
-)
-_JOINS = re.compile(r"(?i)\b(?:and|than)\b")
+_LEAD = re.compile(r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+")
+_JOINS = re.compile(r"(?i)\b(?:and|than|which|what|who|unable)\b")
 
 
-def without_lead(statement: str, *, sentence: bool = True) -> str:
-    """ "It is a cat", and with `sentence` "The animal is a cat", without what leads up to the cat."""
+def without_lead(statement: str) -> str:
+    """ "It is a cat", "The animal is a cat" without what leads up to the cat."""
     match = _LEAD.match(statement)
-    lead = match[0] if match and (sentence or match["copula"]) else ""
+    lead = match[0] if match else ""
     return statement if UNSURE.search(lead) or _JOINS.search(lead) else statement[len(lead) :]

@@ -18,6 +18,7 @@ from mstar.answers.choices import named_choice, read_letters
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
+from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.golds import Gold, read_golds
 from mstar.answers.quantities import Quantity, half_a_place, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
@@ -68,7 +69,7 @@ def _compare(expected: Expected, gold: Gold, answer: str) -> bool | Question:
             return _equals_expression(gold, answer)
 
 
-_VARIABLE = re.compile(r"^[^\W\d_]{1,3}\s*=\s*")
+_ITEM_NAME = re.compile(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
 
 
 def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) -> bool:
@@ -79,13 +80,14 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
             is_named = named_choice(answer, choices) is not None or read_letters(answer, choices) != ""
             return is_named and "=" not in answer
         case "number":
-            return parse_quantity(_VARIABLE.sub("", answer, count=1), sentence=False) is not None
+            return parse_quantity(NAME_EQUALS.sub("", answer), sentence=False) is not None
         case "boolean":
             return read_boolean(answer) is not None
         case "text":
             return bool(normalize_text(answer)) and not re.search(r"[;=]", answer)
         case "list":
-            is_sentence = re.search(r"=|\b(?:is|are|was|were)\b", answer)
+            answer = _ITEM_NAME.sub("", answer)
+            is_sentence = re.search(r"=|\b(?:is|are|was|were|be)\b", answer)
             return not is_sentence and lists.read_items(answer) is not None
         case "expression":
             return bool(answer) and expressions.is_formula(answer)
@@ -96,7 +98,8 @@ def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
         quantity = parse_quantity(reading)
         stated = [quantity] if quantity is not None else _same_values(reading, gold.unit)
         if stated:
-            is_other = rest.lstrip()[:1] == "(" and parse_quantity(rest.strip(_LOOSE_ENDS)) is not None
+            other = parse_quantity(rest.strip(_LOOSE_ENDS)) if rest.lstrip()[:1] == "(" else None
+            is_other = other is not None and conversion(stated[0].unit, other.unit) is not None
             agrees = any(quantities_agree(gold, value, precision) for value in stated)
             return agrees and not is_other and not is_taken_back(rest, reading)
     return False
@@ -114,7 +117,7 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)" if they are one value, within a rounding
     and one per cent; values without a unit are meant in `unit`, the gold's.
     """
-    parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(_VARIABLE.sub("", statement, count=1))]
+    parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(NAME_EQUALS.sub("", statement))]
     values = [parse_quantity(part) for part in parts]
     known = [value for value in values if value is not None]
     if not 2 <= len(known) == len(values) <= 3:
@@ -145,7 +148,7 @@ _ANOTHER_TEXT = re.compile(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+
 
 def _equals_text(gold: str, answer: str) -> bool:
     for reading, rest in clauses(answer):
-        for text in (reading, without_lead(reading, sentence=False)):
+        for text in (reading, without_lead(reading)):
             if _is_same_text(text, gold):
                 return not _ANOTHER_TEXT.fullmatch(rest) and not is_taken_back(rest, reading)
     return False

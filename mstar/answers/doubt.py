@@ -13,7 +13,8 @@ MAX_CHARACTERS = 10_000
 """Of what follows an answer, from its beginning and from its end, that are looked at."""
 
 _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]?\$?\d[\w.,/%]*)"
-_IT = r"(?:it|that|this|(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count))"
+_IT = r"""(?:it|that|this|which
+      |(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count)(?:\ above)?)"""
 _OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
 _CORRECTION = re.compile(rf"""(?ix)
       {_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap|strike)\ that
@@ -33,6 +34,7 @@ _CORRECTION = re.compile(rf"""(?ix)
       |\b(?:there|here)(?:\ is|'s|\ was)\ an?\ (?:mistake|error)
       |\b(?:contradict|re-?check|reconsider|recalculat|recount|re-?evaluat|re-?examin)
       |\b(?:correct|right|real|actual|true)\ (?:option|choice|value|result|one)\ (?:is|was|would|should)\b
+      |\bmakes?\ (?:it|that)\ {_VALUE}|{_OPENS}(?:then|next),?\ (?:we|you|i|add|subtract|multiply|divide)\b
       |\binstead\b(?!\ of)|(?-i:\b(?:\d+|[A-Z])\ it\ is\b)|不对|错了|应该是|应为|更正|等等|等一下|或""")
 _GUESS = "maybe|perhaps|possibly"
 _TURNS = f"(?:or|but|however|although|though|{_GUESS}|probably|alternatively|either|unless|otherwise|if)"
@@ -40,7 +42,8 @@ _OR = rf"\bor\ (?:{_GUESS}|yes|no|true|false|{_VALUE})"
 _HEDGE = re.compile(rf"""(?ix)
       ^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs|and\ (?:also|{_GUESS}))\b
       |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
-      |[,;:(—–-]\s*["'*]*{_TURNS}\b|\b(?:if|otherwise|unless|depending\ on|alternatively|unsure)\b
+      |[,;:(—–-]\s*["'*]*{_TURNS}\b
+      |\b(?:if|otherwise|unless|depending\ on|alternatively|unsure|(?:low|upp)er\ bound)\b
       |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|so))\b|{_OR}""")
 _LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
 _ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
@@ -49,9 +52,10 @@ _ANOTHER = re.compile(rf"""(?ix)
       |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""")
 _DIGIT = re.compile(r"\d")
 _SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
-_HARMLESS = re.compile(rf"""(?ix)
+HARMLESS = re.compile(rf"""(?ix)
       </?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
       |\bor\ (?:equivalently|in\ other\ words)\b|\ba\ common\ (?:mistake|error)|\bno\ (?:other|more|need)\b
+      |而?不[是选]\s*{_VALUE}
       |\b(?:not|rather\ than|instead\ of|nor|and\ not|unlike|over)\ (?:(?:the|a|an|option|choice)\ )?
         (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""")
 
@@ -65,7 +69,7 @@ def is_taken_back(rest: str, said: str = "") -> bool:
         return False
     if len(rest) > 2 * MAX_CHARACTERS:
         rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
-    rest = _HARMLESS.sub(" ", rest)
+    rest = HARMLESS.sub(" ", rest)
     if said and said in rest and said.casefold() != "no":
         rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
     line, _, later_lines = rest.partition("\n")
@@ -84,13 +88,13 @@ def is_taken_back(rest: str, said: str = "") -> bool:
 
 UNSURE = re.compile(
     rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
-    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b"
+    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
 )
 """What makes no statement of a sentence that leads up to a value ("the area might be")."""
 _DISOWNED = re.compile(
     rf"\b(?:wrong|incorrect|or|nor|no|neither|{_GUESS}|not|isn't|unlikely|whether|thought|assumed|guessed"
-    r"|expected|reference|gold|claim(?:s|ed)?|says?|think|previous|earlier) (?:maybe |that )?"
-    r"(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
+    r"|expected|reference|gold|claim(?:s|ed)?|says?|think|doubt|previous|earlier|first|initial|original) "
+    r"(?:maybe |that )?(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
     rf"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|{_GUESS})\b"
     r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
     r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"

@@ -13,7 +13,14 @@ import re
 from dataclasses import dataclass
 
 from mstar.answers.arithmetic import value_of
-from mstar.answers.quantities import Quantity, is_carried_out, parse_quantity, quantities_agree, split_unit
+from mstar.answers.quantities import (
+    UNSOLVED,
+    Quantity,
+    is_carried_out,
+    parse_quantity,
+    quantities_agree,
+    split_unit,
+)
 from mstar.answers.spelling import SYMBOLS, spelled
 from mstar.answers.units import conversion
 
@@ -39,6 +46,9 @@ _ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<!
 _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
 _ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
+NAME_EQUALS = re.compile(
+    r"^(?:m?[∠△]\s?|\\?(?:sin|cos|tan)\s?)?(?:[^\W\d_]{1,3}|\d+°)(?:_?\{?\d\}?|\([^\W\d_]{1,2}\)|')?\s*[=≈]\s*"
+)
 _LETTERS = re.compile(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
 
 
@@ -79,6 +89,10 @@ def is_formula(statement: str) -> bool:
 
 def compare_directly(gold: Expression, statement: str) -> bool | None:
     """True or False where no algebra is needed, None where it is."""
+    if "=" not in gold.formula:
+        if UNSOLVED.match(statement):
+            return False
+        statement = NAME_EQUALS.sub("", statement)
     answer = read_expression(_unit_set_off(statement) if gold.unit else statement)
     factor = conversion(gold.unit, answer.unit)
     if factor is None:

@@ -9,29 +9,21 @@ None where a response states no final answer (a value within the reasoning is no
 statement is empty or longer than MAX_ANSWER_CHARACTERS, where a last \boxed{ is never closed, where the
 response disowns it or takes it back (`doubt`). Behind a <think> block only what follows it counts.
 
-Without a marker, what the last line sets in bold counts if it alone reads as the answer type ("That leaves
-**$150**."), and so does **a bare response**: nothing but an answer on one line of at most MAX_BARE_CHARACTERS
-("14", "(B)", "yes", "x = 14"), before an explanation if need be: no calculation, no sentence.
+Without a marker, `unmarked` looks for an answer.
 """
 
 import re
 
-from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean
+from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clauses, clean
 from mstar.answers.comparison import reads_as
-from mstar.answers.doubt import is_disowned, is_taken_back
+from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType
 from mstar.answers.markers import NOWHERE, WORDS, last_statement
+from mstar.answers.unmarked import END_MARKS, unmarked
 
-MAX_BARE_CHARACTERS = 100
-LINE_CHARACTERS = 1000
-
-_END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
 _OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
 _LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
 _SENTENCE_END = re.compile(r"[.!?]\s|\s(?:because|since)\s")
-_BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
-_PHRASE = re.compile(r"[^.,;:!?(]*")
-_EXPLANATION = re.compile(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
 _BLANK = re.compile(r"\s*(?:(?<=\n)[>*•-] )?")
 
 
@@ -52,15 +44,14 @@ def find_statement(response: str, answer_type: AnswerType | None, choices: tuple
     text = response[:opened] if opened > closed else response[closed + 8 :] if closed >= 0 else response
     found = last_statement(text, _lowered(text, choices))
     if found is None:
-        stressed = _stressed(text, answer_type, choices) if answer_type else None
-        return stressed or _bare(text.strip(), answer_type, choices)
+        return unmarked(text.strip(), answer_type, choices)
     if found.start == NOWHERE:
         return None
     start, end = (found.start, found.end) if found.end is not None else _line(text, found.start)
     if end - start > MAX_ANSWER_CHARACTERS:
         sentence_end = _SENTENCE_END.search(text, start, start + MAX_ANSWER_CHARACTERS)
         end = sentence_end.end() if sentence_end else start
-    statement = text[start:end].strip()
+    statement = CONTRAST.sub("", text[start:end].strip(), count=1)
     return None if not statement or is_taken_back(text[end:], statement) else statement
 
 
@@ -97,30 +88,8 @@ def _line(text: str, start: int) -> tuple[int, int]:
     while True:
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
-        mark = _END_MARKS.search(text, start, end)
+        mark = END_MARKS.search(text, start, end)
         line = text[start : mark.start() if mark else end].strip()
         if mark or end == len(text) or (line and not _OPEN_DISPLAY.fullmatch(line)):
             return start, mark.start() if mark else end
         start = end + 1
-
-
-def _bare(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
-    text = _END_MARKS.split(text, maxsplit=1)[0].strip() if len(text) <= 2 * MAX_BARE_CHARACTERS else text
-    text = _EXPLANATION.split(text[: 2 * MAX_BARE_CHARACTERS], maxsplit=1)[0] or text
-    if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text:
-        return None
-    types: tuple[AnswerType, ...] = (answer_type,) if answer_type else ("number", "choice", "boolean")
-    return text if any(reads_as(kind, text, choices) for kind in types) else None
-
-
-def _stressed(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
-    """What the last line sets in bold, if that is one answer of the type; with a unit behind it."""
-    line = text.rstrip()[-LINE_CHARACTERS:].rpartition("\n")[2]
-    found = [bold for bold in _BOLD.finditer(line) if reads_as(answer_type, bold[1], choices)]
-    if len(found) != 1 or is_disowned(line[: found[0].start()].lower()):
-        return None
-    stated, rest = found[0][1], line[found[0].end() :]
-    phrase = _PHRASE.match(rest)[0]  # type: ignore[index]
-    if answer_type == "number" and reads_as(answer_type, f"{stated} {phrase}", choices):
-        stated, rest = f"{stated} {phrase}", rest[len(phrase) :]
-    return None if is_taken_back(rest, stated) else stated

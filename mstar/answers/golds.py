@@ -93,8 +93,9 @@ def _gold_number(expected: Expected, written: str, answer: str) -> Quantity | No
 
 def unit_of(expected: Expected) -> str:
     """The unit field in its canonical spelling; one that the grammar does not know stays as it is written."""
-    known = read_unit(clean(expected.unit or ""))
-    return clean(expected.unit or "").casefold() if known is None else known
+    written = clean(expected.unit or "") or (expected.unit or "").strip()
+    known = read_unit(written)
+    return written.casefold() if known is None else known
 
 
 def _gold_expression(expected: Expected, answer: str) -> expressions.Expression | None:

@@ -15,6 +15,7 @@ from mstar.answers.doubt import is_taken_back
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
+_OR_NAMED = re.compile(r"(?<=[\d)}]) or(?= [A-Za-z]\s?=)")
 _DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
@@ -33,7 +34,7 @@ class Items:
 @lru_cache(maxsize=8192)
 def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
     """The items of a cleaned statement; None where there are none, too many, or an empty one."""
-    statement = statement.replace("\\{", "{").replace("\\}", "}")
+    statement = _OR_NAMED.sub(",", statement.replace("\\{", "{").replace("\\}", "}"))
     lead = _LEAD.match(statement)
     inner, bracket = _unwrapped(statement[lead.end() if lead else 0 :])
     parts = [clean(part) for part in _split(inner)]

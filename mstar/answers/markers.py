@@ -31,8 +31,8 @@ _ADVERB = (
 )
 _VERB = (
     rf"{_ADVERB}?(?:(?:\b|(?<=[\w,*]) )(?:is|are|was|were|(?:would|should|must|will|has to)(?: \w+)? be"
-    r"|(?:turns|comes|works) out to be|comes to|remains|stays|equals|is equal to|becomes)\b)(?: equal to\b)?"
-    rf"{_ADVERB}?(?=[\s:：*$\\(])"
+    r"|(?:(?:turns|comes|works) out|appears|seems) to be|comes to|remains|stays|equals|becomes)\b)"
+    rf"(?: equal to\b)?{_ADVERB}?(?=[\s:：*$\\(])"
 )
 _COLON = r"[ \t]*[:：]?(?:[*_`]{1,3}(?=\s))?[ \t]*"
 _ABOUT = (
@@ -44,7 +44,7 @@ _AFTER_ANSWER = re.compile(
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
 )
 _AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|{_VERB}){_COLON}")
-_AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[.:：=]{_GAP}(?=\S)")
+_AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)")
 _AFTER_CHINESE = re.compile(
     r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|選擇)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*"
     r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
@@ -69,7 +69,11 @@ _IS_THE_ANSWER = re.compile(
     rf"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?{_LETTER}|[-+]?\d[\d.,/]*)[*\"]*"
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
-_OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
+_OPTION_IS = re.compile(
+    rf"(?i)(?:(?:(?:option|choice)[ *]+|(?:therefore|thus|hence|so|only),? [*]*)"
+    rf"(?P<payload>{_LETTER})[ *]+is (?:the )?"
+    rf"|(?:^|(?<=[\s*]))(?P<letter>(?-i:[(\[][A-Za-z][)\]]|[A-Z]))[ *]+is the (?=$))$"
+)
 _CHINESE_IS = re.compile(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
@@ -142,9 +146,10 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
     """A statement that ends where its marker begins."""
     offset = max(position - 60, 0)
     match = pattern.search(text[offset:position])
-    if match is None or is_disowned(text[offset : offset + match.start("payload")].lower()):
+    if match is None or is_disowned(text[offset : offset + match.start(match.lastgroup or 0)].lower()):
         return None
-    return Statement(position, offset + match.start("payload"), offset + match.end("payload"))
+    start, end = match.span(match.lastgroup or 0)
+    return Statement(position, offset + start, offset + end)
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
@@ -164,7 +169,7 @@ def _hashes(text: str) -> Statement | None:
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _JOINT = re.compile(
-    r"(?i)(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){0,20}"
+    r"(?i)(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){1,20}"
 )
 _BOX_SIGN = re.compile(r"[-−\d]$|\d\.$")
 _BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")

@@ -21,6 +21,8 @@ def numeral_before(text: str) -> tuple[Fraction, int | None, int, int] | None:
     """
     matches = list(re.finditer(r"[a-z]+", text))
     words = [match[0] for match in matches]
+    if words[:1] == ["a"] and words[1:2] and words[1] in SCALES:
+        words[0] = "one"
     whole, used = _whole(words)
     rest = words[used : used + 3]
     part = _PARTS.get(rest[0], 0) if rest else 0

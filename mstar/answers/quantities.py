@@ -49,13 +49,20 @@ _TAIL = re.compile(
 )
 _UNIT_IN_PARENTHESES = re.compile(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
 _APPROXIMATELY = re.compile(
-    r"(?i)(?:approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
+    r"(?i)\A(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
     r"|(?:a )?total(?: of)?)\s*"
 )
+_HALF = re.compile(r"(?<=\d) and a half\b")
 _LEAD = re.compile(
     r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
-    r"|left|makes|shows)\b|:|[是为]|\b(?:in|year)(?=\s\d{4}$)))\s*"
+    r"|left|makes|shows)\b|:|[是为有了]|\b(?:in|year)(?=\s\d{4}$)))\s*"
 )
+UNSOLVED = re.compile(
+    r"^[^=]*(?:\d(?:[a-z]|\s[a-fijkn-rt-z])(?![a-z])|(?<![A-Za-z/])[a-z]\s?[-+*/×·÷^]\s?\{?\d"
+    r"|\d\s?[-+*/×·÷]\s?[a-z](?![a-z])|\d\s?(?:[α-οθ-ω]|\\(?:theta|alpha|beta|gamma|phi|omega))|(?<![A-Za-z])[A-Za-z]{1,2}\s?\^(?!\{?-1\}?\()|\|[^|=A-Z]*\||\\frac\{?-?\d*[a-z](?![a-z])"
+    r"|(?:√|sqrt|log|ln)[^=a-z]*[a-z](?![a-z])|(?:^|(?<=\s))-\s?[a-z](?![a-z]))[^=]*="
+)
+"""An equation whose left side is no name but a term in an unknown: 2x = 14, x - 3 = 14, x^2 = 14."""
 _UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹")
 _FORMULA = re.compile(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
 _UNKNOWN = re.compile(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
@@ -92,14 +99,15 @@ def _after_equals(statement: str) -> str:
         unknown, about, value = statement.rpartition("≈")
         return value.strip() if about and _UNKNOWN.fullmatch(unknown.strip()) else statement
     offers_alternatives = re.search(r"[,;<>≠≤≥!]|\b(?:or|and|not)\b", before)
-    return "" if offers_alternatives or not before.strip() else after.strip()
+    is_answer = before.strip() and not offers_alternatives and not UNSOLVED.match(statement)
+    return after.strip() if is_answer else ""
 
 
 def formula_quantity(statement: str) -> Quantity | None:
     """The quantity of a formula with a power, root, factorial or π, and perhaps a unit behind it."""
     if len(statement) > 200 or is_carried_out(statement):
         return None
-    formula, unit = split_unit(_APPROXIMATELY.sub("", statement, count=1))
+    formula, unit = split_unit(_APPROXIMATELY.sub("", statement))
     value = value_of(formula)
     return None if value is None else Quantity(value, None, 0, unit)
 
@@ -121,8 +129,7 @@ def split_unit(statement: str) -> tuple[str, str]:
 
 
 def _bare_quantity(statement: str) -> Quantity | None:
-    approximately = _APPROXIMATELY.match(statement)
-    statement = statement[approximately.end() :] if approximately else statement
+    statement = _HALF.sub(" 1/2", _APPROXIMATELY.sub("", statement))
     if statement[:1] + statement[-1:] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", statement[1:-1]):
         statement = statement[1:-1].strip()
     match = _CORE.match(statement)
@@ -173,7 +180,9 @@ def _tail(text: str) -> tuple[int, str] | None:
     if tail is None or tail["unit"][:1] == "-" and tail["unit"].strip(" -."):
         return None
     phrase = tail["unit"].strip(" -.")
-    if len(phrase) == 1 and phrase.isascii() and phrase not in _UNIT_LETTERS:
+    if phrase.startswith("times "):
+        return None
+    if len(phrase) == 1 and phrase.isascii() and (phrase not in _UNIT_LETTERS or text == "t"):
         return None
     unit = read_unit(phrase)
     return None if unit is None else (SCALES[tail["scale"].lower()] if tail["scale"] else 1, unit)
@@ -183,7 +192,7 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
     """Whether an answer states the gold's value, in the gold's unit, in another of its kind, or in none.
 
     - Rounding: with `precision` (or, for a gold with a decimal point, the decimals that it shows) an answer
-      may differ by half a unit of that decimal place from the gold as rounded to it.
+      must round to the gold as rounded to it; a half may go up, or to the even digit.
     - A whole gold without precision is exact: 3.0 is 3, 3.2 is not. A fraction, root or multiple of π is
       exact too, but a decimal of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
     - Percent: a gold in % accepts 50%, 50 and 0.5. A gold without it accepts p% for p/100 and, as golds
@@ -234,7 +243,10 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
         is_decimal = answer.decimals and answer.significant_digits >= 3
         return bool(is_decimal) and abs(answer.value - gold.value) <= half_a_place(answer.decimals or 0)
     is_exact = decimals == 0 and precision is None
-    return not is_exact and abs(answer.value - _rounded(gold, decimals)) <= half_a_place(decimals)
+    return not is_exact and _rounded(gold, decimals) in (
+        _rounded(answer, decimals),
+        round(answer.value, decimals),
+    )
 
 
 @lru_cache

@@ -73,7 +73,8 @@ _NO_NOUNS_TEXT = (
     "either neither maybe perhaps possibly probably between never cannot less least most under below "
     "above fewer greater within unknown unsure unless versus vs except because since so then when where "
     "which who what no yes true false wrong right correct incorrect wait guess mod actually hmm sorry "
-    "rather instead also st nd rd th"
+    "rather instead also too very small large big high low before after until during max maximum "
+    "minimum ish st nd rd th"
 )
 _NO_NOUNS = NUMBER_WORDS.union(_NO_NOUNS_TEXT.split())
 _POINT = re.compile(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")

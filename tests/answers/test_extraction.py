@@ -17,7 +17,8 @@ from mstar.answers import AnswerType, extract
         ("<answer>\n14\n</answer>", "14"),
         ("some steps\n#### 14", "14"),
         ("#### Step 1\nadd the numbers", None),
-        ("The sum is 14", None),
+        ("The sum is 14", "14"),
+        ("The sum is 14. We need it below.", None),
         (r"\boxed{14", None),
         (r"Answer: 13. So \boxed{14", None),
         ("<think>Answer: 14", None),
@@ -25,6 +26,7 @@ from mstar.answers import AnswerType, extract
         ("Perhaps the answer is 14", None),
         ("Answer:", None),
         ("", None),
+        ("---\n" * 400 + "So the sum is 14.", "14"),
     ],
 )
 def test_extract(response: str, extracted: str | None) -> None:
@@ -39,7 +41,7 @@ def test_a_bare_answer_is_its_own_statement(response: str, answer_type: AnswerTy
     assert extract(response, answer_type) == response.rstrip(".")
 
 
-@pytest.mark.parametrize("response", ["8+6=14", "14\n15", "The sum is 14", "8, then 14", "It is 14 " * 20])
+@pytest.mark.parametrize("response", ["8+6=14", "14\n15", "It may be 14", "8, then 14", "It is 14 " * 20])
 def test_reasoning_is_no_bare_answer(response: str) -> None:
     assert extract(response, "number") is None
     assert extract(response) is None

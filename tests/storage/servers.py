@@ -3,16 +3,13 @@
 import hashlib
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from http.client import HTTPException
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
 from minio import Minio
@@ -62,24 +59,12 @@ class MinioServer(Server):
         place = ["--address", f"{self.listens_at}:{self.port}", str(self.folder)]
         self._listen(
             ["minio", "server", "--quiet", *self._options, *place],
+            ready="/minio/health/ready",
             MINIO_ROOT_USER=KEY,
             MINIO_ROOT_PASSWORD=SECRET,
             MINIO_BROWSER="off",
             **self._environment,
         )
-        self._wait_until_ready()
-
-    def _wait_until_ready(self) -> None:
-        """It takes connections earlier, and may then let a request wait for a minute."""
-        unchecked = ssl._create_unverified_context()
-        for _ in range(600):
-            for scheme in ("http", "https"):
-                with suppress(OSError, HTTPException):
-                    place = f"{scheme}://127.0.0.1:{self.port}/minio/health/ready"
-                    urlopen(place, timeout=1, context=unchecked).close()
-                    return
-            time.sleep(0.05)
-        raise RuntimeError(f"MinIO does not get ready at port {self.port}")
 
     def mc(self, *arguments: str) -> str:
         """A command of MinIO's client, which knows the server as `tests`."""

@@ -127,7 +127,9 @@ def test_no_run_and_no_bucket_are_one_line_each(output: str) -> None:
 def test_a_run_that_goes_on_asks_little_of_what_is_finished(
     output: str, moto: str, problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a finished stage its manifest is read once, and its folder listed once."""
+    """Of a finished stage its manifest is read once, and its iteration listed once for the loop and once for
+    the report.
+    """
     with proxy(moto) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
         mstar(*smoke_arguments(problems, output))
@@ -136,5 +138,6 @@ def test_a_run_that_goes_on_asks_little_of_what_is_finished(
     for stage in ("generate", "score", "select", "train", "evaluate"):
         (manifest,) = (path for path in asked if path.endswith(f"iterations/000/{stage}/manifest.json"))
         assert asked[manifest] <= 2, "what it is, and its contents"
-        listings = [path for path in asked if "list-type=2" in path and f"000%2F{stage}%2F" in path]
-        assert sum(asked[path] for path in listings) == 1
+        assert not [path for path in asked if "list-type=2" in path and f"000%2F{stage}%2F" in path]
+    listings = [path for path in asked if "list-type=2" in path and path.endswith("iterations%2F000%2F")]
+    assert sum(asked[path] for path in listings) == 2

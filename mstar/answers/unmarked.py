@@ -1,0 +1,158 @@
+r"""The answer of a response in which no marker states one (`markers`); None where there is none either.
+
+- **Bare**: nothing but an answer on one line ("14", "(B)", "yes", "x = 14"), or before an explanation.
+- **Concluded**: the last sentence draws a conclusion ("So the sum is 14.", "∴ x = 5", "I would choose B"), or
+  it is the only one, sets something in bold, or stands under a heading "Conclusion". What it says of its
+  subject must be one answer of the type, to its end; what leads up to that must neither doubt nor compare it,
+  nor give another value, nor be an equation still to be solved ("so 2x = 14").
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from mstar.answers.choices import named_choice
+from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, SENTENCE_END, clauses, clean
+from mstar.answers.comparison import reads_as
+from mstar.answers.doubt import HARMLESS, UNSURE, is_taken_back
+from mstar.answers.expected import AnswerType
+from mstar.answers.quantities import UNSOLVED
+
+MAX_BARE_CHARACTERS = 100
+LINE_CHARACTERS = 1000
+END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
+
+_EXPLANATION = re.compile(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
+_DISPLAY = re.compile(r"\s*(\$\$.{1,300}?\$\$|\\\[.{1,300}?\\\])|(?<=:)\s+", re.DOTALL)
+_ENDS = re.compile(rf"(?<!\b[A-Z])(?:{SENTENCE_END.pattern})|[。！？]|\n")
+_COURTESY = re.compile(
+    r"(?i)\W*(?:(?:i |we )?hope|let me know|is there anything|feel free|if you|would you like|do you|thank"
+    r"|this completes)\b"
+)
+_CONCLUDES = re.compile(r"""(?ix)
+    (?:^|[,;:—–，；：]\s*|\.\s)[\W_]*(?:(?:
+      (?:and\ )?(?:therefore|thus|hence|consequently|finally|accordingly|overall|altogether|as\ a\ result|donc
+        |in\ (?:total|all|conclusion|summary)|to\ conclude|it\ follows\ that|this\ means(?:\ that)?
+        |so(?!\ (?:that|far|many|much|long|as|on|called|is|are)\b)
+        |(?:(?:we|i)\ (?:can\ )?)?(?:get|find|obtain|conclude)(?:\ that)?
+        |i(?:'d|\ would|'ll|\ will)?\ (?:go\ with|choose|select|pick))\b
+      |(?:since|because|given\ that)\ [^,;]{1,80},
+      |∴|\\therefore|因此|所以|(?:我|应)?选择?|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+""")
+_HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
+_LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
+_OPTION = re.compile(rf"""(?ix)
+    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
+      \(?(?:the\ )?(?:option|choice)\ {_LETTER}\W*$
+    |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
+      |meets|remains|is\ (?:correct|true|right|possible|valid))\b""")
+_COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
+_LEAD = re.compile(f"(?ix)^|{_COPULA}")
+_VERB = re.compile(rf"""(?ix)
+    ^|{_COPULA}|(?<=[一-鿿])(?<!第|每)(?=\d)|\b(?:add|sum|come|amount)s?(?:\ up)?\ to\b
+    |\bin(?=\ (?:the\ year\ )?\d{{4}}$)|(?<=in\ the\ )year\b
+    |\b(?:has|have|had|need|cost|get|got|make|made|take|took|spend|spent|gave|paid|ran|won|lost|sold|bought
+      |left(?:\ with)?|(?-i:[a-z]{{2,}}(?:[^su\W]s|ed)))\b(?:\ (?:back|only)\b)?""")
+_NOT_LEFT = re.compile(r"""(?x)
+    \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
+    |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d
+    |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
+    |\b(?:half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
+_ASIDE = re.compile(r"""(?x)\ (?:
+      (?:on|in|for|from|at)(?:\ (?:the|a|an|each|this|that|his|her|their))?
+        (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
+      |in\ (?:the\ year\ )?\d{4}|in\ \d+\ (?:hour|day|week|year)s)$
+    |(?<=[a-z])\ (?:are|were|was|ha(?:ve|s)\ been)\ [a-z]+(?:ed|en|ld|ft|wn)$
+    |,?\ as\ (?:required|desired|needed|shown)$""")
+"""Behind a number: where, when, what happened ("12 apples in the box", "12 apples were sold")."""
+_OF_A_LETTER = re.compile(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
+_OF_A_TRUTH = re.compile(
+    r"(?i)(?:|(?:it|this)(?: is|'s| must be)|.*\b(?:statement|claim|assertion|conclusion)\b.* is|.*:)\s*"
+)
+
+
+def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
+    """The bare or concluded answer; without a type, only a bare number, letter or yes/no counts."""
+    if answer_type is None:
+        types: tuple[AnswerType, ...] = ("number", "choice", "boolean")
+        return next(filter(None, (_bare(text, kind, choices) for kind in types)), None)
+    kinds = [_bare, _concluded]
+    if answer_type in ("text", "list") and SENTENCE_END.search(text[:LINE_CHARACTERS]):
+        kinds.reverse()
+    return next(filter(None, (kind(text, answer_type, choices) for kind in kinds)), None)
+
+
+def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
+    text = END_MARKS.split(text, maxsplit=1)[0].strip() if len(text) <= 2 * MAX_BARE_CHARACTERS else text
+    text = _EXPLANATION.split(text[: 2 * MAX_BARE_CHARACTERS], maxsplit=1)[0] or text
+    if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or _CONCLUDES.match(text):
+        return None
+    return text if reads_as(answer_type, text, choices) else None
+
+
+def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
+    """What the last sentence says of its subject, if it concludes and that is one answer of the type."""
+    sentence, stands_out = _last_sentence(text)
+    if answer_type == "choice" and (option := _OPTION.search(clean(sentence))):
+        return _option(clean(sentence)[: option.start()], option[1] or option[2], choices)
+    words = [*_CONCLUDES.finditer(sentence)]
+    if not (words or stands_out) or sentence.endswith("?") or sentence.count(r"\(") > sentence.count(r"\)"):
+        return None
+    said = CONTRAST.sub("", clean(sentence[words[-1].end() if words else 0 :]))
+    for before, stated in _readings(said, answer_type):
+        has_subject = words or "**" in sentence or re.search(r"[^\W\d]{2}\S*(?: |:$|'s$)|[一-鿿]", before)
+        if has_subject and _is_all(stated, before, answer_type, choices):
+            return stated
+    return None
+
+
+def _last_sentence(text: str) -> tuple[str, bool]:
+    """The last sentence but for courtesies, and whether it is a conclusion by its place or emphasis."""
+    tail = END_MARKS.split(text[-LINE_CHARACTERS:].strip(), maxsplit=1)[0]
+    tail = _DISPLAY.sub(lambda display: " " + " ".join((display[1] or "").split()), tail)
+    ends = [0, *(end.end() for end in _ENDS.finditer(tail)), len(tail)]
+    sentences = [tail[start:end].strip() for start, end in pairwise(ends)]
+    said = [one for one in sentences if re.search(r"\w", one) and not _COURTESY.match(one)]
+    if not said or len(said[-1]) > MAX_ANSWER_CHARACTERS // 2:
+        return "", False
+    last = said[-1]
+    is_only = len(said) == 1 and len(text) <= LINE_CHARACTERS
+    return last, is_only or "**" in last or any(map(_HEADING.search, said[-2:-1]))
+
+
+def _readings(said: str, answer_type: AnswerType) -> Iterator[tuple[str, str]]:
+    """The places at which what is said of a subject may begin: what is before, and what is behind."""
+    leads = [*(_VERB if answer_type in ("number", "choice") else _LEAD).finditer(said)]
+    for lead in leads if answer_type != "text" else leads[:0:-1]:
+        before, stated = said[: lead.end()], said[lead.end() :].strip()
+        if answer_type == "text" and lead[0] in "=≈:":
+            continue
+        if answer_type == "choice" and not _LEAD.fullmatch(lead[0]) and not re.match(r"\W?\d", stated):
+            continue
+        yield before, _ASIDE.sub("", stated) if answer_type == "number" else stated
+
+
+def _option(before: str, letter: str, choices: tuple[str, ...]) -> str | None:
+    """The letter, unless what is said before it is doubtful or another choice's content."""
+    named = [named_choice(stated, choices) for _, stated in _readings(before.rstrip(", "), "choice")]
+    agree = all(one in (None, named_choice(letter, choices)) for one in named)
+    return letter if agree and not UNSURE.search(before) else None
+
+
+def _is_all(stated: str, before: str, answer_type: AnswerType, choices: tuple[str, ...]) -> bool:
+    """Whether what is said behind a lead is an answer and no other value, and the lead is as it must be."""
+    if any(pattern.search(before) for pattern in (UNSURE, _NOT_LEFT, UNSOLVED)) or (
+        "$" in before and "$" not in stated
+    ):
+        return False
+    is_apt = {
+        "choice": len(stated) > 1 or _OF_A_LETTER.fullmatch(before),
+        "boolean": _OF_A_TRUTH.fullmatch(before),
+        "list": re.search(r"[,;、&]|\band\b", stated),
+        "text": len(stated) <= MAX_BARE_CHARACTERS,
+    }
+    return bool(is_apt.get(answer_type, True)) and any(
+        reads_as(answer_type, reading, choices)
+        and not is_taken_back(rest, reading)
+        and not re.match(r"[^(]*\d|,? while", HARMLESS.sub(" ", rest).replace(reading, ""))
+        for reading, rest in clauses(stated)
+    )
