@@ -87,7 +87,7 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
             return bool(normalize_text(answer)) and not re.search(r"[;=]", answer)
         case "list":
             answer = _ITEM_NAME.sub("", answer)
-            is_sentence = re.search(r"=|\b(?:is|are|was|were)\b", answer)
+            is_sentence = re.search(r"=|\b(?:is|are|was|were|be)\b", answer)
             return not is_sentence and lists.read_items(answer) is not None
         case "expression":
             return bool(answer) and expressions.is_formula(answer)

@@ -23,13 +23,14 @@ LINE_CHARACTERS = 1000
 END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
 
 _EXPLANATION = re.compile(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
-_DISPLAY = re.compile(r"(?<=[$:\[])\s*\n\s*|\s*\n\s*(?=\$\$|\\\[|\\\])")
-_ENDS = re.compile(rf"{SENTENCE_END.pattern}|[。！？]|\n")
+_DISPLAY = re.compile(r"\s*(\$\$.{1,300}?\$\$|\\\[.{1,300}?\\\])|(?<=:)\s+", re.DOTALL)
+_ENDS = re.compile(rf"(?<!\b[A-Z])(?:{SENTENCE_END.pattern})|[。！？]|\n")
 _COURTESY = re.compile(
-    r"(?i)\W*(?:(?:i |we )?hope|let me know|is there anything|feel free|if you|would you like|do you|thank)\b"
+    r"(?i)\W*(?:(?:i |we )?hope|let me know|is there anything|feel free|if you|would you like|do you|thank"
+    r"|this completes)\b"
 )
 _CONCLUDES = re.compile(r"""(?ix)
-    (?:^|[,;:—–，；：]\s*|(?:\$\$|\\\])\s)[\W_]*(?:(?:
+    (?:^|[,;:—–，；：]\s*|\.\s)[\W_]*(?:(?:
       (?:and\ )?(?:therefore|thus|hence|consequently|finally|accordingly|overall|altogether|as\ a\ result|donc
         |in\ (?:total|all|conclusion|summary)|to\ conclude|it\ follows\ that|this\ means(?:\ that)?
         |so(?!\ (?:that|far|many|much|long|as|on|called|is|are)\b)
@@ -64,7 +65,9 @@ _ASIDE = re.compile(r"""(?x)\ (?:
     |,?\ as\ (?:required|desired|needed|shown)$""")
 """Behind a number: where, when, what happened ("12 apples in the box", "12 apples were sold")."""
 _OF_A_LETTER = re.compile(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
-_OF_A_TRUTH = re.compile(r"(?i)(?:|it(?: is|'s)|.*\b(?:statement|claim|assertion|conclusion)\b.* is|.*:)\s*")
+_OF_A_TRUTH = re.compile(
+    r"(?i)(?:|(?:it|this)(?: is|'s| must be)|.*\b(?:statement|claim|assertion|conclusion)\b.* is|.*:)\s*"
+)
 
 
 def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
@@ -72,7 +75,10 @@ def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]
     if answer_type is None:
         types: tuple[AnswerType, ...] = ("number", "choice", "boolean")
         return next(filter(None, (_bare(text, kind, choices) for kind in types)), None)
-    return _bare(text, answer_type, choices) or _concluded(text, answer_type, choices)
+    kinds = [_bare, _concluded]
+    if answer_type in ("text", "list") and SENTENCE_END.search(text[:LINE_CHARACTERS]):
+        kinds.reverse()
+    return next(filter(None, (kind(text, answer_type, choices) for kind in kinds)), None)
 
 
 def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
@@ -101,7 +107,8 @@ def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> 
 
 def _last_sentence(text: str) -> tuple[str, bool]:
     """The last sentence but for courtesies, and whether it is a conclusion by its place or emphasis."""
-    tail = END_MARKS.split(_DISPLAY.sub(" ", text[-LINE_CHARACTERS:].strip()), maxsplit=1)[0]
+    tail = END_MARKS.split(text[-LINE_CHARACTERS:].strip(), maxsplit=1)[0]
+    tail = _DISPLAY.sub(lambda display: " " + " ".join((display[1] or "").split()), tail)
     ends = [0, *(end.end() for end in _ENDS.finditer(tail)), len(tail)]
     sentences = [tail[start:end].strip() for start, end in pairwise(ends)]
     said = [one for one in sentences if re.search(r"\w", one) and not _COURTESY.match(one)]

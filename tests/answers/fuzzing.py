@@ -67,6 +67,13 @@ MARKERS = (
     "The answer is therefore {}",
     "Answer: **{}**",
 )
+CONCLUSIONS = (
+    "So it is {}",
+    "The figure shows it. Therefore, it must be {}",
+    "It follows from the table; hence it is {}",
+    "Because the sides are equal, it is {}",
+    "It is {}",
+)
 REMARKS = (
     "",
     ".",
@@ -110,15 +117,15 @@ def noise(chance: random.Random) -> str:
     return "".join(pieces)
 
 
-def restated(chance: random.Random, subject: Subject) -> str:
-    marker = chance.choice(MARKERS)
+def restated(chance: random.Random, subject: Subject, markers: tuple[str, ...] = MARKERS) -> str:
+    marker = chance.choice(markers)
     return marker.format(chance.choice(subject.stated)) + (
         chance.choice(REMARKS) if marker != "#### {}" else ""
     )
 
 
-def corrected(chance: random.Random, subject: Subject) -> str:
-    marker = chance.choice([marker for marker in MARKERS if marker[0] != "#"])
+def corrected(chance: random.Random, subject: Subject, markers: tuple[str, ...] = MARKERS) -> str:
+    marker = chance.choice([marker for marker in markers if marker[0] != "#"])
     return marker.format(chance.choice(subject.stated)) + correction(chance, subject)
 
 

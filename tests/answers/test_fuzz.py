@@ -11,7 +11,7 @@ import pytest
 
 from mstar.answers import AnswerChecker, Expected, Judgement
 
-from .fuzzing import corrected, correction, noise, restated, rounds
+from .fuzzing import CONCLUSIONS, corrected, correction, noise, restated, rounds
 
 RESPONSES = int(os.environ.get("MSTAR_FUZZ", "4000"))
 SEED = int(os.environ.get("MSTAR_FUZZ_SEED", "9"))
@@ -53,6 +53,14 @@ def test_a_gold_that_is_restated_is_right(checker: AnswerChecker) -> None:
         before = noise(chance).replace("<think>", "").replace("boxed", "")
         response = f"{before}\n\n{restated(chance, subject)}"
         assert judged(checker, subject.expected, response).correct, (subject.expected, response)
+
+
+def test_a_conclusion_counts_as_an_answer_behind_a_marker_does(checker: AnswerChecker) -> None:
+    for chance, subject in rounds(SEED + 3, RESPONSES // 8):
+        response = restated(chance, subject, CONCLUSIONS)
+        assert judged(checker, subject.expected, response).correct, (subject.expected, response)
+        response = corrected(chance, subject, CONCLUSIONS)
+        assert not judged(checker, subject.expected, response).correct, (subject.expected, response)
 
 
 def test_a_gold_that_is_corrected_to_another_value_is_wrong(checker: AnswerChecker) -> None:
