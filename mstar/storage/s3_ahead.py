@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from mstar.errors import UserError
 from mstar.storage.cache import Cache
 from mstar.storage.s3_bucket import Bucket
 
@@ -82,9 +81,9 @@ class Ahead:
             found.cancel()
 
     def _seen(self, key: str) -> Seen | None:
-        """What is known of the folder that a key is in. Where looking failed, whoever asks is told why."""
+        """What is known of the folder that a key is in; UserError where it cannot be listed."""
         folders = self._folders
-        with suppress(StopIteration, CancelledError, UserError, OSError):
+        with suppress(StopIteration, CancelledError):
             return next(folders[folder] for folder in folders if key.startswith(f"{folder}/")).result()
         return None
 
@@ -97,7 +96,7 @@ class Ahead:
             return Seen(sizes, {})
         states = [f"{self._bucket.url(key)} {listed[key][1]}" for key in wanted]
         name = hashlib.sha256("\n".join(states).encode()).hexdigest()
-        with suppress(UserError, OSError):  # whoever asks for the file is told why
+        with suppress(ValueError, OSError):  # whoever asks for the file is told why
             fetch = partial(self._fetch, wanted)
             with self._cache.reading(name, sum(sizes[key] for key in wanted), fetch) as path:
                 texts = json.loads(path.read_bytes())
