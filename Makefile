@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Compiled sources are kept: tests start many processes, and each would compile them again.
+export PYTHONDONTWRITEBYTECODE :=
 SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
 S3 ?= slow or not slow

@@ -47,7 +47,7 @@ folder, output = map(Path, sys.argv[1:])
 started, worked = time.perf_counter(), time.process_time()
 addresses = {name: str(folder / name) for name in ("mathv360k", "mathvista")}
 preset = Preset("benchmark", "", MATHV360K, (MATHVISTA,))
-done = prepare(preset, addresses, output, "near", QUIET)
+done = prepare(preset, addresses, str(output), "near", QUIET)
 print(json.dumps({
     "seconds": time.perf_counter() - started, "CPU seconds": time.process_time() - worked,
     "found": done.matches["mathvista"], "dropped": done.dropped,

@@ -5,7 +5,8 @@
 Makes a run whose stages are finished, with made-up files of the right names and sizes, but for the last
 iteration; copies it to a MinIO server of its own, and opens each stage of the last iteration in turn, in a
 process of its own: until it has compared what it is made from, noted that it has begun, and would begin its
-work. `--loop` is `mstar run` until it comes to its first unfinished stage. Imports are not counted. Needs
+work. `--loop` is `mstar run` until it comes to its first unfinished stage, and `mstar report` until it has
+read what it is made from, as a plan is too. Imports are not counted. Needs
 `minio` and `mc` on PATH; everything is made below WORKDIR, which is emptied.
 """
 
@@ -36,6 +37,7 @@ from tests.storage import servers
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 OUTPUT = "s3://runs/many"
+TIMING = {"seconds": 1.0, "inside_seconds": 0.5, "peak_memory_bytes": 1, "finished": "2026-11-26T12:00:00"}
 PART, WEIGHTS = 1000, 100
 """Bytes of a made-up part, and of a file of a checkpoint."""
 
@@ -53,6 +55,10 @@ name, iteration = sys.argv[1], int(sys.argv[2])
 start = time.perf_counter()
 try:
     run = open_run("s3://runs/many")
+    if name == "report":
+        from mstar.report.history import read_history
+        read_history(run)
+        raise Begun
     if name == "run":
         from mstar.run_metrics import open_metrics
         from mstar.progress import going_on
@@ -75,7 +81,7 @@ def main() -> None:
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--objects", type=int, default=100_000)
-    parser.add_argument("--loop", action="store_true", help="also the whole loop; takes minutes")
+    parser.add_argument("--loop", action="store_true", help="also the whole loop, and a report")
     options = parser.parse_args()
     shutil.rmtree(options.workdir, ignore_errors=True)
     (options.workdir / "server").mkdir(parents=True)
@@ -91,6 +97,7 @@ def main() -> None:
         print(f"{options.iterations} iterations, {len(made.run.storage.keys(''))} objects", flush=True)
         if options.loop:
             time_stage("run", last)
+            time_stage("report", last)
         for stage in STAGES:
             time_stage(stage.name, last)
             made.stage(stage, last)
@@ -107,7 +114,8 @@ def time_stage(name: str, iteration: int) -> None:
         float(subprocess.check_output([sys.executable, "-c", TIMED, name, str(iteration)], text=True))
         for _ in range(2)
     ]
-    print(f"{name}: begins after {seconds[0]:.2f} s, the second time {seconds[1]:.2f} s", flush=True)
+    what = "has read all" if name == "report" else "begins"
+    print(f"{name}: {what} after {seconds[0]:.2f} s, the second time {seconds[1]:.2f} s", flush=True)
 
 
 class Made:
@@ -158,7 +166,7 @@ class Made:
             (place / name).write_bytes(bytes(entry.size))
         place.mkdir(parents=True, exist_ok=True)
         (place / MANIFEST).write_text(to_json(manifest))
-        (place / "timing.json").write_text('{"seconds": 1.0}')
+        (place / "timing.json").write_text(json.dumps(TIMING))
 
     def _files(self, name: str) -> dict[str, FileEntry]:
         part = FileEntry(PART, hashlib.sha256(bytes(PART)).hexdigest())

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.storage import servers
 
+OBJECT = "runs/bench/checkpoint/model.safetensors"
 TRANSFER = """
 import os, resource, sys, time
 from pathlib import Path
@@ -27,7 +28,7 @@ storage = build_storage("s3://runs/bench", StorageSettings(endpoint=address, cac
 storage.keys("none/")
 if verb == "up":
     with storage.scratch() as path:
-        os.rename(source, path)
+        os.link(source, path)
         start = time.perf_counter()
         storage.publish(path, "checkpoint/model.safetensors", replace=True)
         seconds = time.perf_counter() - start
@@ -51,35 +52,40 @@ def main() -> None:
     server = servers.MinioServer(options.workdir / "server")
     try:
         address = servers.ready(server.port)
-        for _ in range(options.rounds):
-            compare_transfers(options.workdir, address, int(options.gigabytes * 1e9))
+        make_file(options.workdir / "source", int(options.gigabytes * 1e9))
+        for number in range(options.rounds):
+            compare_transfers(options.workdir, address, number % 2 == 0)
     finally:
         server.stop()
         shutil.rmtree(options.workdir, ignore_errors=True)
 
 
-def compare_transfers(workdir: Path, address: str, size: int) -> None:
-    """One file up and down, by mc and by the storage, each in a process of its own."""
-    source, environment = workdir / "source", os.environ | {"MC_HOST_bench": _mc_host(address)}
-    make_file(source, size)
-    times = {}
-    times["mc up"] = timed(["mc", "cp", "--quiet", str(source), "bench/runs/mc/file"], environment)
-    times["mc down"] = timed(
-        ["mc", "cp", "--quiet", "bench/runs/mc/file", str(workdir / "down")], environment
-    )
-    (workdir / "down").unlink()
-    memory = {}
-    for verb in ("up", "down"):
-        shutil.rmtree(workdir / "cache", ignore_errors=True)
-        (workdir / "cache" / ".scratch").mkdir(parents=True)
-        arguments = [sys.executable, "-c", TRANSFER, verb, address, str(workdir / "cache"), str(source)]
-        said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.split()
-        times[f"mstar {verb}"], memory[verb] = float(said[0]), int(float(said[1]))
-    for verb in ("up", "down"):
-        mc, ours = times[f"mc {verb}"], times[f"mstar {verb}"]
+def compare_transfers(workdir: Path, address: str, mc_first: bool) -> None:
+    """One file up, and the same object down, by mc and by the storage, each in a process of its own. Before
+    each of them the disk has written what it owes, so that nobody waits for another's bytes.
+    """
+    environment = os.environ | {"MC_HOST_bench": _mc_host(address)}
+    source, down, cache = workdir / "source", workdir / "down", workdir / "cache"
+    commands = {"up": [str(source), f"bench/{OBJECT}"], "down": [f"bench/{OBJECT}", str(down)]}
+    size = source.stat().st_size
+    for verb, places in commands.items():
+        seconds = {}
+        for who in ("mc", "mstar") if mc_first else ("mstar", "mc"):
+            shutil.rmtree(cache, ignore_errors=True)
+            down.unlink(missing_ok=True)
+            (cache / ".scratch").mkdir(parents=True)
+            os.sync()
+            if who == "mc":
+                seconds[who] = timed(["mc", "cp", "--quiet", *places], environment)
+            else:
+                arguments = [sys.executable, "-c", TRANSFER, verb, address, str(cache), str(source)]
+                said = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.split()
+                seconds[who], memory = float(said[0]), int(float(said[1]))
         print(
-            f"{size / 1e9:.1f} GB {verb}: mstar {ours:.2f} s ({size / ours / 1e6:.0f} MB/s), mc {mc:.2f} s, "
-            f"ratio {mc / ours:.2f}, peak memory {memory[verb] / 2**20:.0f} MiB",
+            f"{size / 1e9:.1f} GB {verb}: mstar {seconds['mstar']:.2f} s "
+            f"({size / seconds['mstar'] / 1e6:.0f} MB/s), mc {seconds['mc']:.2f} s, "
+            f"ratio {seconds['mc'] / seconds['mstar']:.2f}, peak memory {memory / 2**20:.0f} MiB, "
+            f"{'mc' if mc_first else 'mstar'} first, load {os.getloadavg()[0]:.1f}",
             flush=True,
         )
 

@@ -6,10 +6,12 @@ in decisions.py, where a controller asks as well.
 
 from mstar.config import Config
 from mstar.decisions import Asked, Sweep, ask, decide, note_saturation, sweep_of
+from mstar.looking_ahead import in_turn
 from mstar.progress import QUIET, Progress
 from mstar.reads import adapt_reads
 from mstar.records import Decision, Report, State
 from mstar.rundir import RunDir
+from mstar.stagedir import MANIFEST
 from mstar.stages import ADAPT, EVALUATE
 from mstar.work import Turn, Work, perform
 
@@ -18,7 +20,8 @@ def adapt(run: RunDir, iteration: int, progress: Progress = QUIET) -> Decision |
     """Decide the temperature of the next iteration, and write what that starts from."""
 
     def work_on(work: Work) -> Decision | None:
-        reports = [run.result(EVALUATE, number) for number in range(iteration + 1)]
+        turns = in_turn(run, range(iteration + 1), (MANIFEST,), (EVALUATE.name,))
+        reports = [run.result(EVALUATE, number) for number in turns]
         decision = decide(
             question(run, iteration, reports[-1]),
             sweeps_of(run.config, reports),

@@ -4,7 +4,6 @@ Imports are late here, as in cli.py.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,7 +51,10 @@ def prepare(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="FOLDER", help="Where to write; NAME if left out.")
+        str | None,
+        typer.Option(
+            "--output", metavar="FOLDER", help="Folder or s3:// address to write to; NAME if left out."
+        ),
     ] = None,
     drop: Drop = None,
 ) -> None:
@@ -60,7 +62,7 @@ def prepare(
     from mstar.presets.preparing import prepare as write_preset
     from mstar.progress import build_progress
 
-    preset, folder = named_preset(name), output or Path(name)
+    preset, folder = named_preset(name), output or name
     done = write_preset(preset, addresses_of(preset, sources or []), folder, kind_of(drop), build_progress())
     print(settings_of(done.files, folder), end="")
 
@@ -71,8 +73,12 @@ def contamination(
     tests: Annotated[list[str], typer.Argument(metavar="TEST...", help="Test sets.")],
     drop: Drop = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="FOLDER", help="Where all matches, and with --drop the rest, go."),
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="FOLDER",
+            help="Folder or s3:// address where all matches, and with --drop the rest, go.",
+        ),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -127,13 +133,15 @@ def kind_of(text: str | None) -> "Kind | None":
     return next((kind for kind in KINDS if kind == text), None)
 
 
-def settings_of(files: "Mapping[str, Written]", folder: Path) -> str:
+def settings_of(files: "Mapping[str, Written]", output: str) -> str:
     """The section of a configuration that uses these files; its first test set is the one that every
     iteration is measured on.
     """
     import yaml
 
-    paths = {name.removesuffix(".jsonl"): str(folder / name) for name in files}
+    from mstar.presets.writing import place_of
+
+    paths = {name.removesuffix(".jsonl"): place_of(output, name) for name in files}
     paths.pop("rest", None)
     data: dict[str, object] = {name: paths.pop(name) for name in ("train", "validation") if name in paths}
     data["tests"] = {name: paths[name] for name in sorted(paths, key=lambda name: name != "heldout")}

@@ -15,6 +15,7 @@ from mstar.adaptation import adapt, tell_saturation
 from mstar.checkpoints import remove_superseded, with_removed_policies
 from mstar.evaluation import REST, evaluate, read_report
 from mstar.generation import generate
+from mstar.looking_ahead import replayed
 from mstar.plan.table import tell_left
 from mstar.progress import QUIET, Progress
 from mstar.records import Decision
@@ -24,6 +25,7 @@ from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.selection import select
 from mstar.stages import ADAPT, EVALUATE, WHOLE
+from mstar.starting import finished_iterations
 from mstar.storage import write_text
 from mstar.stored_records import Unreadable, read_record
 from mstar.timing import peak_memory_bytes
@@ -33,14 +35,7 @@ from mstar.training import train
 
 def evolve(run: RunDir, metrics: RunMetrics, tracking: Tracking, progress: Progress = QUIET) -> Summary:
     """Sample, judge, keep the best, fine-tune on them, measure, adapt; and again."""
-    stages: dict[str, Callable[[int], Any]] = {
-        "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
-        "score": lambda iteration: score(run, iteration, WHOLE, progress),
-        "select": lambda iteration: select(run, iteration, progress),
-        "train": lambda iteration: train(run, iteration, progress),
-        "evaluate": lambda iteration: evaluate(run, iteration, WHOLE, progress),
-        "adapt": lambda iteration: adapt(run, iteration, progress),
-    }
+    stages = stages_of(run, progress)
 
     def observe(folder_name: str, iteration: int | None, result: Any) -> None:
         metrics.observe_stage(folder_name, iteration, result)
@@ -51,7 +46,8 @@ def evolve(run: RunDir, metrics: RunMetrics, tracking: Tracking, progress: Progr
     observe(EVALUATE.name, None, evaluate(run, None, WHOLE, progress))
     tell_accuracy(run, None, progress)
     tell_saturation(run.config, read_report(run, None), progress)
-    for iteration in range(run.config.iterations.count):
+    turns, done = range(run.config.iterations.count), finished_iterations(run)
+    for iteration in replayed(run, turns, done):
         was_finished = run.is_finished(ADAPT.name, iteration)
         result: Any = None
         for name, stage in stages.items():
@@ -75,6 +71,18 @@ def evolve(run: RunDir, metrics: RunMetrics, tracking: Tracking, progress: Progr
     metrics.finish()
     tracking.finish()
     return summary
+
+
+def stages_of(run: RunDir, progress: Progress) -> dict[str, Callable[[int], Any]]:
+    """What an iteration does, in its order."""
+    return {
+        "generate": lambda iteration: generate(run, iteration, WHOLE, progress),
+        "score": lambda iteration: score(run, iteration, WHOLE, progress),
+        "select": lambda iteration: select(run, iteration, progress),
+        "train": lambda iteration: train(run, iteration, progress),
+        "evaluate": lambda iteration: evaluate(run, iteration, WHOLE, progress),
+        "adapt": lambda iteration: adapt(run, iteration, progress),
+    }
 
 
 def tell_accuracy(run: RunDir, iteration: int | None, progress: Progress) -> None:

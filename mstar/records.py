@@ -264,7 +264,8 @@ def read_responses(path: Path) -> Iterator[Response]:
 
 def read_response(path: Path, row: int) -> Response:
     """One response of a Parquet file."""
-    return next(_responses(pq.read_table(path).slice(row, 1)))
+    with pq.ParquetFile(path) as file:
+        return next(_responses(file.read().slice(row, 1)))
 
 
 def _responses(rows: pa.RecordBatch | pa.Table) -> Iterator[Response]:

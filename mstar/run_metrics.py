@@ -10,6 +10,7 @@ from typing import Any
 
 from mstar.errors import UserError
 from mstar.evaluation import REST, read_report
+from mstar.looking_ahead import TOLD, in_turn
 from mstar.metrics import START, Metrics, number_of, seconds_since_1970
 from mstar.metrics_server import MetricsServer
 from mstar.progress import QUIET, Progress
@@ -53,7 +54,8 @@ class RunMetrics:
 
     def catch_up(self, stage: str, before: int) -> None:
         """Take in what a stage left in the iterations before this one, if that has not been done."""
-        for number in range(self._next[stage], before):
+        folders = (stage, REST) if stage == EVALUATE.name else (stage,)
+        for number in in_turn(self._run, range(self._next[stage], before), TOLD, folders):
             iteration = None if number == START else number
             with suppress(UserError):
                 self._observe(stage, iteration, self._run.result(BY_NAME[stage], iteration), stage)

@@ -8,7 +8,7 @@ Paths in it are relative to the run, so a run can be moved. What a stage folder 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,18 +19,19 @@ from mstar.addresses import is_address
 from mstar.config import Config
 from mstar.datasets import ProblemFile, Reading, open_problems
 from mstar.errors import PolicyRemoved, UserError
+from mstar.fingerprints import Fingerprint, settings_of
 from mstar.inputs import identity_of_model, models, problem_files
 from mstar.model_folders import local_policy
 from mstar.records import State, to_json
-from mstar.stagedir import MANIFEST, Manifest, read_removed
-from mstar.stages import TRAIN, Stage, iteration_prefix, stage_prefix
+from mstar.stagedir import MANIFEST, TIMING, Manifest, read_removed
+from mstar.stages import ADAPT, TRAIN, Stage, iteration_of, iteration_prefix, stage_prefix
 from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
 from mstar.stored_records import Unreadable, parse_record, read_record, read_small
 
 Result = TypeVar("Result")
 log = logging.getLogger("mstar")
-RUN, INPUTS = "run.yaml", "inputs.json"
+RUN, INPUTS, STATE = "run.yaml", "inputs.json", "state.json"
 FIRST_POLICY = "first"
 """How a State names the policy that the user gave, wherever that lies."""
 EARLIER_RESULTS = {"evaluate": "report.json", "adapt": "decision.json"}
@@ -75,6 +76,10 @@ class RunDir:
         self._noted: dict[str, str] = {}
         self._states: dict[int, State] = {}
         self._manifests: dict[str, tuple[Manifest, str]] = {}
+        self._beside: dict[str, dict[str, bytes]] = {}
+        self._absent: set[str] = set()
+        self._last_finished = -1
+        self._settings: dict[str, Fingerprint] = {}
 
     @cached_property
     def local_config(self) -> Config:
@@ -85,6 +90,12 @@ class RunDir:
             return self.config
         model = self.config.model.model_copy(update={"path": str(local_policy(self.config))})
         return self.config.model_copy(update={"model": model})
+
+    def settings(self, stage: Stage[Any]) -> Fingerprint:
+        """Those that change a stage's files, by dotted key."""
+        if stage.name not in self._settings:
+            self._settings[stage.name] = settings_of(self.config, stage.name)
+        return self._settings[stage.name]
 
     def problems(self, path: str) -> ProblemFile:
         """A problem file, opened once: its ids and its identity are the same for every stage."""
@@ -105,8 +116,22 @@ class RunDir:
         return self.manifest(stage_prefix(folder_name, iteration)) is not None
 
     def forget(self, prefix: str) -> None:
-        """What is known of a stage's manifest: somebody is about to look at it, or to write another one."""
+        """What is known of a stage's folder: somebody is about to look at it, or to write another one."""
         self._manifests.pop(prefix, None)
+        self._beside.pop(prefix, None)
+        self._absent.discard(prefix)
+
+    def beside(self, prefix: str, name: str) -> bytes:
+        """A small file in a finished stage's folder, read once (see `forget`); raises as `read_small`."""
+        known = self._beside.setdefault(prefix, {})
+        if name not in known:
+            known[name] = read_small(self.storage, f"{prefix}/{name}")
+        return known[name]
+
+    def has_read(self, prefix: str, names: Collection[str]) -> bool:
+        """Whether of these files in a stage's folder the manifest and what lies beside it were read."""
+        read = {*self._beside.get(prefix, ()), *([MANIFEST] if prefix in self._manifests else [])}
+        return read >= {MANIFEST, TIMING} & set(names)
 
     def result(self, stage: Stage[Result], iteration: int | None, folder_name: str = "") -> Result:
         """What a finished stage found; UserError if it is not finished."""
@@ -144,17 +169,25 @@ class RunDir:
         return found[0] if found else None
 
     def _manifest(self, prefix: str) -> tuple[Manifest, str] | None:
-        """A finished stage's manifest and the hash of its bytes, read once; None where there is none."""
+        """A finished stage's manifest and the hash of its bytes, read once; None where there is none. What an
+        iteration lacks when a later one is finished (test sets that are left out), it is not asked for again.
+        """
+        if prefix in self._absent:
+            return None
         if prefix not in self._manifests:
-            key = f"{prefix}/{MANIFEST}"
+            key, iteration = f"{prefix}/{MANIFEST}", iteration_of(prefix)
             try:
                 data = read_small(self.storage, key)
                 self._manifests[prefix] = parse_record(data, Manifest), hashlib.sha256(data).hexdigest()
             except FileNotFoundError:
+                if iteration is not None and iteration < self._last_finished:
+                    self._absent.add(prefix)
                 return None
             except Unreadable:
                 log.warning("%s is damaged; it will be made again", key)
                 return None
+            if iteration is not None and prefix == stage_prefix(ADAPT.name, iteration):
+                self._last_finished = max(self._last_finished, iteration)
         return self._manifests[prefix]
 
     def state(self, iteration: int) -> State:
@@ -171,14 +204,14 @@ class RunDir:
     def write_state(self, state: State) -> None:
         """Where it is there already, it stays."""
         if self._stored_state(state.iteration) != state:
-            write_text(self.storage, f"{iteration_prefix(state.iteration)}/state.json", to_json(state))
+            write_text(self.storage, f"{iteration_prefix(state.iteration)}/{STATE}", to_json(state))
             self._states[state.iteration] = state
 
     def _stored_state(self, iteration: int) -> State | None:
         """Read once: a decision stands."""
         if iteration not in self._states:
             try:
-                found = read_record(self.storage, f"{iteration_prefix(iteration)}/state.json", State)
+                found = read_record(self.storage, f"{iteration_prefix(iteration)}/{STATE}", State)
             except (FileNotFoundError, Unreadable):
                 return None
             self._states[iteration] = found

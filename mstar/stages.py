@@ -64,6 +64,12 @@ def iteration_prefix(iteration: int) -> str:
     return f"iterations/{iteration:03d}"
 
 
+def iteration_of(prefix: str) -> int | None:
+    """The iteration that a stage's folder belongs to; None for the start."""
+    place = prefix.split("/")
+    return int(place[1]) if place[0] == "iterations" else None
+
+
 def part_names(count: int) -> list[str]:
     """The names of a stage's Parquet parts."""
     return [f"part-{number:05d}.parquet" for number in range(count)]

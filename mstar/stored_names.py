@@ -27,9 +27,9 @@ def plain_name(stored: str) -> str:
     folder, slash, rest = stored.partition("/")
     if slash and folder.startswith(f"{CHECKPOINT}-"):
         return f"{CHECKPOINT}/{rest}"
-    path = PurePosixPath(stored)
-    found = STORED_NAME.fullmatch(path.name)
-    return str(path.with_name(found["stem"] + (found["suffix"] or ""))) if found else stored
+    place, slash, name = stored.rpartition("/")
+    found = STORED_NAME.fullmatch(name)
+    return f"{place}{slash}{found['stem']}{found['suffix'] or ''}" if found else stored
 
 
 def describe_folder(path: Path) -> dict[str, FileEntry]:

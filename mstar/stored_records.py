@@ -41,8 +41,7 @@ def read_if_whole(
 def read_small(storage: Storage, key: str) -> bytes:
     """FileNotFoundError if there is none; Unreadable where other bytes are stored than were written."""
     try:
-        with storage.reading(key) as path:
-            return path.read_bytes()
+        return storage.read(key)
     except WrongBytes:
         raise Unreadable("its bytes are not those that were written") from None
 

@@ -16,7 +16,7 @@ from mstar.rundir import RunDir
 from mstar.stagedir import TIMING
 from mstar.stages import stage_prefix
 from mstar.storage import Storage, write_text
-from mstar.stored_records import Unreadable, read_record
+from mstar.stored_records import Unreadable, parse_record
 
 
 class StageClock:
@@ -67,7 +67,7 @@ def peak_memory_bytes() -> int:
 def read_seconds(run: RunDir, name: str, iteration: int | None) -> float:
     """How long a stage took; 0 where that is not known."""
     try:
-        timing = read_record(run.storage, f"{stage_prefix(name, iteration)}/{TIMING}", dict)
+        timing = parse_record(run.beside(stage_prefix(name, iteration), TIMING), dict)
         return float(timing["seconds"])
     except (FileNotFoundError, Unreadable, ValueError, KeyError, TypeError):
         return 0.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mstar.config import Config
-from mstar.fingerprints import Fingerprint, settings_of
+from mstar.fingerprints import Fingerprint
 from mstar.progress import QUIET, Progress
 from mstar.rundir import Finished, RunDir
 from mstar.stagedir import Begun, StageDir
@@ -91,7 +91,7 @@ def perform(
     """
     run, prefix = turn.run, stage_prefix(folder_name or stage.name, turn.iteration)
     run.forget(prefix)
-    made_from = Begun(settings_of(run.config, stage.name) | reads, stage.version)
+    made_from = Begun(run.settings(stage) | reads, stage.version)
     folder = StageDir(run.storage, prefix, made_from, run.manifest(prefix))
     if folder.manifest and folder.done:
         if folder.is_half_deleted:

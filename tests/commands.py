@@ -6,11 +6,12 @@ arguments, folder, environment, output, signals and exit code are its own, as of
 is what test_stopping.py and a test of test_cli.py start.
 """
 
+import importlib
 import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -32,12 +33,19 @@ SERVER.set_forkserver_preload(
     ]
 )
 OUTPUT, ERRORS = "output", "errors"
+UNUSED = ("torch", "transformers", "sympy", "pyarrow")
+"""What `mstar pipeline` does not import; kfp looks through all modules of the process for every task."""
 
 
 def mstar(*arguments: str, check: bool = True) -> CompletedProcess[str]:
     """One command, from its start to its end."""
+    return call(_main, *arguments, check=check)
+
+
+def call(function: Callable[..., object], *arguments: str, check: bool = True) -> CompletedProcess[str]:
+    """The same with a function of a module instead of the command."""
     with tempfile.TemporaryDirectory() as folder:
-        process = start(*arguments, said=Path(folder))
+        process = _start(function, arguments, Path(folder))
         process.join()
         output, errors = ((Path(folder) / name).read_text() for name in (OUTPUT, ERRORS))
     done = CompletedProcess(arguments, process.exitcode or 0, output, errors)
@@ -60,20 +68,38 @@ def at_once(commands: Iterable[list[str]]) -> None:
 
 def start(*arguments: str, said: Path | None = None) -> BaseProcess:
     """Start a command and go on; what it says goes into files of the folder `said`, or nowhere."""
-    process = SERVER.Process(target=_command, args=(arguments, Path.cwd(), dict(os.environ), said))
+    return _start(_main, arguments, said)
+
+
+def _start(function: Callable[..., object], arguments: tuple[str, ...], said: Path | None) -> BaseProcess:
+    begun = (function, arguments, Path.cwd(), dict(os.environ), said)
+    process = SERVER.Process(target=_begin, args=begun)
     process.start()
     return process
 
 
-def _command(
-    arguments: tuple[str, ...], folder: Path, environment: dict[str, str], said: Path | None
+def _begin(
+    function: Callable[..., object],
+    arguments: tuple[str, ...],
+    folder: Path,
+    environment: dict[str, str],
+    said: Path | None,
 ) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    importlib.reload(sys.modules["huggingface_hub.constants"])  # which come of the environment
     for number, name in ((1, OUTPUT), (2, ERRORS)):
         with open(os.devnull if said is None else said / name, "w") as file:
             os.dup2(file.fileno(), number)
+    function(*arguments)
+
+
+def _main(*arguments: str) -> None:
+    if arguments[:1] == ("pipeline",):
+        for name in list(sys.modules):
+            if name.partition(".")[0] in UNUSED:
+                del sys.modules[name]
     sys.argv = ["mstar", *arguments]
     from mstar.__main__ import main
 

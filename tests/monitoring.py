@@ -59,7 +59,8 @@ class Prometheus(Server):
                 f"--config.file={folder}/prometheus.yml",
                 f"--storage.tsdb.path={folder}/data",
                 f"--web.listen-address=127.0.0.1:{self.port}",
-            ]
+            ],
+            ready="/-/ready",
         )
 
     def ask(self, query: str) -> list[dict[str, Any]]:

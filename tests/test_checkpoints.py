@@ -17,6 +17,7 @@ from mstar.stagedir import Begun, StageDir
 from mstar.stages import EVALUATE, TRAIN, stage_prefix
 from mstar.storage import build_storage
 from tests.commands import mstar
+from tests.sharing import made_once
 from tests.smoke import fingerprints, smoke_arguments
 
 MakeConfig = Callable[..., Config]
@@ -89,13 +90,17 @@ def test_a_policy_that_went_and_is_asked_for_says_how_to_get_it_back(make_config
 @pytest.fixture(scope="module")
 def thinned(problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that learns next to nothing, so that its first policy stays as the best one."""
-    output = tmp_path_factory.mktemp("runs") / "thinned"
-    sections = ("iterations={count: 5, problems_share: 0.125}", "evaluate.every=5")
-    mstar(
-        *smoke_arguments(problems, output, *sections, "train.learning_rate=1e-7", "train.keep_checkpoints=1")
+    settings = (
+        "iterations={count: 4, problems_share: 0.125}",
+        "evaluate={every: 4, temperatures: [1.0], samples_per_problem: 2}",
+        "train.learning_rate=1e-7",
+        "train.keep_checkpoints=1",
+    )
+    output = made_once(
+        tmp_path_factory, "thinned", lambda output: mstar(*smoke_arguments(problems, output, *settings))
     )
     policies = (output / "iterations").glob("*/train/checkpoint-*/")
-    assert sorted(folder.parts[-3] for folder in policies) == ["000", "004"]
+    assert sorted(folder.parts[-3] for folder in policies) == ["000", "003"]
     return output
 
 

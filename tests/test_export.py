@@ -1,13 +1,11 @@
 """The real command exports policies of a finished run; transformers loads what it wrote."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 import yaml
@@ -122,7 +120,9 @@ def test_settings_of_a_whole_processor_come_from_the_first_policy(finished: Path
     assert "processor_config.json" in exported and "notes.json" not in exported
 
 
-def test_a_first_policy_on_a_hub_is_taken_from_its_cache(finished: Path, tmp_path: Path) -> None:
+def test_a_first_policy_on_a_hub_is_taken_from_its_cache(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit, cache = "a" * 40, tmp_path / "cache"
     snapshot = cache / "models--some--one" / "snapshots" / commit
     snapshot.mkdir(parents=True)
@@ -130,16 +130,14 @@ def test_a_first_policy_on_a_hub_is_taken_from_its_cache(finished: Path, tmp_pat
     run = with_model(finished, tmp_path, "some/one")
     settings = (run / "run.yaml").read_text()
     (run / "run.yaml").write_text(settings.replace("  revision: null", f"  revision: {commit}"))
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cache)}
-    command = [sys.executable, "-m", "mstar", "export", str(run)]
-    subprocess.run([*command, str(tmp_path / "model")], env=environment, check=True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    mstar("export", str(run), str(tmp_path / "model"))
     card = (tmp_path / "model" / "README.md").read_text()
     assert "base_model: some/one" in card and f"`some/one` (revision {commit})" in card
     assert (tmp_path / "model" / "processor_config.json").exists()
     shutil.rmtree(snapshot)
-    done = subprocess.run(
-        [*command, str(tmp_path / "other")], env=environment, capture_output=True, text=True
-    )
+    done = mstar("export", str(run), str(tmp_path / "other"), check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: model.path is some/one, which is no")
     assert done.stderr.count("\n") == 1 and not (tmp_path / "other").exists()
 

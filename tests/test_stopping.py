@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.commands import mstar
+from tests.commands import ERRORS, OUTPUT, mstar, start
 from tests.smoke import smoke_arguments
 
 SETTINGS = (
@@ -18,13 +19,6 @@ SETTINGS = (
     "adapt.policy=fixed",
     "data.validation=null",
 )
-
-
-def start(problems: Path, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mstar", *smoke_arguments(problems, output, *SETTINGS)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
 
 
 def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
@@ -37,10 +31,17 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
     pytest.fail(f"{wanted!r} was not said: {lines}")
 
 
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(
     problems: Path, tmp_path: Path
 ) -> None:
-    process = start(problems, tmp_path / "run")
+    command = [sys.executable, "-m", "mstar", *smoke_arguments(problems, tmp_path / "run", *SETTINGS)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     first = read_until(process, "generate: ")
     assert first[0].startswith("mstar ") and first[0].rstrip().endswith(f"run smoke in {tmp_path / 'run'}")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the run
@@ -48,10 +49,8 @@ def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(
     assert process.returncode == 130
     assert said.startswith("stopped") and said.count("\n") == 1
     assert "the same command goes on there" in said
-    again = start(problems, tmp_path / "run")
-    told, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
-    assert told.splitlines()[1].startswith("goes on with iteration 0 · ")
+    again = mstar(*smoke_arguments(problems, tmp_path / "run", *SETTINGS))
+    assert again.stdout.splitlines()[1].startswith("goes on with iteration 0 · ")
     third = mstar(*smoke_arguments(problems, tmp_path / "run", *SETTINGS))
     assert "all iterations are finished already" in third.stdout
 
@@ -60,11 +59,14 @@ def test_a_stopped_run_says_so_in_one_line_and_the_same_command_goes_on(
 def test_a_run_can_be_stopped_before_its_first_stage(
     problems: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = start(problems, tmp_path / "run")
-    read_until(process, "run smoke in")
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    process = start(*smoke_arguments(problems, tmp_path / "run", *SETTINGS), said=tmp_path)
+    while "run smoke in" not in read(tmp_path / OUTPUT):
+        assert process.is_alive()
+        time.sleep(0.01)
+    os.kill(process.pid or 0, number)
+    process.join(timeout=60)
+    assert process.exitcode == 128 + number
+    said = read(tmp_path / ERRORS)
     assert said.startswith("stopped") and said.count("\n") == 1
 
 

@@ -79,7 +79,9 @@ def test_a_killed_run_goes_on_in_the_same_tracked_run(problems: Path, tmp_path: 
     if not INSTALLED:
         need(ALL[0])
     output = tmp_path / "killed"
-    arguments = smoke_arguments(problems, output, f"tracking.to=[{', '.join(INSTALLED)}]")
+    arguments = smoke_arguments(
+        problems, output, f"tracking.to=[{', '.join(INSTALLED)}]", "iterations.count=1"
+    )
     process = start(*arguments)
     notes = [output / "tracking" / name / "iterations/000/train" for name in INSTALLED]
     while not all(note.exists() for note in notes):

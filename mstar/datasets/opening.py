@@ -27,8 +27,8 @@ from mstar.datasets.tsv_rows import TsvRows, open_tsv
 from mstar.errors import UserError
 
 KINDS = (
-    "problems are a .jsonl file, a .parquet file, a folder of .parquet files, a Hugging Face dataset folder, "
-    "MathV360K's .json or MathVista's .json, or another set that docs/datasets.md names"
+    "problems are a .jsonl file, a .parquet file, a .csv file, a folder of .parquet files, a Hugging Face "
+    "dataset folder, MathV360K's .json or MathVista's .json, or another set that docs/datasets.md names"
 )
 PLACES = "they lie in a folder, in a bucket at s3://bucket/key, or on a hub at hf://datasets/owner/name"
 PART_NAME = re.compile(r"(?P<split>.+?)-\d+-of-\d+")
@@ -127,7 +127,7 @@ def open_found(path: str | Path, found: Folder | list[DataFile], own: Format) ->
             index = load_index(path, stamps_of([file]))
             lines = index.json_rows(file) if index else open_lines(file)
             return ProblemFile(path, known_format(first_keys(lines), own), [lines], file.name.stem, index)
-        case ".tsv":
+        case ".tsv" | ".csv":
             return open_table_of_text(path, file, own)
         case ".parquet":
             return open_tables(path, [file], own)

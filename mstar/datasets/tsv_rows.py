@@ -1,7 +1,9 @@
-"""Single rows of a TSV file as pandas writes it: a header, quotes around what holds tabs or lines.
+"""Single rows of a TSV or CSV file as pandas writes it: a header, quotes around what holds tabs, commas or
+lines. In CSV a semicolon may stand for the comma, as spreadsheets of many countries have it.
 
-As in JSON files, opening notes where each row begins and ends, and a row is parsed when it is asked for. An
-image column may hold the index of another row, which then has the image (VLMEvalKit's files).
+An empty field is one that is not there. As in JSON files, opening notes where each row begins and ends, and a
+row is parsed when it is asked for. An image column may hold the index of another row, which then has the
+image (VLMEvalKit's files).
 """
 
 import csv
@@ -14,31 +16,38 @@ from functools import cached_property
 from mstar.datasets.files import DataFile
 from mstar.datasets.json_rows import BYTE_ORDER_MARK, JsonRows
 from mstar.datasets.rows import BadRow, Row
+from mstar.errors import UserError
 
 LONGEST_INDEX = 64
 """Characters; an image is longer."""
 
 
 class TsvRows(JsonRows):
-    """The rows of one TSV file, given where each begins and ends."""
+    """The rows of one such file, given where each begins and ends."""
 
     def __init__(self, file: DataFile, starts: Sequence[int], ends: Sequence[int]) -> None:
         super().__init__(file, starts, ends)
         with file.local().open("rb") as opened:
             header = next(records(opened), b"").removeprefix(BYTE_ORDER_MARK)
-        self.columns = fields(header)
+        self._delimiter = delimiter_of(file.name.suffix, header)
+        try:
+            self.columns = fields(header, self._delimiter)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(
+                f"{file} does not begin with the names of its columns in UTF-8 ({error}); save it as UTF-8"
+            ) from None
 
     def parse(self, data: bytes) -> Row | str:
         """The row in these bytes, or what is wrong with them."""
         try:
-            found = fields(data)
+            found = fields(data, self._delimiter)
         except UnicodeDecodeError as error:
             return f"is not UTF-8 text (byte {error.start + 1})"
         except csv.Error as error:
             return f"is no row of a table ({error})"
         if len(found) != len(self.columns):
             return f"has {len(found)} fields; the header has {len(self.columns)}"
-        return dict(zip(self.columns, found, strict=True))
+        return {name: value or None for name, value in zip(self.columns, found, strict=True)}
 
     def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
         """The rows at these indices, each with its image, if these are wanted."""
@@ -70,8 +79,14 @@ def is_index(image: object) -> bool:
     return isinstance(image, str) and 0 < len(image) <= LONGEST_INDEX
 
 
+def delimiter_of(suffix: str, header: bytes) -> str:
+    if suffix.lower() == ".tsv":
+        return "\t"
+    return ";" if b";" in header and b"," not in header else ","
+
+
 def open_tsv(file: DataFile) -> TsvRows:
-    """The rows of a TSV file."""
+    """The rows of such a file."""
     starts, ends, position = array("Q"), array("Q"), 0
     with file.local().open("rb") as opened:
         for number, record in enumerate(records(opened)):
@@ -95,7 +110,7 @@ def records(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-def fields(record: bytes) -> list[str]:
+def fields(record: bytes, delimiter: str) -> list[str]:
     csv.field_size_limit(sys.maxsize)  # for images
     text = record.decode().rstrip("\r\n")
-    return next(csv.reader(io.StringIO(text, newline=""), delimiter="\t"), [])
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])

@@ -12,11 +12,11 @@ from statistics import median
 from typing import Any
 
 from mstar.evaluation import REST
+from mstar.looking_ahead import TOLD, in_turn
 from mstar.plan.amounts import NOTHING, Amount, Need, exactly
 from mstar.plan.needs import Place, Rates
 from mstar.records import Report, Selected, Trained
 from mstar.rundir import RunDir
-from mstar.stagedir import read_manifest
 from mstar.stages import EVALUATE, GENERATE, SCORE, SELECT, TRAIN, Stage, stage_prefix
 from mstar.stored_names import CHECKPOINT
 from mstar.timing import read_seconds
@@ -51,7 +51,7 @@ class Finished:
 def read_finished(run: RunDir) -> list[Finished]:
     """All that is finished, in the order of the run."""
     found = list(_read_turn(run, None))
-    for iteration in count():
+    for iteration in in_turn(run, count(), TOLD):
         turn = list(_read_turn(run, iteration))
         if not turn:
             break
@@ -100,7 +100,7 @@ def _median(pairs: Iterable[tuple[float, float]]) -> float | None:
 def _read_turn(run: RunDir, iteration: int | None) -> Iterator[Finished]:
     sampled = 0.0
     for stage, folder in TURN:
-        manifest = read_manifest(run.storage, stage_prefix(folder or stage.name, iteration))
+        manifest = run.manifest(stage_prefix(folder or stage.name, iteration))
         if manifest is None:
             continue
         result: Any = run.result(stage, iteration, folder)

@@ -8,6 +8,8 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -19,9 +21,12 @@ from mstar.datasets.images import UnreadableImage, decode_image, read_bytes
 from mstar.datasets.perceptual import perceptual_hash
 from mstar.presets.archives import ImageArchives
 from mstar.records import ImageSource
+from mstar.storage import Storage
 
 ENDINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 """By the first bytes of a file."""
+IMAGES = "images"
+"""Their folder, beside the problem files."""
 MOST_THREADS = 8
 """That read and decode; Python lets few more than that run at the same time."""
 
@@ -37,13 +42,14 @@ class Pictures:
     """Images of one set; holds threads and zip files, so use it in a `with`."""
 
     def __init__(
-        self, folder: Path | None, images: str, find_archives: Callable[[], Sequence[DataFile]] = list
+        self, output: Storage | None, images: str, find_archives: Callable[[], Sequence[DataFile]] = list
     ) -> None:
-        """`folder` is where images are kept, None for nowhere; relative paths begin at `images`."""
-        self._folder = folder
+        """`output` is where images are kept, None for nowhere; relative paths begin at `images`."""
+        self._output = output
         self._images = images
         self._archives = ImageArchives(find_archives)
-        self._threads = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(MOST_THREADS)
+        self._held = ExitStack()
         self._known: dict[str | bytes, Kept | UnreadableImage] = {}
 
     def __enter__(self) -> Self:
@@ -54,6 +60,7 @@ class Pictures:
     ) -> None:
         self._threads.shutdown(cancel_futures=True)
         self._archives.close()
+        self._held.close()
 
     def look_at(self, images: Iterable[ImageSource]) -> list[Kept | UnreadableImage]:
         """Each of these images, or what is wrong with it; new ones are read at the same time."""
@@ -71,9 +78,30 @@ class Pictures:
         sha256 = hashlib.sha256(data)
         name = sha256.hexdigest() + ending_of(data)
         kept = Kept(f"{name[:2]}/{name}", Picture(sha256.digest(), look))
-        if self._folder is not None:
-            keep(self._folder / kept.name, data)
+        if self._output is not None:
+            self._keep(self._output, f"{IMAGES}/{kept.name}", data)
         return kept
+
+    def _keep(self, output: Storage, key: str, data: bytes) -> None:
+        """Write an image, whole or not at all, unless it is there; so that any number of processes may."""
+        if self._present.get(key) == len(data):
+            return
+        scratch = self._scratch / uuid4().hex
+        scratch.write_bytes(data)
+        output.publish(scratch, key, replace=True, durable=False)
+        scratch.unlink(missing_ok=True)
+
+    @cached_property
+    def _present(self) -> dict[str, int]:
+        """Images that are there already, with their sizes."""
+        return {} if self._output is None else self._output.sizes(f"{IMAGES}/")
+
+    @cached_property
+    def _scratch(self) -> Path:
+        assert self._output is not None
+        scratch = self._held.enter_context(self._output.scratch())
+        scratch.mkdir()
+        return scratch
 
     def _bytes_of(self, image: ImageSource) -> bytes:
         """Of a file that is not there, those of the member of a zip file with its name."""
@@ -91,13 +119,3 @@ def key_of(image: ImageSource) -> str | bytes:
 
 def ending_of(data: bytes) -> str:
     return next((ending for start, ending in ENDINGS.items() if data.startswith(start)), ".img")
-
-
-def keep(path: Path, data: bytes) -> None:
-    """Write an image, whole or not at all, unless it is there; so that any number of processes may."""
-    if path.exists() and path.stat().st_size == len(data):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    scratch.write_bytes(data)
-    os.replace(scratch, path)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from mstar.datasets.contamination import HeldOut, Kind
@@ -24,8 +23,9 @@ from mstar.presets.provenance import Provenance, Written, hashes_of
 from mstar.presets.reading import Usable, usable
 from mstar.presets.screening import Screen
 from mstar.presets.sources import Source, find_archives, open_split, pinned
-from mstar.presets.writing import IMAGES, writing, writing_problems
+from mstar.presets.writing import open_output, place_of, writing, writing_problems
 from mstar.progress import Progress
+from mstar.storage import Storage
 from mstar.wording import counted
 
 PROVENANCE, MATCHES = "provenance.json", "contamination.jsonl"
@@ -56,26 +56,28 @@ class Drawn(NamedTuple):
 
 
 def prepare(
-    preset: Preset, addresses: Mapping[str, str], folder: Path, drop: Kind | None, progress: Progress
+    preset: Preset, addresses: Mapping[str, str], output: str, drop: Kind | None, progress: Progress
 ) -> Provenance:
-    """Write a preset's files; `addresses` are those of sets that are not read where they are published."""
-    if (folder / PROVENANCE).exists():
-        raise UserError(
-            f"{folder} holds a prepared preset ({PROVENANCE}); delete it, or name another with --output"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {one.name: pinned(addresses.get(one.name, one.address)) for one in preset.sets}
-    done = Provenance(preset.name, drop=drop)
-    writer = PresetWriter(folder, done, progress)
-    for published in preset.tests:
-        for split in published.splits:
-            if split.role == "test":
-                opened = open_all(published, split, found[published.name])
-                writer.write_held_out(published.name + split.suffix, opened)
-    if preset.train:
-        writer.write_training(preset.train, found[preset.train.name], preset.most_train)
-    with writing(folder / PROVENANCE) as file:
-        file.write(json.dumps(asdict(done), indent=2, ensure_ascii=False).encode() + b"\n")
+    """Write a preset's files to a folder or a bucket; `addresses` are those of sets that are not read where
+    they are published.
+    """
+    with open_output(output) as storage:
+        if PROVENANCE in storage.keys(PROVENANCE):
+            raise UserError(
+                f"{output} holds a prepared preset ({PROVENANCE}); delete it, or name another with --output"
+            )
+        found = {one.name: pinned(addresses.get(one.name, one.address)) for one in preset.sets}
+        done = Provenance(preset.name, drop=drop)
+        writer = PresetWriter(output, storage, done, progress)
+        for published in preset.tests:
+            for split in published.splits:
+                if split.role == "test":
+                    opened = open_all(published, split, found[published.name])
+                    writer.write_held_out(published.name + split.suffix, opened)
+        if preset.train:
+            writer.write_training(preset.train, found[preset.train.name], preset.most_train)
+        with writing(storage, PROVENANCE) as file:
+            file.write(json.dumps(asdict(done), indent=2, ensure_ascii=False).encode() + b"\n")
     return done
 
 
@@ -87,8 +89,9 @@ def open_all(published: PublishedSet, split: Split, address: str) -> Opened:
 class PresetWriter:
     """Writes the files of one preset, and notes what they are."""
 
-    def __init__(self, folder: Path, done: Provenance, progress: Progress) -> None:
-        self._folder = folder
+    def __init__(self, output: str, storage: Storage, done: Provenance, progress: Progress) -> None:
+        self._output = output
+        self._storage = storage
         self._done = done
         self._progress = progress
         self._held_out = HeldOut()
@@ -113,7 +116,7 @@ class PresetWriter:
         for name, rows in ((VALIDATION, drawn.validation), (HELDOUT, drawn.heldout)):
             if rows:
                 self.write_held_out(name, opened._replace(rows=rows))
-        with writing(self._folder / MATCHES) as notes:
+        with writing(self._storage, MATCHES) as notes:
             screen = Screen(self._held_out, self._done.drop, notes)
             for name, rows in ((TRAIN, drawn.train), (REST, drawn.rest)):
                 if rows:
@@ -129,8 +132,8 @@ class PresetWriter:
             published.title, published.licence, published.paper, source.address, hashes_of(source)
         )
         with (
-            Pictures(self._folder / IMAGES, source.images, opened.find_archives) as pictures,
-            writing_problems(self._folder / f"{name}.jsonl") as file,
+            Pictures(self._storage, source.images, opened.find_archives) as pictures,
+            writing_problems(self._storage, f"{name}.jsonl") as file,
             self._progress.task(name, len(opened.rows), "rows") as advance,
         ):
             for batch in usable(source, opened.rows, opened.split, pictures, written.left_out):
@@ -146,7 +149,8 @@ class PresetWriter:
         written.renamed_ids, written.placed_images = file.renamed, file.placed
         self._done.files[f"{name}.jsonl"] = written
         left_out = f", {counted(written.left_out.rows, 'rows')} left out" if written.left_out.rows else ""
-        self._progress.note(f"{self._folder / name}.jsonl: {counted(written.problems, 'problems')}{left_out}")
+        place = place_of(self._output, f"{name}.jsonl")
+        self._progress.note(f"{place}: {counted(written.problems, 'problems')}{left_out}")
 
 
 def draw(published: PublishedSet, rows: int, most_train: int | None) -> Drawn:

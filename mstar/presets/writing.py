@@ -6,19 +6,17 @@ has its name only when it is whole.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
+from mstar.addresses import is_address, joined
 from mstar.datasets.placeholders import PLACEHOLDER
-from mstar.presets.pictures import Kept
+from mstar.presets.pictures import IMAGES, Kept
 from mstar.records import Problem
-
-IMAGES = "images"
-"""The folder of the images, beside the files."""
+from mstar.storage import Storage, build_storage
+from mstar.storage.folder import SCRATCH
 
 
 class ProblemWriter:
@@ -55,25 +53,36 @@ class ProblemWriter:
 
 
 @contextmanager
-def writing_problems(path: Path) -> Iterator[ProblemWriter]:
+def open_output(output: str) -> Iterator[Storage]:
+    """The folder, or the address in a bucket, where files go; what killed processes left there is deleted."""
+    storage = build_storage(output)
+    with storage.scratch():
+        pass
+    yield storage
+    if not is_address(output):
+        with suppress(OSError):  # others may be writing there
+            Path(output, SCRATCH).rmdir()
+
+
+def place_of(output: str, name: str) -> str:
+    """Where a file of an output lies."""
+    return joined(output, name) if is_address(output) else str(Path(output, name))
+
+
+@contextmanager
+def writing_problems(storage: Storage, name: str) -> Iterator[ProblemWriter]:
     """A writer of a problem file; see `writing`."""
-    with writing(path) as file:
+    with writing(storage, name) as file:
         yield ProblemWriter(file)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears when the block ends well."""
-    scratch = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with scratch.open("wb") as file:
+def writing(storage: Storage, name: str) -> Iterator[BinaryIO]:
+    """A file that appears when the block ends well, in place of an earlier one."""
+    with storage.scratch() as path:
+        with path.open("wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        with suppress(FileNotFoundError):
-            scratch.unlink()
+        storage.publish(path, name, replace=True)
 
 
 def row_of(problem: Problem, id: str, images: Sequence[Kept]) -> dict[str, object]:

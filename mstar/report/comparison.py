@@ -26,8 +26,8 @@ from mstar.report.history import History
 from mstar.rundir import Finished, RunDir
 from mstar.stages import EVALUATE
 
-MOST_PAIRS = 8
-"""Of each kind, gained and lost, that are kept with their responses."""
+MOST_GAINED, MOST_LOST = 8, 2
+"""Pairs that are kept with their responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ def compare(run: RunDir, history: History) -> Comparison:
         if problems:
             changes[test] = _change(test, iteration, (len(won), len(given), problems))
         if test == first:
-            kept = [_pairs(before, now, paired, places) for places in (won, given)]
+            chosen = (won, MOST_GAINED), (given, MOST_LOST)
+            kept = [_pairs(before, now, paired, places, most) for places, most in chosen]
     return Comparison(changes, *kept)
 
 
@@ -108,10 +109,12 @@ def _last_measured(history: History, test: str) -> int | None:
     return measured[-1] if len(measured) > 1 and measured[0] is None else None
 
 
-def _pairs(before: Answers, now: Answers, paired: pa.ChunkedArray, places: Sequence[int]) -> tuple[Pair, ...]:
-    """A few of the problems at these places of `now`; `paired` says where in `before` each one is."""
+def _pairs(
+    before: Answers, now: Answers, paired: pa.ChunkedArray, places: Sequence[int], most: int
+) -> tuple[Pair, ...]:
+    """At most so many of the problems at these places of `now`; `paired` says where in `before` each is."""
     ids = now.ids.take(pa.array(places, pa.int64())).to_pylist()
-    chosen = heapq.nsmallest(MOST_PAIRS, zip(ids, places, strict=True), key=_shuffled)
+    chosen = heapq.nsmallest(most, zip(ids, places, strict=True), key=_shuffled)
     return tuple(Pair(before.response(paired[place].as_py()), now.response(place)) for _, place in chosen)
 
 

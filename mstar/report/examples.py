@@ -17,8 +17,6 @@ from mstar.records import ImageSource, Problem
 from mstar.report.comparison import Comparison, Pair
 from mstar.rundir import RunDir
 
-MOST_GAINED = 8
-MOST_LOST = 2
 MOST_IMAGES = 3
 LARGEST_IMAGE_BYTES = 30_000
 SIDES = (480, 360, 240, 160, 96)
@@ -66,7 +64,7 @@ class Examples:
 
 def pick_examples(run: RunDir, comparison: Comparison) -> Examples:
     """A few problems that the run has learned, and a few that it has unlearned."""
-    gained, lost = comparison.gained[:MOST_GAINED], comparison.lost[:MOST_LOST]
+    gained, lost = comparison.gained, comparison.lost
     if not (gained or lost):
         return Examples()
     first = next(iter(run.config.data.tests.values()))

@@ -11,11 +11,12 @@ from typing import Any, Generic, TypeVar
 
 from mstar.errors import UserError
 from mstar.evaluation import REST, read_report
+from mstar.looking_ahead import TOLD, in_turn
 from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 from mstar.rundir import RunDir
 from mstar.stagedir import TIMING
 from mstar.stages import EVALUATE, STAGES, Stage, stage_prefix
-from mstar.stored_records import read_if_whole
+from mstar.stored_records import Unreadable, parse_record, read_if_whole
 
 Result = TypeVar("Result")
 log = logging.getLogger("mstar")
@@ -115,7 +116,7 @@ class History:
 def read_history(run: RunDir) -> History:
     """All that has been finished of a run."""
     iterations = []
-    for iteration in count():
+    for iteration in in_turn(run, count(), TOLD):
         turn = _read_turn(run, iteration)
         if not turn.stages:
             break
@@ -136,7 +137,7 @@ def _read_turn(run: RunDir, iteration: int | None) -> Turn:
 
 def _with_rest(run: RunDir, iteration: int | None, evaluated: FinishedStage[Report]) -> FinishedStage[Report]:
     """An evaluation and that of the test sets that it left out, where a run's end has asked for them."""
-    rest = read_timing(run, REST, iteration)
+    rest = read_timing(run, REST, iteration) if run.is_finished(REST, iteration) else None
     timing = evaluated.timing
     if timing and rest:
         timing = Timing(
@@ -162,8 +163,14 @@ def _read_stage(run: RunDir, stage: Stage[Result], iteration: int | None) -> Fin
 
 def read_timing(run: RunDir, folder_name: str, iteration: int | None) -> Timing | None:
     """How long a stage took and when it was done; None where that is not known."""
-    key = f"{stage_prefix(folder_name, iteration)}/{TIMING}"
-    return read_if_whole(run.storage, key, Timing, WITHOUT)
+    prefix = stage_prefix(folder_name, iteration)
+    try:
+        return parse_record(run.beside(prefix, TIMING), Timing)
+    except FileNotFoundError:
+        return None
+    except Unreadable:
+        log.warning("%s/%s is damaged; %s", prefix, TIMING, WITHOUT)
+        return None
 
 
 def _temperature(run: RunDir, iteration: int | None) -> float | None:

@@ -5,6 +5,7 @@ engine, and the page's own policy forbids every script and every request, so not
 markup can do anything.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from mstar.config import Config
-from mstar.config_file import dump_config
 from mstar.plan.arithmetic import Plan
 from mstar.plan.forecast import plans_of
 from mstar.records import to_json
@@ -40,6 +40,7 @@ from mstar.report.summary import Measured, Summary, condense
 from mstar.rundir import RunDir
 from mstar.storage import write_text
 from mstar.wording import duration
+from mstar.yaml_text import dump_yaml
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 120
@@ -79,7 +80,7 @@ def render(
     tests = list(summary.tests)[:MOST_TESTS]
     html: str = _page().render(
         config=config,
-        config_text=dump_config(config)[: 4 * LONGEST_TEXT],
+        config_text=_config_text(config.model_dump_json()),
         history=history,
         summary=summary,
         headline=find_headline(summary),
@@ -95,6 +96,12 @@ def render(
         **_charts(config, history, summary, tests),
     )
     return html
+
+
+@cache
+def _config_text(config: str) -> str:
+    """A configuration, given as JSON, as it is shown; the loop writes many pages with the same one."""
+    return dump_yaml(json.loads(config))[: 4 * LONGEST_TEXT]
 
 
 @cache

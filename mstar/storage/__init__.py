@@ -7,7 +7,7 @@ under a name of its own, and a small file says which one counts (see stagedir.py
 (folder.py) and in a bucket (s3.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,6 +46,15 @@ class Storage(Protocol):
         """A local path with the contents of `key`, a file or a folder, as long as the block lasts; it is only
         to be read. FileNotFoundError if there is none. What travels is hashed on the way; WrongBytes where it
         is not what was written, or not a file with this `sha256`.
+        """
+
+    def read(self, key: str) -> bytes:
+        """The same for a small file, at once."""
+
+    def expect(self, folders: Sequence[str], names: Collection[str]) -> None:
+        """These folders, and no others any more, will be listed soon, and the files of these names in them
+        and right below be read. Where that takes long it may be done ahead: what is then told of them may be
+        older than the question, but not older than this.
         """
 
     def describe(self, key: str) -> FileEntry:
@@ -103,8 +112,7 @@ def build_storage(output: str, settings: StorageSettings | None = None) -> Stora
 
 def read_text(storage: Storage, key: str) -> str:
     """A small text file; FileNotFoundError if there is none."""
-    with storage.reading(key) as path:
-        return path.read_text(encoding="utf-8")
+    return storage.read(key).decode()
 
 
 def write_text(storage: Storage, key: str, text: str, replace: bool = True, durable: bool = True) -> bool:

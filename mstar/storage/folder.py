@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -91,6 +91,12 @@ class FolderStorage:
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file in the run", str(path))
         yield path
+
+    def read(self, key: str) -> bytes:
+        return self._place(key).read_bytes()
+
+    def expect(self, folders: Sequence[str], names: Collection[str]) -> None:
+        """A disk answers at once."""
 
     def describe(self, key: str) -> FileEntry:
         return describe(self._place(key))

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import mimetypes
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from mstar.config_storage import StorageSettings
 from mstar.errors import WrongBytes
 from mstar.storage import FileEntry, checked_key, describe
 from mstar.storage.cache import open_cache, place_copy
+from mstar.storage.s3_ahead import Ahead
 from mstar.storage.s3_bucket import Bucket, Object, Upload
 from mstar.storage.s3_client import parse_address, resolve
 from mstar.storage.s3_parts import WRONG_READS, fetch_parts
@@ -47,13 +48,15 @@ class BucketStorage:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._cache = open_cache(bucket.settings)
+        self._ahead = Ahead(bucket, self._cache, self._read_small)
 
     def scratch(self) -> AbstractContextManager[Path]:
         return self._cache.scratch()
 
     def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
         publish = self._publish_folder if path.is_dir() else self._publish_file
-        return publish(path, checked_key(key), replace)
+        self._ahead.forget(checked_key(key))
+        return publish(path, key, replace)
 
     def settle(self, keys: Iterable[str]) -> None:
         """A server has what it has confirmed."""
@@ -66,6 +69,13 @@ class BucketStorage:
             except FileNotFoundError:
                 path = stack.enter_context(self._reading_folder(key))
             yield path
+
+    def read(self, key: str) -> bytes:
+        known = self._ahead.read(checked_key(key))
+        return self._read_small(key) if known is None else known
+
+    def expect(self, folders: Sequence[str], names: Collection[str]) -> None:
+        self._ahead.expect(folders, names)
 
     def describe(self, key: str) -> FileEntry:
         """From the metadata; an object that was brought here without any is read for its hash."""
@@ -83,7 +93,10 @@ class BucketStorage:
         return sorted(self.sizes(prefix))
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        found = self._bucket.sizes(prefix)
+        known = self._ahead.sizes(prefix)
+        found = (
+            {key: size for key, (size, _) in self._bucket.listed(prefix).items()} if known is None else known
+        )
         return {key: found[key] for key in found if not any(part.startswith(".") for part in key.split("/"))}
 
     def blocks(self, key: str) -> Iterator[bytes]:
@@ -100,7 +113,8 @@ class BucketStorage:
 
     def remove(self, key: str) -> None:
         """File by file; whoever removes a folder that counted has said first that it no longer does."""
-        for found in (checked_key(key), *self.keys(f"{key}/")):
+        self._ahead.forget(checked_key(key))
+        for found in (key, *self.keys(f"{key}/")):
             self._bucket.remove(found)
 
     def hold(self) -> AbstractContextManager[None]:
@@ -143,6 +157,23 @@ class BucketStorage:
             return False
         return True
 
+    def _read_small(self, key: str) -> bytes:
+        """Without a local file, where it is as small as it should be."""
+        for _ in range(WRONG_READS):
+            found, data = self._bucket.get(key, SMALL_BYTES)
+            if data is None:
+                with self._reading_file(key) as path:
+                    return path.read_bytes()
+            if found.sha256 in (None, hashlib.sha256(data).hexdigest()):
+                return data
+        raise self._wrong_bytes(key)
+
+    def _wrong_bytes(self, key: str) -> WrongBytes:
+        return WrongBytes(
+            f"{self._bucket.url(key)} does not arrive as it was written (its sha256 differs, {WRONG_READS} "
+            "times); look at the network, or delete it there and start the same command again"
+        )
+
     @contextmanager
     def _reading_file(self, key: str, sha256: str | None = None) -> Iterator[Path]:
         with ExitStack() as stack:
@@ -150,11 +181,7 @@ class BucketStorage:
                 if path := self._read(key, sha256, stack):
                     break
             else:
-                raise WrongBytes(
-                    f"{self._bucket.url(key)} does not arrive as it was written (its sha256 differs, "
-                    f"{WRONG_READS} times); look at the network, or delete it there and start the same "
-                    "command again"
-                )
+                raise self._wrong_bytes(key)
             yield path
 
     def _read(self, key: str, sha256: str | None, stack: ExitStack) -> Path | None:

@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from minio import Minio
+from minio.datatypes import Object as ListedObject
+from minio.error import S3Error
 from urllib3.response import BaseHTTPResponse
 
 from mstar.config_storage import StorageSettings
-from mstar.storage.s3_client import LONGEST_WAIT_SECONDS, Address, Pool, connect
+from mstar.storage.s3_client import Address, Pool, connect
+from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS
 from mstar.storage.s3_errors import (
     FAILURES,
     explain,
+    is_denied,
     is_gone,
     is_passing,
     is_refusal,
@@ -67,11 +71,14 @@ class Bucket:
     def url(self, key: str) -> str:
         return f"{self.address}/{key}"
 
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """Keys and bytes of all objects that begin so; no other part of the bucket is listed."""
+    def listed(self, prefix: str) -> dict[str, tuple[int, str]]:
+        """Keys, bytes and ETags of all objects that begin so; no other part of the bucket is listed."""
         start = self.address.prefix
         return self._ask(
-            lambda client: {name.removeprefix(start): size for name, size in self._listed(client, prefix)},
+            lambda client: {
+                (one.object_name or "").removeprefix(start): (one.size or 0, one.etag or "")
+                for one in self._listed(client, prefix)
+            },
             prefix,
         )
 
@@ -147,9 +154,19 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Minio:
-        """The answer to a listing says in full whatever is wrong; those to later requests do not."""
+        """The answer to a listing says in full whatever is wrong; those to later requests do not. Who may not
+        list may still read what he knows the name of.
+        """
         client = connect(self.settings, self._pool)
-        self._attempt(lambda: list(self._listed(client, "run.yaml")), str(self.address))
+
+        def list_one() -> None:
+            try:
+                list(self._listed(client, "run.yaml"))
+            except S3Error as error:
+                if not is_denied(error):
+                    raise
+
+        self._attempt(list_one, str(self.address))
         return client
 
     def _put(self, client: Minio, upload: Upload, key: str, only_new: bool) -> None:
@@ -186,11 +203,11 @@ class Bucket:
             response.close()
             response.release_conn()
 
-    def _listed(self, client: Minio, prefix: str) -> Iterator[tuple[str, int]]:
+    def _listed(self, client: Minio, prefix: str) -> Iterator[ListedObject]:
         objects = client.list_objects(
             bucket_name=self.address.bucket, prefix=self._name(prefix), recursive=True
         )
-        return ((found.object_name or "", found.size or 0) for found in objects if not found.is_dir)
+        return (found for found in objects if not found.is_dir)
 
     def _ask(self, request: Callable[[Minio], Result], key: str) -> Result:
         client = self._client

@@ -1,7 +1,5 @@
-"""The connection to an S3 server: address, credentials, TLS, patience with a server in trouble.
-
-Credentials are looked for in this order: AWS_ACCESS_KEY_ID and its like, MINIO_ACCESS_KEY and its like, the
-shared credentials file, a web identity token, the roles of a container or an instance.
+"""The connection to an S3 server: address, TLS, patience with a server in trouble. Keys are in
+s3_credentials.py.
 """
 
 import logging
@@ -18,26 +16,17 @@ from typing import Any
 import certifi
 import urllib3
 from minio import Minio
-from minio.credentials.credentials import Credentials
-from minio.credentials.providers import (
-    AWSConfigProvider,
-    ChainedProvider,
-    EnvAWSProvider,
-    EnvMinioProvider,
-    IamAwsProvider,
-)
-from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry, Timeout
 
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
-from mstar.storage.s3_errors import KEYS, RETRIED_STATUSES
+from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS, find_credentials
+from mstar.storage.s3_errors import RETRIED_STATUSES
 
 FIRST_RETRIES = 2
 """Until a server has answered for the first time: a wrong address is told of soon."""
 CONNECT_SECONDS = 10.0
-LONGEST_WAIT_SECONDS = 20.0
 TOLD_AFTER = 3
 """Failures in a row before a line says that the server is in trouble."""
 log = logging.getLogger("mstar")
@@ -151,16 +140,6 @@ def patience(retries: int) -> Patience:
     )
 
 
-class _Roles(IamAwsProvider):
-    """Where there is no such service on the network, it has no credentials."""
-
-    def retrieve(self) -> Credentials:
-        try:
-            return super().retrieve()
-        except (HTTPError, OSError) as error:
-            raise ValueError(str(error)) from None
-
-
 def _refuse_no_authority(file: str | None) -> None:
     try:
         if file:
@@ -170,39 +149,18 @@ def _refuse_no_authority(file: str | None) -> None:
         raise UserError(f"storage.ca_file is {file} ({reason}); name a PEM file") from None
 
 
-def _roles(settings: StorageSettings, services: urllib3.PoolManager) -> _Roles:
-    """Other servers than Amazon's exchange web identity tokens themselves: AWS_ENDPOINT_URL_STS names one."""
-    exchange = os.environ.get("AWS_ENDPOINT_URL_STS") if "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ else None
-    return _Roles(custom_endpoint=exchange, http_client=services, region=settings.region)
-
-
-class _Chain(ChainedProvider):
-    def retrieve(self) -> Credentials:
-        try:
-            return super().retrieve()
-        except ValueError:
-            raise UserError(f"there are no credentials for S3; {KEYS}; see docs/storage.md") from None
-
-
 def connect(settings: StorageSettings, pool: Pool) -> Minio:
     """A client of the server that resolved settings name. Nothing is sent yet."""
     assert settings.endpoint is not None
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     _refuse_no_authority(settings.ca_file)
-    services = urllib3.PoolManager(
-        timeout=Timeout(connect=2.0, read=10.0),
-        retries=Retry(total=1),
-        ca_certs=settings.ca_file or certifi.where(),
-    )
     scheme, _, host = settings.endpoint.partition("://")
     client = Minio(
         endpoint=host,
         secure=scheme == "https",
         region=settings.region,
         http_client=pool,
-        credentials=_Chain(
-            [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), _roles(settings, services)]
-        ),
+        credentials=find_credentials(settings),
     )
     if settings.style == "virtual":
         client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ REMEDIES: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket; create it, or correct its name or storage.endpoint",
     "InvalidBucketName": "that is no name of a bucket; correct it",
     "AccessDenied": "access is denied; the credentials need s3:ListBucket on the bucket, and s3:GetObject, "
-    "s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is in it",
+    "s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is in it; for inputs the first two do",
     "AllAccessDisabled": "access is denied; the bucket is locked",
     "AccountProblem": "the account is closed; ask its owner",
     "InvalidAccessKeyId": f"the server does not know the access key; {KEYS}",
@@ -72,6 +72,11 @@ def is_refused(error: Exception) -> bool:
 def is_refusal(error: Exception) -> bool:
     """Whether the server will not do it for these keys, or not here."""
     return isinstance(error, S3Error) and error.response.status in REFUSING_STATUSES
+
+
+def is_denied(error: S3Error) -> bool:
+    """Whether the keys are known and this is not allowed to them."""
+    return error.code == "AccessDenied"
 
 
 def is_unknown_condition(error: Exception) -> bool:

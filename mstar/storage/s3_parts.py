@@ -1,8 +1,9 @@
 """Large files in parts that travel at the same time, with bounded memory and a hash made on the way."""
 
 import hashlib
+import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,11 +59,7 @@ def _hash_in_order(descriptor: int, parts: list[tuple[Future[None], int]], size:
     found = hashlib.sha256()
     for part, offset in parts:
         part.result()
-        for block in _blocks(descriptor, offset, min(PART_BYTES, size - offset)):
-            found.update(block)
+        length = min(PART_BYTES, size - offset)
+        with mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=offset) as data:
+            found.update(data)
     return found.hexdigest()
-
-
-def _blocks(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
-    for at in range(offset, offset + length, BLOCK_BYTES):
-        yield os.pread(descriptor, min(BLOCK_BYTES, offset + length - at), at)

@@ -25,6 +25,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import MOMENTS, fitting_moments, save_policy, save_progress
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import open_policy
+from mstar.trainers.prefetch import prefetch
 from mstar.trainers.probing import probe_policy
 from mstar.trainers.ranks import Parent
 from mstar.trainers.rows import LessonRows, MicroBatch, Row, build_micro_batch, group_rows
@@ -59,7 +60,7 @@ class Rank:
         progressed, saved, saved_at = self.begun, self.begun.steps_done, time.monotonic()
         self._tell(progressed)
         done = progressed.steps_done
-        for number, batch in enumerate(self.rows.read_in_turn(batches[done:]), done):
+        for number, batch in enumerate(prefetch(self.rows.read_in_turn(batches[done:])), done):
             torch.manual_seed(self._dropout_seed(number))
             learned = sum(row.learned for row in batch)
             progressed = self.learner.step(self._micro_batches(batch), learned, progressed)

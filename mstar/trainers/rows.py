@@ -59,9 +59,9 @@ class MicroBatch:
 class LessonRows:
     """The responses of a lesson as rows.
 
-    Prompts are encoded once, in the order in which their problems are read fastest, as far as they fit into
-    `HELD_BYTES`; the others when they are needed, and their pixels for one micro-batch at a time. Of those
-    the problems are read ahead where the batches to come are known.
+    Prompts are encoded when they are first needed and kept as far as they fit into `HELD_BYTES`; the others
+    are encoded whenever they are needed, and their pixels for one micro-batch at a time. Where the batches to
+    come are known, problems are read ahead in the order in which that is fastest.
     """
 
     def __init__(self, lesson: Lesson, encoder: Encoder) -> None:
@@ -70,15 +70,7 @@ class LessonRows:
         self.numbers = lesson.rows
         self.texts = read_texts(lesson)
         self.held: dict[int, Prompt] = {}
-        numbers, room = sorted(set(lesson.rows)), HELD_BYTES
-        for start in range(0, len(numbers), AT_ONCE):
-            own = numbers[start : start + AT_ONCE]
-            requests = self.ask(own)
-            prompts = dict(zip(own, zip(requests, encoder.encode(requests), strict=True), strict=True))
-            room -= sum(held_bytes(*prompt) for prompt in prompts.values())
-            if room < 0:
-                break
-            self.held.update(prompts)
+        self.room = HELD_BYTES
 
     def read_in_turn(self, batches: Sequence[Sequence[int]]) -> Iterator[list[Row]]:
         """The rows of one batch after the other."""
@@ -91,7 +83,7 @@ class LessonRows:
     def read(self, batch: Sequence[int]) -> list[Row]:
         """The rows of some responses."""
         numbers = [self.numbers[index] for index in batch]
-        needed = self._plan(sorted(self._not_held(batch)))
+        needed = self._encode(sorted(self._not_held(batch)))
         prompts = [needed.get(number) or self.held[number] for number in numbers]
         responses = self.encoder.encode_responses([self.texts[index] for index in batch])
         return [
@@ -106,12 +98,26 @@ class LessonRows:
         """The numbers of the problems of some responses, without those whose prompts are kept."""
         return {number for index in batch if (number := self.numbers[index]) not in self.held}
 
-    def _plan(self, numbers: Sequence[int]) -> dict[int, Prompt]:
-        """Prompts without pixels."""
-        requests, planned = self.ask(numbers), []
+    def _encode(self, numbers: Sequence[int]) -> dict[int, Prompt]:
+        """Prompts that are not kept so far; without pixels once there is no room."""
+        prompts: dict[int, Prompt] = {}
+        for start in range(0, len(numbers), AT_ONCE):
+            own = numbers[start : start + AT_ONCE]
+            requests = self.ask(own)
+            encoded = self.encoder.encode(requests) if self.room > 0 else self._plan(requests)
+            some = dict(zip(own, zip(requests, encoded, strict=True), strict=True))
+            prompts |= some
+            if self.room > 0:
+                self.room -= sum(held_bytes(*prompt) for prompt in some.values())
+            if self.room > 0:
+                self.held |= some
+        return prompts
+
+    def _plan(self, requests: Sequence[Request]) -> list[Encoded]:
+        planned: list[Encoded] = []
         for group, images in decode_in_groups(requests, self.encoder.decode_images):
             planned += self.encoder.plan(group, images)
-        return dict(zip(numbers, zip(requests, planned, strict=True), strict=True))
+        return planned
 
 
 def held_bytes(request: Request, prompt: Encoded) -> int:

@@ -3,21 +3,24 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 
 from mstar.config import Config
 from mstar.config_train import Train
 from mstar.errors import UserError
-from mstar.models import set_threads
+from mstar.models import Encoder, set_threads
 from mstar.seeds import derive_seed
 from mstar.trainers import Lesson, Progressed, SaveTo
 from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
+from mstar.trainers.prefetch import prefetch
 from mstar.trainers.probing import probe_policy
-from mstar.trainers.rows import LessonRows, cut_micro_batches
+from mstar.trainers.rows import LessonRows, MicroBatch, cut_micro_batches
 
 
 class SingleTrainer:
@@ -53,14 +56,22 @@ class SingleTrainer:
 
     def steps(self, lesson: Lesson, policy: Policy, progressed: Progressed) -> Iterator[Progressed]:
         """Take the optimizer steps that are left, and save nothing."""
-        rows = LessonRows(lesson, policy.encoder)
-        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
-        done = progressed.steps_done
-        for number, batch in enumerate(rows.read_in_turn(batches[done:]), done):
+        made = prefetch(self._micro_batches(lesson, policy.encoder, progressed.steps_done))
+        for (number, learned), group in groupby(made, itemgetter(0, 1)):
             torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
-            micro_batches = cut_micro_batches(batch, policy.encoder, self.config.train)
-            progressed = policy.learner.step(micro_batches, sum(row.learned for row in batch), progressed)
+            progressed = policy.learner.step((micro_batch for *_, micro_batch in group), learned, progressed)
             yield progressed
+
+    def _micro_batches(
+        self, lesson: Lesson, encoder: Encoder, done: int
+    ) -> Iterator[tuple[int, int, MicroBatch]]:
+        """After `done` steps, each with its step's number and the number of labels in that step."""
+        rows = LessonRows(lesson, encoder)
+        batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
+        for number, batch in enumerate(rows.read_in_turn(batches[done:]), done):
+            learned = sum(row.learned for row in batch)
+            for micro_batch in cut_micro_batches(batch, encoder, self.config.train):
+                yield number, learned, micro_batch
 
     def _save(self, policy: Policy, progressed: Progressed, save_to: SaveTo) -> None:
         rate, learner = learning_rate_at(progressed.train_step, self.config.train), policy.learner

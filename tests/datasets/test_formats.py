@@ -290,3 +290,29 @@ def test_an_earlier_reading_of_the_same_file_is_another_identity(tmp_path):
     path = write_parquet(tmp_path / "test-00000-of-00001.parquet", [m3cot_row(image=None)])
     file = open_problems(path)
     assert file.format.name == "M3CoT" and file.identity != file.sha256
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_csv_as_spreadsheets_write_it(tmp_path, picture, delimiter):
+    """A byte order mark, lines that end in two letters, quotes, and empty cells for what is not there."""
+    (tmp_path / "1.png").write_bytes(picture(1))
+    lines = [
+        ["id", "question", "answer", "answer_type", "image", "unit"],
+        ["1", '"What; ""ü"",\r\nis it?"', "2", "number", "1.png", "cm"],
+        ["2", "Which?", "", "text", "", ""],
+    ]
+    path = tmp_path / "own.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + "".join(delimiter.join(line) + "\r\n" for line in lines).encode())
+    assert check_problems(path).bad == ()
+    first, second = open_problems(path).read([0, 1])
+    assert (first.question, first.answer, first.unit) == ('What; "ü",\r\nis it?', "2", "cm")
+    assert [image.path for image in first.images] == [str(tmp_path / "1.png")]
+    assert (second.answer, second.images, second.unit) == (None, (), None)
+
+
+def test_a_table_in_another_alphabet_is_one_line(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_bytes("id,frägë\n1,2\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"names of its columns in UTF-8 .*; save it as UTF-8") as raised:
+        open_problems(path)
+    assert "\n" not in str(raised.value)

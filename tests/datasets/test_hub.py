@@ -2,9 +2,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +11,10 @@ import pytest
 
 from mstar.config import Config
 from mstar.config_file import dump_config
+from mstar.datasets import load_image, open_problems
+from mstar.errors import UserError
+from mstar.model_folders import fetch_from_hub
+from tests.commands import call, mstar
 from tests.hub import Hub, serve_hub
 
 FIRST, SECOND = "1" * 40, "2" * 40
@@ -52,64 +53,35 @@ def hub(tmp_path: Path, picture) -> Iterator[Hub]:
         yield server
 
 
-CODE = """
-import json, sys
-from mstar.datasets import load_image, open_problems
-from mstar.errors import UserError
-try:
-    file = open_problems(sys.argv[1])
-    images = [load_image(image).size for one in file.read(range(len(file))) for image in one.images]
-    print(json.dumps([len(file.ids), len(images), file.identity]))
-except UserError as error:
-    print(json.dumps(str(error)))
-"""
+def tell(address: str) -> None:
+    """Print what there is at an address, or the one line."""
+    try:
+        file = open_problems(address)
+        images = [load_image(image).size for one in file.read(range(len(file))) for image in one.images]
+        print(json.dumps([len(file.ids), len(images), file.identity]))
+    except UserError as error:
+        print(json.dumps(str(error)))
 
 
-FETCH_PRM = """
-import json, sys
-from mstar.model_folders import fetch_from_hub
-folder = fetch_from_hub("score.prm", "somebody/prm", sys.argv[1])
-print(json.dumps(sorted(path.name for path in folder.iterdir())))
-"""
+def tell_prm(commit: str) -> None:
+    folder = fetch_from_hub("score.prm", "somebody/prm", commit)
+    print(json.dumps(sorted(path.name for path in folder.iterdir())))
 
 
-class Reader:
-    """Opens problems in a process of its own: the hub's library reads the environment when it is loaded."""
-
-    def __init__(self, hub: Hub, cache: Path) -> None:
-        self.environment = {
-            **os.environ,
-            "HF_ENDPOINT": hub.address,
-            "HF_HUB_CACHE": str(cache),
-            "HF_HUB_DISABLE_XET": "1",
-            "MSTAR_CACHE": str(cache / "mstar"),
-        }
-
-    def open(self, address: str, **environment: str) -> object:
-        return self.python(CODE, address, **environment)
-
-    def python(self, code: str, argument: str, **environment: str) -> object:
-        """What it prints."""
-        done = subprocess.run(
-            [sys.executable, "-c", code, argument],
-            capture_output=True,
-            text=True,
-            env=self.environment | environment,
-        )
-        assert done.returncode == 0 and not done.stderr, done.stderr
-        return json.loads(done.stdout)
-
-    def run(self, *arguments: str) -> None:
-        """The `mstar` command."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mstar", *arguments], capture_output=True, text=True, env=self.environment
-        )
-        assert done.returncode == 0, done.stderr
+@pytest.fixture(autouse=True)
+def environment(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For processes alone: the hub's library reads it when it is loaded."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setenv("MSTAR_CACHE", str(tmp_path / "cache" / "mstar"))
 
 
-@pytest.fixture
-def reader(hub: Hub, tmp_path: Path) -> Reader:
-    return Reader(hub, tmp_path / "cache")
+def ask(function: Callable[[str], None], argument: str) -> object:
+    """What a function prints in a process of its own."""
+    done = call(function, argument)
+    assert not done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +97,8 @@ def reader(hub: Hub, tmp_path: Path) -> Reader:
         ("@main/test", 2, 0),
     ],
 )
-def test_splits_files_and_folders(reader: Reader, path: str, problems: int, images: int) -> None:
-    found = reader.open(f"hf://datasets/{ID}{path}")
+def test_splits_files_and_folders(path: str, problems: int, images: int) -> None:
+    found = ask(tell, f"hf://datasets/{ID}{path}")
     assert isinstance(found, list) and found[:2] == [problems, images]
 
 
@@ -143,23 +115,24 @@ def test_splits_files_and_folders(reader: Reader, path: str, problems: int, imag
         ("hf://datasets/geometry", "names no data set on a hub; write hf://datasets/owner/name"),
     ],
 )
-def test_what_is_not_there_is_one_line(reader: Reader, address: str, said: str) -> None:
-    found = reader.open(address)
+def test_what_is_not_there_is_one_line(address: str, said: str) -> None:
+    found = ask(tell, address)
     assert isinstance(found, str) and said in found and "\n" not in found
 
 
-def test_what_was_fetched_is_there_without_a_network(reader: Reader, hub: Hub) -> None:
+def test_what_was_fetched_is_there_without_a_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"hf://datasets/{ID}/train"
-    found = reader.open(address)
+    found = ask(tell, address)
     hub.asked.clear()
-    assert reader.open(address, HF_HUB_OFFLINE="1") == found
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert ask(tell, address) == found
     assert not hub.asked
-    said = reader.open(f"hf://datasets/{ID}/test", HF_HUB_OFFLINE="1")
+    said = ask(tell, f"hf://datasets/{ID}/test")
     assert isinstance(said, str) and "is not there; give" in said
 
 
 def test_a_run_keeps_the_commits_that_it_has_begun_with(
-    reader: Reader, hub: Hub, tmp_path: Path, prm_folder: Path, make_config: Callable[..., Config]
+    hub: Hub, tmp_path: Path, prm_folder: Path, make_config: Callable[..., Config]
 ) -> None:
     """Problems and a process reward model; the main branch moves on."""
     weights = {path.name: path.read_bytes() for path in prm_folder.iterdir()}
@@ -172,7 +145,7 @@ def test_a_run_keeps_the_commits_that_it_has_begun_with(
     (tmp_path / "config.yaml").write_text(dump_config(config))
     noted = []
     for commit in (SECOND, "3" * 40):
-        reader.run("prepare", str(tmp_path / "config.yaml"))
+        mstar("prepare", str(tmp_path / "config.yaml"))
         files = [tmp_path / "run" / name for name in ("run.yaml", "inputs.json")]
         noted.append([file.read_text() for file in files])
         hub.add("datasets", ID, commit, {"train.jsonl": jsonl(rows(9)), "test.jsonl": jsonl(rows(8))})
@@ -182,4 +155,4 @@ def test_a_run_keeps_the_commits_that_it_has_begun_with(
     assert f"test: hf://datasets/{ID}@{FIRST}/test\n" in noted[0][0]
     assert f"prm_revision: '{FIRST}'" in noted[0][0]
     assert json.loads(noted[0][1])["score.prm"] == f"somebody/prm@{FIRST}"
-    assert reader.python(FETCH_PRM, FIRST) == sorted([*weights, "README.md"])
+    assert ask(tell_prm, FIRST) == sorted([*weights, "README.md"])

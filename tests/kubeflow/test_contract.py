@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mstar.config_cluster import Cluster
-from mstar.kubeflow.compiling import compile_pipeline
 from tests.commands import mstar
 from tests.kubeflow.interpreter import Interpreter, Task
 from tests.smoke import SMOKE, fingerprints, smoke_arguments
@@ -24,9 +22,9 @@ def do(task: Task) -> None:
 @pytest.fixture(scope="module")
 def evolve(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Room for more turns than the run has."""
-    place = tmp_path_factory.mktemp("compiled") / "evolve.yaml"
-    compile_pipeline("mstar-evolve", Cluster(turns=3), place)
-    return place
+    folder = tmp_path_factory.mktemp("compiled")
+    mstar("pipeline", "compile", str(SMOKE), "--set", "cluster.turns=3", "--output", str(folder))
+    return folder / "mstar-evolve.yaml"
 
 
 def overrides(problems: Path, output: Path) -> list[str]:

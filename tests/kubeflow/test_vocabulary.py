@@ -13,9 +13,10 @@ import yaml
 
 from mstar.cli import app
 from mstar.config import Config
-from mstar.config_cluster import Cluster, Tasks
-from mstar.kubeflow.compiling import PIPELINES, compile_pipelines
+from mstar.config_cluster import Tasks
+from mstar.kubeflow.compiling import PIPELINES
 from mstar.stages import STAGE_NAMES
+from tests.commands import mstar
 from tests.conftest import ROOT
 
 COMPONENTS = ROOT / "components"
@@ -43,7 +44,7 @@ def _tasks(place: Path) -> set[str]:
 
 def test_the_compiled_pipelines_are_up_to_date(tmp_path: Path) -> None:
     """Otherwise: mstar pipeline compile --output manifests/pipelines"""
-    compile_pipelines(Cluster(), tmp_path)
+    mstar("pipeline", "compile", "--output", str(tmp_path))
     stored = ROOT / "manifests/pipelines"
     assert {path.name for path in stored.iterdir()} == {f"{name}.yaml" for name in PIPELINES}
     for name in PIPELINES:

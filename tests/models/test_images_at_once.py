@@ -41,7 +41,7 @@ def photographs(folder: Path, count: int) -> list[Request]:
 def test_photographs_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     """They count as few tokens, so that a batch may have hundreds."""
     encoder = Counting(save_tiny_model("internvl", tmp_path / "model"))
-    requests = photographs(tmp_path, 10)
+    requests = photographs(tmp_path, 5)
     encoded = encoder.encode(requests)
     reader = RequestReader(encoder)
     reader.plan(requests)

@@ -1,10 +1,7 @@
 """Weights that are not what the model needs are refused, by name."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mstar.config import Model
+from mstar.config import Images, Model, Prompt
 from mstar.errors import UserError
-from mstar.models import FAMILIES, load_model
-from tests.conftest import BASE, ROOT
+from mstar.models import FAMILIES, Encoder, load_model
+from tests.commands import call
+from tests.conftest import BASE
 from tests.tiny_models import save_tiny_model
 
 Tensors = dict[str, torch.Tensor]
@@ -143,33 +141,23 @@ def test_a_file_that_is_cut_off_does_not_load(tmp_path: Path) -> None:
         load(folder)
 
 
-ASK_HUB = """
-from pathlib import Path
-from mstar.config import Images, Model, Prompt
-from mstar.models import Encoder, load_model
-for revision in ("first", "second"):
-    model = Model(path="someone/model", revision=revision)
-    encoder = Encoder(Path(model.path), Images(), Prompt(), model.revision)
-    print(encoder.config.model_type, load_model(Path(model.path), model).config.model_type)
-"""
+def tell_types() -> None:
+    for revision in ("first", "second"):
+        model = Model(path="someone/model", revision=revision)
+        encoder = Encoder(Path(model.path), Images(), Prompt(), model.revision)
+        print(encoder.config.model_type, load_model(Path(model.path), model).config.model_type)
 
 
-def test_a_hub_id_is_loaded_at_its_revision(tmp_path: Path) -> None:
+def test_a_hub_id_is_loaded_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a cache as the hub's client leaves it, without a network."""
     cached = tmp_path / "models--someone--model"
     for revision, model_type in (("first", "qwen3_vl"), ("second", "internvl")):
         save_tiny_model(model_type, cached / "snapshots" / revision)
         (cached / "refs").mkdir(exist_ok=True)
         (cached / "refs" / revision).write_text(revision)
-    environment = {
-        **os.environ,
-        "HF_HUB_CACHE": str(tmp_path),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", ASK_HUB], env=environment, capture_output=True, text=True, check=True
-    )
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = call(tell_types)
     assert done.stdout.split() == ["qwen3_vl", "qwen3_vl", "internvl", "internvl"]
 
 

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from mstar.config import Data
 from mstar.datasets import Reading, check_problems, open_problems
 from mstar.presets import PRESETS
 from mstar.records import Problem
-from tests.commands import at_once, mstar
+from tests.commands import at_once, mstar, start
 from tests.hub import serve_hub
 from tests.presets.conftest import (
     chats,
@@ -219,16 +218,11 @@ def test_an_archive_of_the_hub(tmp_path: Path):
 
 
 def prepare_from(hub: str, name: str, folder: Path) -> None:
-    """In a process of its own: the hub's library reads the environment when it is loaded."""
     environment = {"HF_ENDPOINT": hub, "HF_HUB_CACHE": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mstar", "datasets", "prepare", name],
-        env={**os.environ, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    with pytest.MonkeyPatch.context() as patch, chdir(folder):
+        for variable, value in environment.items():
+            patch.setenv(variable, value)
+        mstar("datasets", "prepare", name)
 
 
 def test_rows_that_cannot_be_used_are_named(tmp_path: Path):
@@ -266,6 +260,22 @@ def test_a_damaged_archive(mathv360k: Callable[..., Path], tmp_path: Path):
     archive.write_bytes(data[: len(data) // 2])
     refused = mstar(*prepare, check=False)
     assert refused.returncode == 2 and "is no whole zip file" in refused.stderr
+
+
+def test_what_a_killed_process_left_goes_with_the_next(mathv360k: Callable[..., Path], tmp_path: Path):
+    source, output = mathv360k(400), tmp_path / "out"
+    prepare = ("datasets", "prepare", "mathv360k", "--from", str(source), "--output")
+    killed = start(*prepare, str(output))
+    while not list(output.rglob("*.part")):
+        assert killed.is_alive()
+        time.sleep(0.001)
+    killed.kill()
+    killed.join()
+    assert list(output.rglob("*.part")) and not (output / "provenance.json").exists()
+    mstar(*prepare, str(output))
+    mstar(*prepare, str(tmp_path / "undisturbed"))
+    assert contents(output) == contents(tmp_path / "undisturbed")
+    assert not (output / ".scratch").exists()
 
 
 def test_ids_that_come_again_get_a_number(tmp_path: Path):

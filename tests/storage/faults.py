@@ -39,6 +39,7 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = urlsplit(upstream).netloc
         self.every = every
         self.refusal: tuple[int, str] | None = None
+        self.refuses_listings = False
         self.seen: deque[tuple[str, Mapping[str, str]]] = deque(maxlen=1000)
         """Path and headers of the newest requests."""
         self.injected: Counter[str] = Counter()
@@ -48,6 +49,8 @@ class Proxy(ThreadingHTTPServer):
         self._faults = itertools.cycle(faults)
         self.counting = self._lock = threading.Lock()
         self.requests = 0
+        self.at_once = self.most_at_once = 0
+        """Requests that wait for their answer."""
 
     @property
     def address(self) -> str:
@@ -74,10 +77,25 @@ class Handler(BaseHTTPRequestHandler):
     server: Proxy
 
     def forward(self) -> None:
+        self._wait(1)
+        try:
+            self._forward()
+        finally:
+            self._wait(-1)
+
+    def _wait(self, more: int) -> None:
+        with self.server.counting:
+            self.server.at_once += more
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
+
+    def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.seen.append((self.path, dict(self.headers.items())))
         if self.server.refusal:
             self._say(*self.server.refusal)
+            return
+        if self.server.refuses_listings and "list-type=2" in self.path:
+            self._say(403, "AccessDenied")
             return
         fault = self.server.next_fault(self.command)
         if fault in ("503", "429"):

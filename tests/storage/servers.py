@@ -59,6 +59,7 @@ class MinioServer(Server):
         place = ["--address", f"{self.listens_at}:{self.port}", str(self.folder)]
         self._listen(
             ["minio", "server", "--quiet", *self._options, *place],
+            ready="/minio/health/ready",
             MINIO_ROOT_USER=KEY,
             MINIO_ROOT_PASSWORD=SECRET,
             MINIO_BROWSER="off",
@@ -138,6 +139,11 @@ class Stored:
     def keys(self, below: str = "") -> list[str]:
         found = self._client.list_objects(self._bucket, prefix=self._prefix + below, recursive=True)
         return [(one.object_name or "").removeprefix(self._prefix) for one in found]
+
+    def etags(self) -> dict[str, str]:
+        """What the server says of its objects' contents, by key."""
+        found = self._client.list_objects(self._bucket, prefix=self._prefix, recursive=True)
+        return {(one.object_name or "").removeprefix(self._prefix): one.etag or "" for one in found}
 
     def headers(self, key: str) -> Mapping[str, str]:
         return self._client.stat_object(self._bucket, self._prefix + key).metadata or {}

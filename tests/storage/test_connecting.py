@@ -1,11 +1,7 @@
 """Ways to a server: TLS with an authority of one's own, the bucket in the host's name, roles, regions."""
 
-import datetime
 import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +10,9 @@ import pytest
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
 from mstar.storage import Storage, build_storage, read_text, write_text
-from tests.serving import serving
 from tests.storage.authorities import make_certificates
 from tests.storage.faults import proxy
-from tests.storage.servers import BUCKET, KEY, SECRET
+from tests.storage.servers import BUCKET
 
 
 def open_at(endpoint: str, folder: Path, **settings: object) -> Storage:
@@ -73,76 +68,6 @@ def test_the_bucket_in_the_host_or_in_the_path(
     is_virtual = style == "virtual"
     assert headers["Host"].startswith(f"{BUCKET}.s3.test:" if is_virtual else "s3.test:")
     assert path.startswith(f"/{BUCKET}") is not is_virtual
-
-
-class Exchange(BaseHTTPRequestHandler):
-    """Gives keys for a web identity token, as a server of AssumeRoleWithWebIdentity does."""
-
-    asked: list[str]
-    lasts: datetime.timedelta
-
-    def do_POST(self) -> None:
-        self.asked.append(self.path)
-        ends = (datetime.datetime.now(datetime.UTC) + self.lasts).strftime("%Y-%m-%dT%H:%M:%SZ")
-        text = f"""<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
-            <AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{KEY}</AccessKeyId>
-            <SecretAccessKey>{SECRET}</SecretAccessKey><SessionToken>token-{len(self.asked)}</SessionToken>
-            <Expiration>{ends}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
-            </AssumeRoleWithWebIdentityResponse>"""
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
-
-
-@contextmanager
-def exchange(lasts: datetime.timedelta) -> Iterator[tuple[str, list[str]]]:
-    """Address, and what it was asked for; its keys are good for so long."""
-    handler = type("Own", (Exchange,), {"asked": [], "lasts": lasts})
-    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler.asked  # type: ignore[attr-defined]
-
-
-def only_a_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No keys, but a web identity."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(folder))
-    (folder / "token").write_text("an identity")
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(folder / "token"))
-
-
-@pytest.mark.parametrize(("minutes", "exchanges"), [(60, 1), (0, 2)], ids=["one", "again when it ends"])
-def test_a_web_identity_token_is_exchanged_for_keys(
-    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, exchanges: int
-) -> None:
-    only_a_token(tmp_path, monkeypatch)
-    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/trainer")
-    with exchange(datetime.timedelta(minutes=minutes)) as (address, asked), proxy(moto) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", address)
-        storage = open_at(server.address, tmp_path)
-        write_text(storage, "x.json", "1")
-        assert read_text(storage, "x.json") == "1"
-        tokens = [headers.get("X-Amz-Security-Token") or "" for _, headers in server.seen]
-    assert "WebIdentityToken=an+identity" in asked[0]
-    assert "RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Ftrainer" in asked[0]
-    assert set(tokens) == {f"token-{number + 1}" for number in range(len(asked))}
-    assert len(asked) >= exchanges and (exchanges > 1 or len(asked) == 1)
-
-
-def test_an_exchange_that_refuses_is_one_line(
-    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    only_a_token(tmp_path, monkeypatch)
-    with proxy(moto) as server:
-        server.refusal = (403, "AccessDenied")
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.address)
-        with pytest.raises(UserError, match="there are no credentials for S3") as raised:
-            open_at(moto, tmp_path).keys("")
-    assert "\n" not in str(raised.value)
 
 
 def test_the_endpoint_by_environment(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

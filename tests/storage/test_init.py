@@ -1,9 +1,6 @@
 """`mstar init` with addresses: what it says of files here, and a config that names the addresses."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,8 +56,7 @@ def test_what_is_not_there_is_one_line(uploads: Uploads, problems: Path, tmp_pat
         assert line in said
 
 
-def test_problems_and_a_reward_model_on_a_hub(tmp_path: Path) -> None:
-    """In a process of its own: the hub's library reads its environment when it is imported."""
+def test_problems_and_a_reward_model_on_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"id": f"p{n}", "question": "1 + 1?", "answer": "2", "answer_type": "number"} for n in range(60)]
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     with serve_hub(tmp_path / "hub") as hub:
@@ -70,13 +66,9 @@ def test_problems_and_a_reward_model_on_a_hub(tmp_path: Path) -> None:
         given = ["--train", "hf://datasets/me/sums/train", "--test", "hf://datasets/me/sums/test"]
         output = tmp_path / "sums.yaml"
         given += ["--model", "me/model", "--prm", "me/prm", "--output", str(output)]
-        done = subprocess.run(
-            [sys.executable, "-m", "mstar", "init", *given],
-            env=os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+        done = mstar("init", *given)
         assert not any("weights.bin" in asked for asked in hub.asked)
     assert "train: 60 problems; number 60; 0 with images" in done.stdout
     config = load_config(output)

@@ -150,6 +150,21 @@ def test_of_a_large_table_only_what_is_asked_for_moves(uploads: Uploads, moto: s
     assert {len(one.images[0].data or b"") for one in problems} == {40_000}
 
 
+def test_a_row_group_moves_once_and_texts_without_it(uploads: Uploads, moto: str) -> None:
+    """However many of its rows are asked for; Parquet is read by whole pages, and pages may be as large."""
+    data = parquet(large_table(440, 40_000), row_group_size=44, compression="none")
+    address, each = uploads.put("train.parquet", data), 44 * 40_000
+    with proxy(moto) as counting:
+        file = open_problems(address, reached_at(counting))
+        assert len(file.ids) == 440
+        opened = counting.sent_bytes
+        file.read(range(100, 440, 10), images=False)
+        assert counting.sent_bytes - opened < each // 10
+        before = counting.sent_bytes
+        file.read([3, 20, 43])
+        assert 0.9 * each < counting.sent_bytes - before < 1.1 * each
+
+
 def test_a_table_that_is_replaced_while_it_is_read_is_refused(uploads: Uploads) -> None:
     address = uploads.put("train.parquet", parquet(large_table(440, 40_000), row_group_size=10))
     file = open_problems(address)
@@ -275,6 +290,17 @@ def test_a_denied_bucket_is_one_line(uploads: Uploads, moto: str) -> None:
         denying.refusal = (403, "AccessDenied")
         with pytest.raises(UserError, match="access is denied; the credentials need s3:ListBucket"):
             open_problems(address, reached_at(denying))
+
+
+def test_who_may_not_list_reads_what_he_names(uploads: Uploads, moto: str) -> None:
+    uploads.put("images/0.png", picture(0))
+    address = uploads.put("train.jsonl", jsonl([rows(1)[0] | {"image": "images/0.png"}]))
+    with proxy(moto) as server:
+        server.refuses_listings = True
+        file = open_problems(address, reached_at(server))
+        assert [one.images[0].data for one in file.read([0])] == [picture(0)]
+        with pytest.raises(UserError, match=r"access is denied; .*for inputs the first two do"):
+            open_problems(uploads.address, reached_at(server))
 
 
 def test_wrong_metadata_is_one_line(uploads: Uploads) -> None:

@@ -4,6 +4,7 @@ import io
 import shutil
 import uuid
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,22 +14,43 @@ from mstar.verification import verify
 from tests.commands import mstar
 from tests.smoke import fingerprints, smoke_arguments
 from tests.storage.faults import FAULTS, proxy
-from tests.storage.servers import BUCKET, Stored, client
+from tests.storage.servers import BUCKET, VARIABLES, Stored, client
 
 SCORE = "iterations/000/score"
 
 
-@pytest.fixture
-def output(moto: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def stored(moto: str, finished: Path) -> str:
     """The finished run, in a bucket."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
     output = f"s3://{BUCKET}/looking/{uuid.uuid4().hex}"
-    storage = build_storage(output)
-    for path in sorted(path for path in finished.rglob("*") if path.is_file() and "/." not in str(path)):
-        with storage.scratch() as copy:
-            shutil.copyfile(path, copy)
-            storage.publish(copy, path.relative_to(finished).as_posix())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**VARIABLES, "AWS_ENDPOINT_URL_S3": moto}.items():
+            patch.setenv(name, value)
+        paths = (path for path in finished.rglob("*") if path.is_file() and "/." not in str(path))
+        store(output, finished, (path.relative_to(finished).as_posix() for path in paths))
     return output
+
+
+def store(output: str, run: Path, keys: Iterable[str]) -> None:
+    storage = build_storage(output)
+    for key in sorted(keys):
+        with storage.scratch() as copy:
+            shutil.copyfile(run / key, copy)
+            storage.publish(copy, key, replace=True)
+
+
+@pytest.fixture
+def output(stored: str, moto: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The same, and what a test has changed there is put back at its end."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    server = Stored(moto, stored)
+    before = server.etags()
+    yield stored
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
+    after = server.etags()
+    for key in after.keys() - before.keys():
+        build_storage(stored).remove(key)
+    store(stored, finished, (key for key, etag in before.items() if after.get(key) != etag))
 
 
 @pytest.fixture
@@ -68,9 +90,9 @@ def test_what_the_server_keeps_otherwise_is_damaged(
 ) -> None:
     """Whatever the cache has of it."""
     key = spoil(moto, output, storage, prefix)
-    assert wrong(output, storage) == [("damaged", key)]
     done = mstar("verify", output, check=False)
     assert done.returncode == 1 and f"damaged     {key}: " in done.stdout
+    assert done.stdout.count("damaged  ") == 1 and "missing  " not in done.stdout
 
 
 def test_what_is_gone_is_missing(output: str, storage: Storage) -> None:
@@ -105,7 +127,9 @@ def test_no_run_and_no_bucket_are_one_line_each(output: str) -> None:
 def test_a_run_that_goes_on_asks_little_of_what_is_finished(
     output: str, moto: str, problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a finished stage its manifest is read once, and its folder listed once."""
+    """Of a finished stage its manifest is read once, and its iteration listed once for the loop and once for
+    the report.
+    """
     with proxy(moto) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
         mstar(*smoke_arguments(problems, output))
@@ -114,5 +138,6 @@ def test_a_run_that_goes_on_asks_little_of_what_is_finished(
     for stage in ("generate", "score", "select", "train", "evaluate"):
         (manifest,) = (path for path in asked if path.endswith(f"iterations/000/{stage}/manifest.json"))
         assert asked[manifest] <= 2, "what it is, and its contents"
-        listings = [path for path in asked if "list-type=2" in path and f"000%2F{stage}%2F" in path]
-        assert sum(asked[path] for path in listings) == 1
+        assert not [path for path in asked if "list-type=2" in path and f"000%2F{stage}%2F" in path]
+    listings = [path for path in asked if "list-type=2" in path and path.endswith("iterations%2F000%2F")]
+    assert sum(asked[path] for path in listings) == 2

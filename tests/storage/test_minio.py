@@ -2,7 +2,9 @@
 run.
 """
 
+import base64
 import datetime
+import random
 import socket
 import time
 import uuid
@@ -49,6 +51,35 @@ def test_a_full_quota_is_one_line_and_loses_nothing(minio_server: MinioServer, t
         storage.publish(path, "part.parquet")
     assert read_text(storage, "x.json") == "1"
     assert storage.keys("") == ["x.json"]
+
+
+def test_a_bucket_that_keeps_versions_and_encrypts(tmp_path: Path) -> None:
+    """What is deleted is gone, and its name is free; ETags are no hashes of contents there."""
+    servers.need_minio()
+    secret = base64.b64encode(bytes(32)).decode()
+    server = MinioServer(tmp_path / "server", MINIO_KMS_SECRET_KEY=f"key:{secret}")
+    try:
+        servers.ready(server.port)
+        server.mc("version", "enable", f"tests/{BUCKET}")
+        server.mc("encrypt", "set", "sse-s3", f"tests/{BUCKET}")
+        storage = open_at(server.address, tmp_path, prefix="run")
+        assert write_text(storage, "a/manifest.json", "first", replace=False)
+        assert not write_text(storage, "a/manifest.json", "second", replace=False)
+        storage.remove("a")
+        assert storage.keys("") == []
+        assert write_text(storage, "a/manifest.json", "third", replace=False)
+        data = random.Random(0).randbytes(1 << 20)
+        with storage.scratch() as path:
+            path.write_bytes(data)
+            storage.publish(path, "a/part.parquet")
+        for cache in ("new", "new", "another"):
+            reader = open_at(server.address, tmp_path / cache, prefix="run")
+            reader.expect(["a"], ("manifest.json",))
+            assert read_text(reader, "a/manifest.json") == "third"
+            with reader.reading("a/part.parquet") as path:
+                assert path.read_bytes() == data
+    finally:
+        server.stop()
 
 
 POLICY = """{"Version": "2012-10-17", "Statement": [

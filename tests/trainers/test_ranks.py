@@ -1,4 +1,7 @@
-"""The processes of a training: what they tell, how their end is told, and that none is left behind."""
+"""The processes of a training: what they tell, how their end is told, and that none is left behind.
+
+Each loads torch, which takes seconds; `make test-deepspeed` runs the slow ones.
+"""
 
 import multiprocessing
 import os
@@ -64,12 +67,21 @@ def test_the_first_rank_is_heard_and_answered() -> None:
             ["die"],
             r"^the training lost rank 1 of 2, which was ended by SIGKILL \(exit code -9\), for its memory ",
         ),
-        (
+        pytest.param(
             ["raise no such thing"],
             r"^the training lost rank 1 of 2, which has failed \(exit code 1\): RuntimeError: no such",
+            marks=pytest.mark.slow,
         ),
-        (["raise out of memory"], r"RuntimeError: out of memory \(train.tokens_per_micro_batch says"),
-        (["refuse the model is no model; take another"], "^the model is no model; take another$"),
+        pytest.param(
+            ["raise out of memory"],
+            r"RuntimeError: out of memory \(train.tokens_per_micro_batch says",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["refuse the model is no model; take another"],
+            "^the model is no model; take another$",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_end_of_one_is_the_end_of_all_in_one_line(lesson: list[str], said: str) -> None:
