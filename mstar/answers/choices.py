@@ -53,7 +53,6 @@ _OTHER = (
     r"(?:([A-Z])(?![\w'])(?! [a-z])|[(\[]([A-Za-z])[)\]])"
 )
 _OTHER_LETTER = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
-_JOINED = re.compile(rf"\W{{0,3}}(?:and|or|and/or|&|/|,|>|<|→|=)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]")
 _EXPLAINS = re.compile(
     r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
     r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
@@ -136,8 +135,7 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
     own = contents[index].plain if contents else ""
     starts_with_own = own and rest.casefold().startswith(own.casefold())
     behind = rest[len(own) :] if starts_with_own else f"{mark} {rest}"
-    joined = _JOINED.match(f"{mark} {rest}")
-    if (joined and _names_another([joined], named)) or is_taken_back(behind, letter):
+    if is_taken_back(behind, letter):
         return None
     if _EXPLAINS.match(rest):
         return named

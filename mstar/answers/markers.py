@@ -69,11 +69,7 @@ _IS_THE_ANSWER = re.compile(
     rf"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?{_LETTER}|[-+]?\d[\d.,/]*)[*\"]*"
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
-_OPTION_IS = re.compile(
-    rf"(?i)(?:(?:(?:option|choice)[ *]+|(?:therefore|thus|hence|so|only),? [*]*)"
-    rf"(?P<payload>{_LETTER})[ *]+is (?:the )?"
-    rf"|(?:^|(?<=[\s*]))(?P<letter>(?-i:[(\[][A-Za-z][)\]]|[A-Z]))[ *]+is the (?=$))$"
-)
+_OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
 _CHINESE_IS = re.compile(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
 _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
@@ -146,10 +142,9 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
     """A statement that ends where its marker begins."""
     offset = max(position - 60, 0)
     match = pattern.search(text[offset:position])
-    if match is None or is_disowned(text[offset : offset + match.start(match.lastgroup or 0)].lower()):
+    if match is None or is_disowned(text[offset : offset + match.start("payload")].lower()):
         return None
-    start, end = match.span(match.lastgroup or 0)
-    return Statement(position, offset + start, offset + end)
+    return Statement(position, offset + match.start("payload"), offset + match.end("payload"))
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:

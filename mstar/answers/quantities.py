@@ -59,7 +59,7 @@ _LEAD = re.compile(
 )
 UNSOLVED = re.compile(
     r"^[^=]*(?:\d(?:[a-z]|\s[a-fijkn-rt-z])(?![a-z])|(?<![A-Za-z/])[a-z]\s?[-+*/×·÷^]\s?\{?\d"
-    r"|\d\s?[-+*/×·÷]\s?[a-z](?![a-z])|\d\s?(?:[α-οθ-ω]|\\(?:theta|alpha|beta|gamma|phi|omega))|(?<![A-Za-z])[A-Za-z]{1,2}\s?\^(?!\{?-1\}?\()|\|[^|=A-Z]*\||\\frac\{?-?\d*[a-z](?![a-z])"
+    r"|\d\s?[-+*/×·÷]\s?[a-z](?![a-z])|\d\s?(?:[α-οθ-ω]|\\(?:theta|alpha|beta|gamma|phi|omega))|(?<![A-Za-z])[A-Za-z]{1,2}\s?\^(?!\{?-1\}?\()|[a-z]\)\s?\^|\|[^|=A-Z]*\||\\frac\{?-?\d*[a-z](?![a-z])"
     r"|(?:√|sqrt|log|ln)[^=a-z]*[a-z](?![a-z])|(?:^|(?<=\s))-\s?[a-z](?![a-z]))[^=]*="
 )
 """An equation whose left side is no name but a term in an unknown: 2x = 14, x - 3 = 14, x^2 = 14."""

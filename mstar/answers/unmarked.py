@@ -54,7 +54,7 @@ _VERB = re.compile(rf"""(?ix)
       |left(?:\ with)?|(?-i:[a-z]{{2,}}(?:[^su\W]s|ed)))\b(?:\ (?:back|only)\b)?""")
 _NOT_LEFT = re.compile(r"""(?x)
     \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
-    |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d
+    |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d[^=]*$
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
     |\b(?:half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
 _ASIDE = re.compile(r"""(?x)\ (?:
