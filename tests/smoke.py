@@ -10,7 +10,7 @@ VARIES = ("timing.json", "summary.json", "metrics.jsonl", "report.html", "run.ya
 """What may differ between two equal runs: times, and paths of the output."""
 SMALL = (
     "iterations.problems_share=0.25",
-    "generate.problems_per_chunk=24",
+    "generate.problems_per_chunk=16",
     "train.batch_size=8",
     "train.checkpoint_every=2",
     "model.threads=1",
