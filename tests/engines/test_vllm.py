@@ -503,7 +503,7 @@ def test_an_adapter_says_the_same_beside_its_base_or_merged(
     assert not [path for path in merged_folder().rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", [pytest.param("qwen3_vl", marks=pytest.mark.slow), *FAMILIES[1:]])
 def test_every_family_takes_an_adapter(make_config: MakeConfig, tmp_path: Path, model_type: str) -> None:
     model = save_model(model_type, tmp_path / "model")
     own = make_config(
