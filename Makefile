@@ -8,6 +8,7 @@ SEEDS ?= 11 12 13 14 15
 KILLS ?= 20
 S3 ?= slow or not slow
 VLLM ?= slow or not slow
+DEEPSPEED ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
@@ -51,7 +52,7 @@ test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an enviro
 
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
-		-m "slow or not slow" tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
+		-m "$(DEEPSPEED)" tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
 
 test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
 	$(BIN)/python -m pytest -q -n 2 -m "$(S3)" tests/storage

@@ -38,6 +38,7 @@ pytestmark = pytest.mark.skipif(
 )
 SECTION = {"learning_rate": 1e-3, "batch_size": 4, "freeze": [], "weight_decay": 0.1, "warmup_steps": 4}
 PATIENCE = 120
+VARIANT = pytest.mark.variant
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +77,7 @@ def assert_alike(folder: Path, other: Path, tolerance: float = 1e-4) -> None:
     assert probe_difference(noted, said) < noted.tolerance(noted.dtype)
 
 
-@pytest.mark.parametrize("ranks, stage", [(1, 2), (2, 1), (2, 2), (2, 3)])
+@pytest.mark.parametrize("ranks, stage", [(1, 2), pytest.param(2, 1, marks=VARIANT), (2, 2), (2, 3)])
 def test_twenty_steps_are_those_of_single(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path, ranks: int, stage: int
 ) -> None:
@@ -172,7 +173,7 @@ def write_problems(folder: Path, with_images: set[int], count: int = 16) -> str:
     return str(folder / "problems.jsonl")
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [pytest.param(2, marks=VARIANT), 3])
 def test_rows_with_and_without_images_do_not_wait_for_one_another(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path, stage: int
 ) -> None:
@@ -214,7 +215,7 @@ def compare(make_config: MakeConfig, lesson: Lesson, folder: Path, changes: dict
     assert_alike(folder / "zero", folder / "single", 0.01 if is_narrow else 1e-4)
 
 
-@pytest.mark.parametrize("stage, dtype", [(2, "float32"), (3, "bfloat16")])
+@pytest.mark.parametrize("stage, dtype", [pytest.param(2, "float32", marks=VARIANT), (3, "bfloat16")])
 def test_adapters_learn_and_are_packed(
     make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path, stage: int, dtype: str
 ) -> None:
@@ -231,7 +232,10 @@ def test_adapters_learn_and_are_packed(
 
 @pytest.mark.parametrize(
     "stage, dtype, offloads",
-    [(1, "bfloat16", ("optimizer",)), (3, "float32", ("optimizer", "weights"))],
+    [
+        pytest.param(1, "bfloat16", ("optimizer",), marks=VARIANT),
+        (3, "float32", ("optimizer", "weights")),
+    ],
 )
 def test_memory_is_saved_and_the_same_learned(
     make_config: MakeConfig,
