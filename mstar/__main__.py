@@ -4,7 +4,10 @@ It listens for signals before it imports anything else: what the first process o
 for is lost, and importing takes a while.
 """
 
+import atexit
+import os
 import sys
+from typing import NoReturn
 
 from mstar.stopping import Stopped, listen, say_where
 
@@ -18,7 +21,17 @@ def main() -> None:
         command()
     except Stopped as stopped:
         print(say_where(stopped), file=sys.stderr)
-        sys.exit(stopped.exit_code)
+        _leave(stopped.exit_code)
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """Without freeing all that torch and vLLM hold, one by one: that takes seconds, and a cluster waits for a
+    few. What is registered to be done at the end is done.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ Nothing has to be saved: a stage's finished parts count already, and the same co
 signal raises `Stopped` wherever the main thread is, so that engines give their memory back on the way; a
 second one ends the process at once. Python's own KeyboardInterrupt will not do: the command-line library
 takes it for itself and says "Aborted!", and a process that is the first of its container ignores SIGTERM.
+
+Python ignores what is raised while it tidies up (in a finalizer, say); there the exception is raised again.
 """
 
 import signal
+import sys
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_SECONDS = 0.01
 
 
 class Stopped(BaseException):
@@ -24,6 +28,15 @@ def listen() -> None:
     """From now on the first of these signals raises Stopped in the main thread."""
     for number in SIGNALS:
         signal.signal(number, _stop)
+    others = sys.unraisablehook
+
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        if isinstance(ignored.exc_value, Stopped):
+            _raise_soon(ignored.exc_value)
+        else:
+            others(ignored)
+
+    sys.unraisablehook = hook
 
 
 def say_where(stopped: Stopped) -> str:
@@ -38,3 +51,11 @@ def _stop(number: int, frame: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     raise Stopped(number)
+
+
+def _raise_soon(stopped: Stopped) -> None:
+    def again(number: int, frame: FrameType | None) -> None:
+        raise stopped
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)

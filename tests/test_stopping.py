@@ -81,3 +81,29 @@ def test_a_signal_while_the_command_is_being_imported_is_heard(tmp_path: Path) -
     )
     assert done.returncode == 143
     assert done.stderr.startswith("stopped") and done.stderr.count("\n") == 1
+
+
+def test_a_signal_in_a_finalizer_is_not_lost() -> None:
+    """Python ignores what is raised there."""
+    script = """
+import os, signal, sys, time, weakref
+from mstar.stopping import Stopped, listen
+
+class Thing:
+    pass
+
+def tidy_up():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+
+listen()
+try:
+    thing = Thing()
+    weakref.finalize(thing, tidy_up)
+    del thing
+    time.sleep(60)
+except Stopped as stopped:
+    sys.exit(stopped.exit_code)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "")

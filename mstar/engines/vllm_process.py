@@ -37,8 +37,9 @@ ENVIRONMENT = {
 }
 """Told to vLLM and its processes, unless the environment says otherwise."""
 CAUSE_LENGTH = 240
-ENDING_SECONDS = 20
-"""After this, processes that were asked to end are killed; they hold shared memory, which they clean up."""
+ENDING_SECONDS = 5
+"""After this, processes that were asked to end are killed; they hold shared memory, which they clean up. (A
+cluster waits for 10 seconds or more.)"""
 LOST = "has lost a process; if it was killed for its memory, lower vllm.cache_gib"
 LOOK_SECONDS = 1.0
 CAUSE = re.compile(r"(?:^|[\])] )((?:\w+\.)*\w*(?:Error|Exception): \S.*)$")
