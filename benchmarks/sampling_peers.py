@@ -25,7 +25,7 @@ from mstar.config import Config
 from mstar.datasets.images import read_bytes
 from mstar.generation import iteration_parts
 from mstar.models.loading import load_config
-from mstar.records import read_responses
+from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
 from mstar.starting import open_run
 

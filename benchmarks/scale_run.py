@@ -21,17 +21,8 @@ from typing import Any
 from mstar.config import Config
 from mstar.config_file import parse_config
 from mstar.generation import iteration_parts
-from mstar.records import (
-    Decision,
-    Report,
-    Response,
-    Sampled,
-    Scored,
-    Selected,
-    State,
-    Trained,
-    write_responses,
-)
+from mstar.records import Decision, Report, Response, Sampled, Scored, Selected, State, Trained
+from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.selection import SELECTED
 from mstar.stagedir import Begun, StageDir

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from mstar.config_file import load_config
-from mstar.records import Response, Scored, write_responses
+from mstar.records import Response, Scored
+from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.stagedir import Begun, StageDir
 from mstar.stages import SCORE, SELECT, part_names, stage_prefix

@@ -16,7 +16,8 @@ from mstar.config import Config
 from mstar.config_file import load_config
 from mstar.datasets import open_problems
 from mstar.models import set_threads
-from mstar.records import Response, write_responses
+from mstar.records import Response
+from mstar.response_parts import write_responses
 from mstar.trainers import Lesson, Progressed
 from mstar.trainers.batches import plan_batches
 from mstar.trainers.policy import Policy, open_policy

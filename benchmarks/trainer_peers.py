@@ -27,7 +27,8 @@ from mstar.config_file import load_config
 from mstar.datasets import open_problems
 from mstar.models import Encoder, load_model, set_threads
 from mstar.models.adapters import target_names
-from mstar.records import Response, write_responses
+from mstar.records import Response
+from mstar.response_parts import write_responses
 from mstar.trainers import Lesson, Progressed
 from mstar.trainers.policy import open_policy
 from mstar.trainers.rows import LessonRows, Row

@@ -17,7 +17,8 @@ from mstar.engines import Sampling
 from mstar.measures import measure_temperature, measure_test
 from mstar.progress import QUIET, Progress
 from mstar.reads import evaluate_reads
-from mstar.records import Report, Response, read_responses, read_unusable, write_responses
+from mstar.records import Report, Response
+from mstar.response_parts import read_responses, read_unusable, write_responses
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
 from mstar.scoring import Scorer, by_problem, golds, tell_troubles

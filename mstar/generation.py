@@ -14,7 +14,8 @@ from mstar.engines import Sampling
 from mstar.errors import UserError
 from mstar.progress import QUIET, Progress
 from mstar.reads import generate_reads
-from mstar.records import Sampled, read_unusable
+from mstar.records import Sampled
+from mstar.response_parts import read_unusable
 from mstar.rundir import RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
 from mstar.seeds import derive_seed

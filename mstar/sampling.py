@@ -12,7 +12,8 @@ from mstar.datasets import ProblemFile
 from mstar.engines import Chunk, Engine, Generated, Sampling, build_engine
 from mstar.errors import UnusableRequest, UserError
 from mstar.prompts import Request, build_request
-from mstar.records import Response, write_responses
+from mstar.records import Response
+from mstar.response_parts import write_responses
 from mstar.seeds import derive_seed
 from mstar.stages import part_names
 from mstar.work import Work

@@ -22,7 +22,8 @@ from mstar.model_folders import local_prm
 from mstar.progress import QUIET, Progress
 from mstar.prompts import build_request
 from mstar.reads import score_reads
-from mstar.records import Problem, Response, Scored, read_responses, read_unusable, write_responses
+from mstar.records import Problem, Response, Scored
+from mstar.response_parts import read_responses, read_unusable, write_responses
 from mstar.rundir import RunDir
 from mstar.sampling import Part
 from mstar.stages import GENERATE, SCORE, WHOLE, Shard

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from mstar.config import Select
 from mstar.progress import QUIET, Progress
 from mstar.reads import select_reads
-from mstar.records import RESPONSE_SCHEMA, Selected
+from mstar.records import Selected
+from mstar.response_parts import RESPONSE_SCHEMA
 from mstar.rundir import Finished, RunDir
 from mstar.seeds import derive_seed
 from mstar.stages import SCORE, SELECT

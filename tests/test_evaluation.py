@@ -10,7 +10,8 @@ from mstar.datasets import open_problems
 from mstar.engines import Sampling
 from mstar.evaluation import due_tests, evaluate, read_report, sweep_is_due
 from mstar.measures import measure_temperature, measure_test
-from mstar.records import Response, read_responses
+from mstar.records import Response
+from mstar.response_parts import read_responses
 from mstar.stages import EVALUATE, Shard
 from mstar.starting import start_run
 from tests.conftest import PROBLEMS

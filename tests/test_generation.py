@@ -12,7 +12,7 @@ from PIL import Image
 from mstar.config import Config
 from mstar.errors import UserError
 from mstar.generation import generate, interval_rows
-from mstar.records import read_responses
+from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.seeds import derive_seed

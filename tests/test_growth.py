@@ -15,7 +15,8 @@ from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.engines import Sampling
 from mstar.evaluation import build_report
-from mstar.records import Response, write_responses
+from mstar.records import Response
+from mstar.response_parts import write_responses
 from mstar.rundir import Finished
 from mstar.sampling import cut_parts
 from mstar.stagedir import Begun, StageDir

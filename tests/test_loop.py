@@ -12,7 +12,7 @@ from mstar.datasets import open_problems
 from mstar.engines import Chunk, Sampling, build_engine
 from mstar.evaluation import read_report
 from mstar.prompts import build_request
-from mstar.records import read_responses
+from mstar.response_parts import read_responses
 from mstar.stages import ADAPT, EVALUATE, STAGE_NAMES
 from mstar.starting import finished_iterations, open_run
 from mstar.storage import build_storage

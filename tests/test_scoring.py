@@ -14,8 +14,9 @@ from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
-from mstar.records import Response, Sampled, Scored, from_json, write_responses
+from mstar.records import Response, Sampled, Scored, from_json
 from mstar.report import write_report
+from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.scoring import Scorer, by_problem, golds, score
 from mstar.stages import GENERATE, SCORE

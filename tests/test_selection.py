@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstar.config import Select
-from mstar.records import Response, read_responses, write_responses
+from mstar.records import Response
+from mstar.response_parts import read_responses, write_responses
 from mstar.selection import Candidate, choose, select_part
 
 REWARDS = [0.2, 0.9, 0.5, 0.9, 0.05]

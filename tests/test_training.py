@@ -13,7 +13,8 @@ from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.errors import UserError
 from mstar.model_folders import PROBE
-from mstar.records import Response, Selected, State, write_responses
+from mstar.records import Response, Selected, State
+from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.selection import SELECTED
 from mstar.stages import SELECT, TRAIN

@@ -27,7 +27,8 @@ from mstar.generation import interval_rows
 from mstar.plan.amounts import Amount, Need, exactly
 from mstar.plan.finished import Finished
 from mstar.prompts import Request, build_request
-from mstar.records import Problem, Response, write_responses
+from mstar.records import Problem, Response
+from mstar.response_parts import write_responses
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import to_responses
 from mstar.scoring import Scorer, golds

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 from mstar.errors import UserError
 from mstar.estimates import Z
 from mstar.evaluation import REST
-from mstar.records import Response, read_response
+from mstar.records import Response
 from mstar.report.history import History
+from mstar.response_parts import read_response
 from mstar.rundir import Finished, RunDir
 from mstar.stages import EVALUATE
 

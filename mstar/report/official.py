@@ -15,8 +15,9 @@ from mstar.answers.mathvista import is_officially_right
 from mstar.datasets.formats.mathvista import MATHVISTA
 from mstar.errors import UserError
 from mstar.evaluation import REST
-from mstar.records import Response, read_responses
+from mstar.records import Response
 from mstar.report.history import WITHOUT, History
+from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
 from mstar.stages import EVALUATE
 

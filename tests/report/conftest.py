@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw
 from mstar import estimates, records
 from mstar.config import Config
 from mstar.config_file import dump_config, parse_config
-from mstar.records import Decision, Estimate, Report, Response, State, write_responses
+from mstar.records import Decision, Estimate, Report, Response, State
+from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.stagedir import Begun, StageDir
 from mstar.stages import STAGES, stage_prefix

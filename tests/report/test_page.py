@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from mstar.records import read_responses
 from mstar.report import summarise, write_report
 from mstar.report.comparison import Comparison
 from mstar.report.examples import Examples
@@ -18,6 +17,7 @@ from mstar.report.history import read_history
 from mstar.report.page import render
 from mstar.report.summary import condense
 from mstar.report.wording import interval, memory, percent, points
+from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
 from mstar.storage import read_text
 from mstar.wording import duration

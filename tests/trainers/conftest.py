@@ -11,7 +11,8 @@ import pytest
 from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.models.probe import Probe
-from mstar.records import Response, write_responses
+from mstar.records import Response
+from mstar.response_parts import write_responses
 from mstar.trainers import Lesson
 from tests.conftest import PROBLEMS
 from tests.tiny_models import save_tiny_model

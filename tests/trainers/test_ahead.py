@@ -10,7 +10,8 @@ import pytest
 
 from mstar.datasets import open_problems
 from mstar.datasets.held import PROBLEM_BYTES, problem_bytes
-from mstar.records import Response, write_responses
+from mstar.records import Response
+from mstar.response_parts import write_responses
 from mstar.trainers import Lesson
 from mstar.trainers.ahead import ProblemsAhead
 from mstar.trainers.policy import open_policy

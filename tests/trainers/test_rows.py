@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mstar.errors import UserError
-from mstar.records import Response, from_json, to_json, write_responses
+from mstar.records import Response, from_json, to_json
+from mstar.response_parts import write_responses
 from mstar.trainers import Lesson
 from mstar.trainers.policy import open_policy
 from mstar.trainers.rows import LessonRows, pad_rows
