@@ -128,9 +128,13 @@ class Vllm(Section):
     tensor_parallel_size: Annotated[int, FREE] = Field(1, ge=1, le=1024)
     """GPUs over which one copy of the policy is spread; `--shard` runs several copies."""
     gpu_memory_share: Annotated[Share, FREE] = 0.9
-    """Of each GPU's memory, for weights, keys and values; another process needs the rest."""
+    """Of each GPU's memory, for weights, keys and values; another process needs the rest. For CPUs there is
+    `cache_gib`.
+    """
     cache_gib: Annotated[float | None, FREE] = Field(None, gt=0)
-    """Memory for keys and values in GiB; null takes what `gpu_memory_share` leaves (half a CPU's memory)."""
+    """Memory for keys and values in GiB; null takes what `gpu_memory_share` leaves, and on a CPU 4 GiB, or a
+    quarter of the free memory where that is less.
+    """
     eager: Annotated[bool | None, FREE] = None
     """Start at once instead of compiling the model first, and sample slower; null does so on a CPU only."""
     verify_weights: Annotated[bool, FREE] = True

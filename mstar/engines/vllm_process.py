@@ -26,6 +26,7 @@ from mstar.engines.vllm_adapter import Served
 from mstar.errors import UserError
 from mstar.models import Encoder
 from mstar.models.threads import allowed_cores
+from mstar.resources import Memory, system_memory
 
 if TYPE_CHECKING:
     import psutil
@@ -37,6 +38,7 @@ ENVIRONMENT = {
 }
 """Told to vLLM and its processes, unless the environment says otherwise."""
 CAUSE_LENGTH = 240
+CPU_CACHE_BYTES = 4 << 30
 ENDING_SECONDS = 5
 """After this, processes that were asked to end are killed; they hold shared memory, which they clean up. (A
 cluster waits for 10 seconds or more.)"""
@@ -209,7 +211,7 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "seed": 0,
         "tensor_parallel_size": section.tensor_parallel_size,
         "gpu_memory_utilization": section.gpu_memory_share,
-        "kv_cache_memory_bytes": None if section.cache_gib is None else int(section.cache_gib * 2**30),
+        "kv_cache_memory_bytes": cache_bytes(config, system_memory()),
         "enforce_eager": _is_eager(config),
         "max_model_len": longest,
         "max_num_seqs": generate.rows_in_flight,
@@ -220,6 +222,17 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "worker_extension_cls": "mstar.engines.vllm_worker.BanningWorker",
         "disable_log_stats": False,
     }
+
+
+def cache_bytes(config: Config, memory: Memory | None) -> int | None:
+    """Room for keys and values; None leaves it to vLLM, which takes a share of a GPU's memory. On a CPU it
+    would take that share of all there is, whatever a pod is allowed and others need.
+    """
+    if config.vllm.cache_gib is not None:
+        return int(config.vllm.cache_gib * 2**30)
+    if config.model.device != "cpu":
+        return None
+    return min(CPU_CACHE_BYTES, memory.free // 4) if memory else CPU_CACHE_BYTES
 
 
 @contextmanager

@@ -11,15 +11,18 @@ from mstar.config import Config
 from mstar.config_file import load_config as load_settings
 from mstar.engines import build_engine
 from mstar.engines.transformers import TransformersEngine
+from mstar.engines.vllm_process import cache_bytes
 from mstar.engines.vllm_worker import without
 from mstar.errors import UserError
 from mstar.models import FAMILIES
 from mstar.models.loading import load_generation_config
 from mstar.models.tokens import end_ids
+from mstar.resources import Memory
 from tests.conftest import BASE, QUICKSTART
 from tests.tiny_models import save_tiny_model
 
 MakeConfig = Callable[..., Config]
+GIB = 2**30
 
 
 def test_what_to_install_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +30,25 @@ def test_what_to_install_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_settings(QUICKSTART / "quickstart.yaml", ["generate.engine=vllm"])
     with pytest.raises(UserError, match=r"vllm, which is not installed: pip install 'mstar\[vllm\]'"):
         build_engine(config, BASE)
+
+
+@pytest.mark.parametrize(
+    ("device", "cache_gib", "memory", "expected"),
+    [
+        ("cpu", None, Memory(limit=256 * GIB, free=200 * GIB), 4 * GIB),
+        ("cpu", None, Memory(limit=8 * GIB, free=6 * GIB), 3 * GIB // 2),
+        ("cpu", None, None, 4 * GIB),
+        ("cpu", 0.5, Memory(limit=8 * GIB, free=6 * GIB), GIB // 2),
+        ("cuda", None, Memory(limit=8 * GIB, free=6 * GIB), None),
+        ("cuda", 12, None, 12 * GIB),
+    ],
+)
+def test_on_a_cpu_keys_and_values_take_a_bounded_part_of_the_memory(
+    make_config: MakeConfig, device: str, cache_gib: float | None, memory: Memory | None, expected: int | None
+) -> None:
+    """Left to itself, vLLM takes nine tenths of the machine's memory there."""
+    config = make_config(model={"path": "m", "device": device}, vllm={"cache_gib": cache_gib})
+    assert cache_bytes(config, memory) == expected
 
 
 def test_banned_tokens_have_no_probability_left() -> None:
