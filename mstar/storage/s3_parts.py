@@ -25,7 +25,7 @@ def fetch_parts(path: Path, size: int, at_once: int, read: Read) -> str:
     """Write a file of `size` bytes; returns its sha256."""
     with path.open("w+b") as file, ThreadPoolExecutor(at_once, "s3 parts") as pool:
         descriptor = file.fileno()
-        os.ftruncate(descriptor, size)
+        _take_room(descriptor, size)
         parts = [
             (pool.submit(_fetch_part, descriptor, offset, min(PART_BYTES, size - offset), read), offset)
             for offset in range(0, size, PART_BYTES)
@@ -35,6 +35,13 @@ def fetch_parts(path: Path, size: int, at_once: int, read: Read) -> str:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _take_room(descriptor: int, size: int) -> None:
+    """All at once: parts that come side by side find their place faster than in a file with holes."""
+    os.ftruncate(descriptor, size)
+    if size and hasattr(os, "posix_fallocate"):  # not on macOS
+        os.posix_fallocate(descriptor, 0, size)
 
 
 def _fetch_part(descriptor: int, offset: int, length: int, read: Read) -> None:

@@ -1,6 +1,7 @@
 """A network and a server in trouble: what passes is borne, what does not is one line."""
 
 import os
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -169,6 +170,19 @@ def test_keys_that_expire_are_no_damage(moto: str, tmp_path: Path, caplog: pytes
         server.refusal = None
         assert open_stage().done
     assert "damaged" not in caplog.text
+
+
+def test_a_cache_without_room_on_its_disk_is_one_line(moto: str, tmp_path: Path, small_disk: Path) -> None:
+    """Room for a large file is taken before anything of it travels, and given back."""
+    with proxy(moto) as server:
+        writer = open_bucket(server, tmp_path / "run")
+        with writer.scratch() as path:
+            path.write_bytes(os.urandom(5 << 20))
+            writer.publish(path, "model.safetensors", replace=False)
+        reader = open_bucket(server, tmp_path / "run", cache=str(small_disk / "cache"))
+        with pytest.raises(UserError, match="the disk is full"), reader.reading("model.safetensors"):
+            pass
+        assert shutil.disk_usage(small_disk).used < 1 << 20
 
 
 def test_a_full_bucket_is_one_line(moto: str, tmp_path: Path) -> None:
