@@ -66,7 +66,8 @@ class AnswerChecker:
         Raises ValueError for a gold that does not parse (see `check_gold`), never for anything in a response.
         """
         read_golds(expected)
-        return self._settle(*self._judged(expected, response, truncated))
+        judgement, questions = self._judged(expected, response, truncated)
+        return self._settled(judgement, self._verdict(questions)) if questions else judgement
 
     def check_many(self, pairs: Iterable[tuple[Expected, str]]) -> list[Judgement]:
         """Judges (expected, response) pairs in order; algebra runs on all workers at once.
@@ -74,10 +75,13 @@ class AnswerChecker:
         Nothing raises here: where a gold does not parse, the judgements of its responses have `failed`.
         """
         judged = [self._judged(expected, response) for expected, response in pairs]
-        open_ = {questions for _, questions in judged if questions}
+        open_ = dict.fromkeys(questions for _, questions in judged if questions)
         with ThreadPoolExecutor(self._worker_count) as threads:
-            list(threads.map(self._verdict, open_))
-        return [self._settle(judgement, questions) for judgement, questions in judged]
+            verdicts = dict(zip(open_, threads.map(self._verdict, open_), strict=True))
+        return [
+            self._settled(judgement, verdicts[questions]) if questions else judgement
+            for judgement, questions in judged
+        ]
 
     def check_gold(self, expected: Expected) -> None:
         """Raises ValueError with one line (value, rule, remedy) for a gold that nothing could be compared
@@ -105,11 +109,8 @@ class AnswerChecker:
         except Exception as error:  # fault point: whatever is wrong with one check, the others go on
             return self._failure(error), ()
 
-    def _settle(self, judgement: Judgement, questions: Questions) -> Judgement:
-        """The judgement, where it needs algebra with the answer to its questions."""
-        if not questions:
-            return judgement
-        verdict = self._verdict(questions)
+    def _settled(self, judgement: Judgement, verdict: bool | Exception) -> Judgement:
+        """A judgement that was still open, with the verdict on its questions."""
         if isinstance(verdict, DeadlineExceeded):
             with self._lock:
                 self.timed_out += 1
