@@ -61,8 +61,11 @@ def test_a_comparison_is_killed_at_its_deadline_and_the_next_one_works() -> None
         assert judgement.correct or judgement.timed_out
 
 
-def test_a_worker_that_dies_while_it_is_asked_fails_that_check_only(caplog: pytest.LogCaptureFixture) -> None:
-    with AnswerChecker(deadline_seconds=60) as checker:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_while_it_is_asked_fails_that_check_only(
+    workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with AnswerChecker(deadline_seconds=60, workers=workers) as checker:
         assert checker.check(SQUARE, RIGHT).correct
         (process_id,) = checker.process_ids()
         killer = threading.Timer(0.5, os.kill, (process_id, signal.SIGKILL))
