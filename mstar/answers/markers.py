@@ -76,7 +76,8 @@ _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Z
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
 _FURTHER = (
-    "réponse lösung 答案 答： 答: 選擇 正确选项 正确的选项 故选 应选 该选 此选 以选 题选 ，选 ,选 故填 应填 正确"
+    "réponse lösung 答案 答： 答: 選擇 正确选项 正确的选项 正确 故选 应选 该选 此选 以选 题选 ，选 ,选"
+    " 故填 应填"
 )
 _ALL_WORDS = (*WORDS, *_FURTHER.split())
 
