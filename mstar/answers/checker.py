@@ -75,9 +75,8 @@ class AnswerChecker:
         """
         judged = [self._judged(expected, response) for expected, response in pairs]
         open_ = {questions for _, questions in judged if questions}
-        if len(open_) > 1 and self._worker_count > 1:
-            with ThreadPoolExecutor(min(self._worker_count, len(open_))) as threads:
-                list(threads.map(self._verdict, open_))
+        with ThreadPoolExecutor(self._worker_count) as threads:
+            list(threads.map(self._verdict, open_))
         return [self._settle(judgement, questions) for judgement, questions in judged]
 
     def check_gold(self, expected: Expected) -> None:

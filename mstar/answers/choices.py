@@ -12,7 +12,7 @@ r"""Which choice an answer names: by letter, by content, or by both where they a
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -107,8 +107,8 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
         mark, rest = statement[dressed.end(name) : dressed.end()], statement[dressed.end() :]
         return _letter_and_rest(dressed[name], mark.strip(), rest, choices)
     for reading, rest in clauses(statement):
-        named = _by_content(reading, contents) or _by_content(without_lead(reading), contents)
-        named = named or _by_content(NAME_EQUALS.sub("", reading), contents)
+        stated = (reading, without_lead(reading), NAME_EQUALS.sub("", reading))
+        named = next(filter(None, (_by_content(one, contents) for one in stated)), None)
         named = named or _content_and_letter(reading, contents)
         if named is not None:
             return None if is_taken_back(rest, reading) else named
@@ -141,13 +141,10 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         return None
     if _EXPLAINS.match(rest):
         return named
-    if _names_another(_OTHER_LETTER.finditer(rest), named):
+    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(rest))
+    if any(_within(other, ()) != named for other in others):
         return None
     return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None
-
-
-def _names_another(letters: Iterable[re.Match[str]], named: Named) -> bool:
-    return any(_within(next(filter(None, letter.groups())), ()) != named for letter in letters)
 
 
 def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain: bool) -> bool:
@@ -168,8 +165,8 @@ def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain:
 def _by_spelling(statement: str, contents: Sequence[Content]) -> Named | None:
     """Those whose content a statement spells: exactly, else without case."""
     spelling = spelled(statement)
-    exact = [i for i, content in enumerate(contents) if content.spelling == spelling]
     folded = [i for i, content in enumerate(contents) if content.spelling.casefold() == spelling.casefold()]
+    exact = [i for i in folded if contents[i].spelling == spelling]
     return _if_one_content(exact or folded, contents)
 
 
@@ -193,8 +190,6 @@ def _if_one_content(found: list[int], contents: Sequence[Content]) -> Named | No
 
 def _content_and_letter(statement: str, contents: Sequence[Content]) -> Named | None:
     match = _CONTENT_AND_LETTER.fullmatch(statement)
-    named = _by_content(match[1], contents) if match else None
-    if match is None or named is None:
-        return None
-    letter = _within(match[2] or match[3] or match[4], contents)
-    return letter if letter and letter <= named else None
+    letter = _within(match[2] or match[3] or match[4], contents) if match else None
+    named = _by_content(match[1], contents) if match and letter else None
+    return letter if letter and named and letter <= named else None

@@ -17,13 +17,10 @@ MAX_ANSWER_CHARACTERS = 1000
 
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
-_FRACTIONS = {
-    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
-    "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
-}  # fmt: skip
+_FRACTIONS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
 _CHARACTERS = str.maketrans(
     {
-        **{character: f" {value}" for character, value in _FRACTIONS.items()},
+        **{character: f" {unicodedata.normalize('NFKC', character)}" for character in _FRACTIONS},
         **{character: f"_{digit}" for digit, character in enumerate(_SUBSCRIPTS)},
         **dict.fromkeys("−‒–－﹣‐‑", "-"),
         **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad", None),
@@ -43,12 +40,11 @@ _WRAPPER = re.compile(
     r"\\(?:ce|text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
     r"|(?:text)?color\{\w+\})\s*\{([^{}]*)\}"
 )
-_WIDE_SPACE = re.compile(r"\\(?:q?quad|newline)(?![A-Za-z])")
 _LATEX = tuple(
     (re.compile(pattern + r"(?![A-Za-z])" if pattern[-1].isalpha() or pattern[-1] == ")" else pattern), plain)
     for pattern, plain in (
-        (r"(?<!\\)\\!\s*", ""), (r"(?<!\\)\\[()\[\]]|\$\$", " "),
-        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:text)?degrees?\b|\^\{?°\}?", "°"),
+        (r"(?<!\\)\\!\s*", ""), (r"(?<!\\)\\[()\[\]]", " "),
+        (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:text)?degrees?\b|\^\{°\}", "°"),
         (r"(?<!\\)\\[,;: ]|\\\\\s*$|\\(?=\.)|\\(?:hspace|phantom)\{[^{}]*\}", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
         (r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)", " "),
@@ -56,7 +52,7 @@ _LATEX = tuple(
         (r"\\(?:approx|simeq|thickapprox)", "≈"),
         (r"\\(?:rightarrow|to|implies|Rightarrow)", "→"), (r"\\(?:angle|measuredangle)", "∠"),
         (r"\\triangle", "△"), (r"\\Omega", "Ω"),
-        (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."), (r"\{,\}", ","),
+        (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."),
         (r"\{([<>=])\}", r"\1"), (r"\\([%#&_])", r"\1"),
     )
 )  # fmt: skip
@@ -64,6 +60,7 @@ _MARKUP = tuple(
     (re.compile(pattern), plain)
     for pattern, plain in (
         (r"</?(?:b|i|u|em|strong|span|p|sup|sub)>", ""),
+        (r"\\(?:q?quad|newline)(?![A-Za-z])", " "),
         *[(r"(?<![\w)\]}])(\*\*\*|\*\*|__|`+)(?=\S)(.{1,400}?)(?<=\S)\1(?![\w(])", r"\2")] * 2,
         (r"(?<![\w)\]}*\\^])([*_])(?=[^\s*_])([^*_\n]{1,200})(?<=\S)\1(?![\w(*])", r"\2"),
         (r"\*\*(?=[\s,.;:!?)]|$)|(?:(?<=\s)|^)\*\*(?=\w)", ""),
@@ -100,7 +97,6 @@ def _without_latex(statement: str) -> str:
         statement = pattern.sub(plain, statement)
     statement = statement.replace("\\$", "\0")
     if "\\" in statement:
-        statement = _WIDE_SPACE.sub(" ", statement)
         for _ in range(4):
             statement = _WRAPPER.sub(r"\1", statement)
         for pattern, plain in _LATEX:

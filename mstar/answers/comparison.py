@@ -20,7 +20,7 @@ from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
 from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.golds import Gold, read_golds
-from mstar.answers.quantities import Quantity, half_a_place, parse_quantity, quantities_agree
+from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion
 
@@ -48,25 +48,34 @@ def compare(expected: Expected, statement: str) -> bool | list[Question]:
 
 
 def _compare(expected: Expected, gold: Gold, answer: str) -> bool | Question:
+    if isinstance(gold, frozenset):
+        return not gold.isdisjoint(named_choice(answer, expected.choices) or ())
+    if isinstance(gold, bool):
+        return read_boolean(answer) == gold
+    for reading, rest in clauses(answer):
+        verdict = _agrees(expected, gold, reading, rest)
+        if verdict is not None:
+            return False if is_taken_back(rest, reading) else verdict
+    return False
+
+
+def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Question | None:
+    """Whether one reading of an answer, with `rest` behind it, states the gold; None: a shorter one may."""
     match gold:
-        case frozenset():
-            named = named_choice(answer, expected.choices)
-            return named is not None and not gold.isdisjoint(named)
-        case bool():
-            return read_boolean(answer) == gold
         case Quantity():
-            return _equals_number(gold, answer, expected.precision)
-        case str() if expected.answer_type == "choice":
-            return any(
-                read_letters(reading, expected.choices) == gold and not is_taken_back(rest, reading)
-                for reading, rest in clauses(answer)
-            )
-        case str():
-            return _equals_text(gold, answer)
-        case lists.Items():
-            return lists.items_agree(gold, answer, expected.precision)
+            return _agrees_as_number(gold, reading, rest, expected.precision)
         case expressions.Expression():
-            return _equals_expression(gold, answer)
+            agrees = expressions.compare_directly(gold, reading)
+            if agrees is None:
+                return Question(gold.formula, expressions.read_expression(reading).formula)
+        case lists.Items():
+            agrees = lists.items_agree(gold, reading, expected.precision)
+        case _ if expected.answer_type == "choice":
+            agrees = read_letters(reading, expected.choices) == gold
+        case _:
+            agrees = any(_is_same_text(text, str(gold)) for text in (reading, without_lead(reading)))
+            agrees = agrees and not _ANOTHER_TEXT.fullmatch(rest)
+    return agrees or None
 
 
 _ITEM_NAME = re.compile(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
@@ -93,16 +102,14 @@ def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) 
             return bool(answer) and expressions.is_formula(answer)
 
 
-def _equals_number(gold: Quantity, answer: str, precision: int | None) -> bool:
-    for reading, rest in clauses(answer):
-        quantity = parse_quantity(reading)
-        stated = [quantity] if quantity is not None else _same_values(reading, gold.unit)
-        if stated:
-            other = parse_quantity(rest.strip(_LOOSE_ENDS)) if rest.lstrip()[:1] == "(" else None
-            is_other = other is not None and conversion(stated[0].unit, other.unit) is not None
-            agrees = any(quantities_agree(gold, value, precision) for value in stated)
-            return agrees and not is_other and not is_taken_back(rest, reading)
-    return False
+def _agrees_as_number(gold: Quantity, reading: str, rest: str, precision: int | None) -> bool | None:
+    quantity = parse_quantity(reading)
+    stated = [quantity] if quantity is not None else _same_values(reading, gold.unit)
+    if not stated:
+        return None
+    other = parse_quantity(rest.strip(_LOOSE_ENDS)) if rest.lstrip()[:1] == "(" else None
+    is_other = other is not None and conversion(stated[0].unit, other.unit) is not None
+    return not is_other and any(quantities_agree(gold, value, precision) for value in stated)
 
 
 _ALTERNATIVES = re.compile(
@@ -127,31 +134,13 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     plain = [value.value * value.scale * (factor or 0) for value, factor in zip(known, factors, strict=True)]
     places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
     is_plain = all(factor in (1, Fraction(1, 100)) for factor in factors)
-    rounding = half_a_place(min(places)) if places and is_plain else Fraction(0)
+    rounding = Fraction(1, 2 * 10 ** min(places)) if places and is_plain else Fraction(0)
     allowed = min(rounding, abs(plain[0]) * _RELATIVE_DIFFERENCE)
     is_one = None not in factors and all(abs(value - plain[0]) <= allowed for value in plain)
     return known if is_one else []
 
 
-def _equals_expression(gold: expressions.Expression, answer: str) -> bool | Question:
-    for reading, rest in clauses(answer):
-        verdict = expressions.compare_directly(gold, reading)
-        if verdict is not False:
-            if is_taken_back(rest, reading):
-                return False
-            return True if verdict else Question(gold.formula, expressions.read_expression(reading).formula)
-    return False
-
-
 _ANOTHER_TEXT = re.compile(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
-
-
-def _equals_text(gold: str, answer: str) -> bool:
-    for reading, rest in clauses(answer):
-        for text in (reading, without_lead(reading)):
-            if _is_same_text(text, gold):
-                return not _ANOTHER_TEXT.fullmatch(rest) and not is_taken_back(rest, reading)
-    return False
 
 
 def _is_same_text(text: str, gold: str) -> bool:
@@ -162,9 +151,6 @@ def _is_same_text(text: str, gold: str) -> bool:
     if spelled(text).casefold() == spelled(gold).casefold():
         return True
     left, right = parse_quantity(text, sentence=False), parse_quantity(gold, sentence=False)
-    if left is None or right is None:
+    if left is None or right is None or (left.value, left.scale) != (right.value, right.scale):
         return False
-    if right.unit not in ("", "%") and not left.unit:
-        return left == right._replace(unit="")
-    is_fraction = left.decimals is None or right.decimals is None
-    return left == right or (is_fraction and (left.value, left.unit) == (right.value, right.unit))
+    return left.unit == right.unit or (not left.unit and right.unit != "%")

@@ -30,8 +30,7 @@ _NAMED = (
     "arcsin arccos arctan sinh cosh tanh sin cos tan sec csc cot log ln exp alpha beta gamma delta theta"
     " lambda pi phi omega sigma"
 )
-_OTHERS = "sqrt max min lim gcd det mod epsilon mu rho tau psi infty cup cap in or and"
-_FUNCTIONS = {*_NAMED.split(), *_OTHERS.split()}
+_LONG_NAMES = {*_NAMED.split(), "sqrt", "epsilon", "infty"}
 _PROSE = "is the it of are was for not an to we by yes no but"
 _SHORT_WORDS = frozenset(_PROSE.split())
 _NAMES = re.compile(rf"(?<![\\A-Za-z])({'|'.join(_NAMED.split())})(?![A-Za-z])")
@@ -84,7 +83,7 @@ def is_formula(statement: str) -> bool:
     formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
     lowered = [word.lower() for word in words if not _LETTERS.fullmatch(word)]
-    is_prose = any(word in _SHORT_WORDS or (len(word) > 3 and word not in _FUNCTIONS) for word in lowered)
+    is_prose = any(word in _SHORT_WORDS or (len(word) > 3 and word not in _LONG_NAMES) for word in lowered)
     return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not is_prose
 
 
@@ -94,7 +93,7 @@ def compare_directly(gold: Expression, statement: str) -> bool | None:
         if UNSOLVED.match(statement):
             return False
         statement = NAME_EQUALS.sub("", statement)
-    answer = read_expression(_unit_set_off(statement) if gold.unit else statement)
+    answer = read_expression(statement)
     factor = conversion(gold.unit, answer.unit)
     if factor is None:
         return False
@@ -120,14 +119,6 @@ def _latex(formula: str) -> str:
     formula = _EXPONENT.sub(lambda m: f"^{{{m[1] or m[2]}}}", formula)
     formula = re.sub(r"\^\{(\w)\}", r"^\1", formula)
     return _SPACES.sub(" ", formula.replace("°", "").replace("*", r"\cdot ")).strip()
-
-
-_LONG_UNITS = {"m": "meter", "g": "gram", "s": "second", "h": "hour"}
-
-
-def _unit_set_off(statement: str) -> str:
-    """A single letter behind a blank is a unit where the gold has one: "2π m" becomes "2π meter"."""
-    return re.sub(r"(?<=[\d)}π])\s+([mgsh])$", lambda match: f" {_LONG_UNITS[match[1]]}", statement)
 
 
 def _brackets(formula: str) -> str:

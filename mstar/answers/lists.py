@@ -6,12 +6,11 @@ sides are, else texts.
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from typing import NamedTuple
 
-from mstar.answers.cleaning import clauses, clean, normalize_text
-from mstar.answers.doubt import is_taken_back
+from mstar.answers.cleaning import clean, normalize_text
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
@@ -19,14 +18,12 @@ _OR_NAMED = re.compile(r"(?<=[\d)}]) or(?= [A-Za-z]\s?=)")
 _DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     text: str
     quantity: Quantity | None
 
 
-@dataclass(frozen=True, slots=True)
-class Items:
+class Items(NamedTuple):
     items: tuple[Item, ...]
     is_set: bool
 
@@ -47,15 +44,10 @@ def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
 
 
 def items_agree(gold: Items, statement: str, precision: int | None) -> bool:
-    """Whether a cleaned statement, or what precedes its explanation, lists the gold's items."""
-    for reading, rest in clauses(statement):
-        answer = read_items(reading)
-        if answer is not None and _agree(gold, answer, precision):
-            return not is_taken_back(rest, reading)
-    return False
-
-
-def _agree(gold: Items, answer: Items, precision: int | None) -> bool:
+    """Whether a cleaned statement lists the gold's items."""
+    answer = read_items(statement)
+    if answer is None:
+        return False
     if gold.is_set:
         agreed = [[_item_agrees(g, a, precision) for a in answer.items] for g in gold.items]
         return all(map(any, agreed)) and all(map(any, zip(*agreed, strict=True)))
@@ -88,20 +80,13 @@ def _depths(text: str) -> list[int]:
     return [*accumulate(_DEPTH.get(character, 0) for character in text), 0]
 
 
-_SEPARATOR = re.compile(r"[;,、]|(?<!\w)(?:and|&)(?!\w)|\n")
+_SEPARATOR = re.compile(r"[;,、](?:\s*(?:and|&)(?!\w))?|(?<!\w)(?:and|&)(?!\w)")
 
 
 def _split(inner: str) -> list[str]:
     depths = _depths(inner)
     cuts = [cut for cut in _SEPARATOR.finditer(inner) if depths[cut.start()] == 0]
-    if any(cut[0] == ";" for cut in cuts):
-        cuts = [cut for cut in cuts if cut[0] not in (",", "、")]
-    parts: list[str] = []
-    start = 0
-    for cut in cuts:
-        part = inner[start : cut.start()]
-        # "2, and 3": a word behind a comma is the same separator.
-        if part.strip() or cut[0] in ",;、":
-            parts.append(part)
-        start = cut.end()
-    return [*parts, inner[start:]] if inner.strip() else []
+    if any(cut[0][0] == ";" for cut in cuts):
+        cuts = [cut for cut in cuts if cut[0][0] not in ",、"]
+    starts, ends = [0, *(cut.end() for cut in cuts)], [*(cut.start() for cut in cuts), len(inner)]
+    return [inner[start:end] for start, end in zip(starts, ends, strict=True)]

@@ -44,14 +44,12 @@ _AFTER_ANSWER = re.compile(
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
 )
 _AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：→]|{_VERB}){_COLON}")
-_AFTER_SHORT = re.compile(rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)")
-_AFTER_CHINESE = re.compile(
-    r"(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|[故应]填|選擇)[*_ \t】]*"
-    r"(?:应该|应|选择|择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
-)
 _AFTER_OTHERS = re.compile(
-    rf"(?:réponse|antwort|lösung|respuesta)(?: \w+)?{_GAP}(?:[:：]|(?: \w+)? (?:est|ist|lautet|es)"
+    rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)"
+    rf"|(?:réponse|antwort|lösung|respuesta)(?: \w+)?{_GAP}(?:[:：]|(?: \w+)? (?:est|ist|lautet|es)"
     rf"(?: donc| also| por tanto)?(?= )){_COLON}(?:(?:la|le|die|der|das) )?"
+    r"|(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|[故应]填|選擇)[*_ \t】]*"
+    r"(?:应该|应|选择|择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
 _DESCRIBES = re.compile(
     r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)"
@@ -75,10 +73,7 @@ _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
-_FURTHER = (
-    "réponse lösung 答案 答： 答: 選擇 正确选项 正确的选项 正确 故选 应选 该选 此选 以选 题选 ，选 ,选"
-    " 故填 应填"
-)
+_FURTHER = "réponse lösung 答案 答： 答: 選擇 故选 应选 该选 此选 以选 题选 ，选 ,选 故填 应填 正确"
 _ALL_WORDS = (*WORDS, *_FURTHER.split())
 
 
@@ -113,17 +108,11 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
             return Statement(position, after.end()) if is_chosen else None
         case "correct":
             return _payload_before(_OPTION_IS, text, position)
-        case "正确":
-            return _payload_before(_CHINESE_IS, text, position)
-        case "答案" if found := _payload_before(_CHINESE_IS, text, position):
+        case "正确" | "答案" if found := _payload_before(_CHINESE_IS, text, position):
             return found
-        case "antwort" | "respuesta" | "réponse" | "lösung":
+        case _:
             after = _AFTER_OTHERS.match(lowered, position)
             return Statement(position, after.end()) if after and not is_disowned(before) else None
-        case _:
-            pattern = _AFTER_SHORT if word == "ans" else _AFTER_CHINESE
-            after = pattern.match(lowered, position)
-            return Statement(position, after.end()) if after else None
 
 
 def _answer_at(text: str, lowered: str, position: int, before: str) -> Statement | None:

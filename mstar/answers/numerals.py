@@ -14,28 +14,26 @@ _PARTS |= {word + end: part for part, word in enumerate(_ORDINALS.split(), 3) fo
 NUMBER_WORDS = frozenset(_VALUES | SCALES | _PARTS)
 
 
-def numeral_before(text: str) -> tuple[Fraction, int | None, int, int] | None:
-    """The number that a lower-cased text begins with: value, decimals, significant digits, and where it ends.
+def numeral_before(text: str) -> tuple[Fraction, int] | None:
+    """The number that a lower-cased text begins with, and where it ends.
 
     None where it begins with no number word, or goes on with one that cannot follow ("two three").
     """
     matches = list(re.finditer(r"[a-z]+", text))
     words = [match[0] for match in matches]
-    if words[:1] == ["a"] and words[1:2] and words[1] in SCALES:
+    if words[:1] == ["a"] and {*words[1:2]} & (SCALES.keys() | _PARTS.keys()):
         words[0] = "one"
     whole, used = _whole(words)
-    rest = words[used : used + 3]
-    part = _PARTS.get(rest[0], 0) if rest else 0
-    if used and part and whole < 100:
-        return Fraction(whole, part), None, 0, matches[used].end()
-    if used and rest[:2] in (["and", "a"], ["and", "one"]) and rest[-1] in _PARTS:
-        return whole + Fraction(1, _PARTS[rest[-1]]), None, 0, matches[used + 2].end()
-    if not used and (rest[:1] == ["half"] or (rest[:1] == ["a"] and rest[1:2] and rest[1] in _PARTS)):
-        last = 0 if rest[0] == "half" else 1
-        return Fraction(1, _PARTS[rest[last]]), None, 0, matches[last].end()
-    if not used or part or (rest and rest[0] in _VALUES):
+    rest = [*words[used : used + 3], "", "", ""]
+    if rest[0] == "half" and not used:
+        return Fraction(1, 2), matches[0].end()
+    if used and whole < 100 and rest[0] in _PARTS:
+        return Fraction(whole, _PARTS[rest[0]]), matches[used].end()
+    if used and rest[0] == "and" and rest[1] in ("a", "one") and rest[2] in _PARTS:
+        return whole + Fraction(1, _PARTS[rest[2]]), matches[used + 2].end()
+    if not used or rest[0] in _PARTS or rest[0] in _VALUES:
         return None
-    return Fraction(whole), 0, 2, matches[used - 1].end()
+    return Fraction(whole), matches[used - 1].end()
 
 
 def _whole(words: list[str]) -> tuple[int, int]:

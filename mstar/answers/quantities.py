@@ -86,11 +86,11 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
         statement = _after_equals(statement)
     plain = spelled(statement) if "\\frac" in statement and is_carried_out(statement) else statement
     plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
-    quantity = _bare_quantity(plain) or formula_quantity(plain)
+    quantity = _bare_quantity(plain) or _formula_quantity(plain)
     lead = _LEAD.match(plain) if sentence and quantity is None else None
     if lead is None or UNSURE.search(lead["lead"]):
         return quantity
-    return _bare_quantity(plain[lead.end() :]) or formula_quantity(plain[lead.end() :])
+    return parse_quantity(plain[lead.end() :], sentence=False)
 
 
 def _after_equals(statement: str) -> str:
@@ -104,7 +104,7 @@ def _after_equals(statement: str) -> str:
     return after.strip() if is_answer else ""
 
 
-def formula_quantity(statement: str) -> Quantity | None:
+def _formula_quantity(statement: str) -> Quantity | None:
     """The quantity of a formula with a power, root, factorial or π, and perhaps a unit behind it."""
     if len(statement) > 200 or is_carried_out(statement):
         return None
@@ -134,38 +134,39 @@ def _bare_quantity(statement: str) -> Quantity | None:
     if statement[:1] + statement[-1:] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", statement[1:-1]):
         statement = statement[1:-1].strip()
     match = _CORE.match(statement)
-    number = _number(match.groupdict()) if match else None
+    number = _number(match) if match and not (match["sign"] and match["inner_sign"]) else None
     if match is None or number is None:
         return None
-    value, decimals, digits, length = number
-    tail = _tail(statement[match.end() if length is None else match.start("words") + length :])
+    quantity, end = number
+    tail = _tail(statement[end:])
     if tail is None:
         return None
     scale, unit = tail
     currency = read_unit(re.sub(r"US\s?(?=\$)", "", match["currency"] or ""))
     if currency and unit in ("%", "°"):
         return None
-    is_negative = (match["sign"] or match["inner_sign"] or "").strip().lower() in ("-", "minus", "negative")
-    return Quantity(-value if is_negative else value, decimals, digits, currency or unit, scale)
+    is_negative = (match["sign"] or match["inner_sign"] or "+")[0] in "-mMnN"
+    value = -quantity.value if is_negative else quantity.value
+    return quantity._replace(value=value, unit=currency or unit, scale=scale)
 
 
-def _number(groups: dict[str, str | None]) -> tuple[Fraction, int | None, int, int | None] | None:
-    """Value, decimals (None for a fraction), significant digits, and of number words their length."""
-    if groups["sign"] and groups["inner_sign"]:
-        return None
-    if groups["words"]:
-        return numeral_before(groups["words"].lower())
-    if not groups["decimal"]:
-        above = _exact(groups["over"] or groups["numerator"] or "0")
-        below = _exact(groups["under"] or groups["denominator"] or "0")
-        return (int(groups["mixed"] or 0) + above / below, None, 0, None) if below else None
-    plain = re.sub("[, ]", "", groups["decimal"]).rstrip(".")
-    shift = (groups["exponent"] or groups["power"] or "0").replace(" ", "")
+def _number(match: re.Match[str]) -> tuple[Quantity, int] | None:
+    """The number of a match of _CORE without its sign, and where it ends."""
+    if match["words"]:
+        numeral = numeral_before(match["words"].lower())
+        return numeral and (Quantity(numeral[0], None, 0, ""), match.start("words") + numeral[1])
+    if not match["decimal"]:
+        above = _exact(match["over"] or match["numerator"])
+        below = _exact(match["under"] or match["denominator"])
+        value = int(match["mixed"] or 0) + above / below if below else None
+        return None if value is None else (Quantity(value, None, 0, ""), match.end())
+    plain = re.sub("[, ]", "", match["decimal"]).rstrip(".")
+    shift = (match["exponent"] or match["power"] or "0").replace(" ", "")
     if len(shift) > 5 or abs(int(shift)) > MAX_EXPONENT:
         return None
     decimals = max(len(plain.partition(".")[2]) - int(shift), 0)
     significant = len(plain.replace(".", "").lstrip("0"))
-    return _exact(plain) * Fraction(10) ** int(shift), decimals, significant, None
+    return Quantity(_exact(plain) * Fraction(10) ** int(shift), decimals, significant, ""), match.end()
 
 
 def _exact(number: str) -> Fraction:
@@ -242,17 +243,11 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
     decimals = gold.decimals if precision is None else precision
     if decimals is None:
         is_decimal = answer.decimals and answer.significant_digits >= 3
-        return bool(is_decimal) and abs(answer.value - gold.value) <= half_a_place(answer.decimals or 0)
-    is_exact = decimals == 0 and precision is None
-    return not is_exact and _rounded(gold, decimals) in (
-        _rounded(answer, decimals),
-        round(answer.value, decimals),
-    )
-
-
-@lru_cache
-def half_a_place(decimals: int) -> Fraction:
-    return Fraction(1, 2 * 10**decimals)
+        half_a_place = Fraction(1, 2 * 10 ** (answer.decimals or 0))
+        return bool(is_decimal) and abs(answer.value - gold.value) <= half_a_place
+    if decimals == 0 and precision is None:
+        return False
+    return _rounded(gold, decimals) in (_rounded(answer, decimals), round(answer.value, decimals))
 
 
 def _rounded(gold: Quantity, decimals: int) -> Fraction:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from mstar import estimates
 from mstar.answers import Expected
-from mstar.answers.mathvista import is_officially_right
 from mstar.datasets.formats.mathvista import MATHVISTA
 from mstar.errors import UserError
 from mstar.evaluation import REST
 from mstar.records import Response
 from mstar.report.history import WITHOUT, History
+from mstar.report.mathvista import is_officially_right
 from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
 from mstar.stages import EVALUATE

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mstar.answers import Expected
-from mstar.answers.mathvista import edits, is_officially_right
+from mstar.report.mathvista import edits, is_officially_right
 
 COMPARED = ("larger than", "equal to", "smaller than")
 FRACTIONS = ("3/11", "8/11", "6/11", "3/5")

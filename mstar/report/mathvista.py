@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
-from mstar.answers.expected import Expected
+from mstar.answers import Expected
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 QUOTED = re.compile(r'The answer is "(.*)"\.')
