@@ -111,11 +111,11 @@ PEERS_BIN := $(PEERS_VENV)/bin
 $(PEERS_VENV)/installed: pyproject.toml constraints-peers.txt
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_BIN)/python -m pip install --quiet --constraint constraints-peers.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(PEERS_BIN)/python -m pip install --quiet --constraint constraints-peers.txt --editable '.[local]' \
+	$(PEERS_BIN)/python -m pip install --quiet --constraint constraints-peers.txt --editable '.[local,deepspeed]' \
 		trl peft mathruler pylatexenc torchvision
 	@touch $@
 
-peers: $(PEERS_VENV)/installed  ## trainer and answer checker against TRL, math-verify and mathruler, in an environment of its own
+peers: $(PEERS_VENV)/installed  ## trainers and answer checker against TRL, math-verify and mathruler, in an environment of its own
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(PEERS_BIN)/python benchmarks/trainer_peers.py
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(PEERS_BIN)/python benchmarks/answers_peers.py
 

@@ -1,12 +1,13 @@
 """How the time and the memory of every stage grow with the problems: 10,000, 100,000, ... up to LARGEST.
 
-    python benchmarks/growth.py [LARGEST] [FOLDER]
+    python benchmarks/growth.py [LARGEST] [FOLDER] [SETTING=VALUE ...]
 
 For every size a run is made up (in a temporary folder, or in the one that is named, which is kept; a folder
 in memory takes the disk out of it): as many training problems and as many test problems, two responses to
 each, a sweep of the same number of responses, an image to every hundredth problem. Each stage runs in a
 process of its own, with a model side that needs no time (see growth_stages.py); the smallest size before and
-after the larger ones. What counts is the processor's time, which other work on the machine disturbs least.
+after the larger ones. Settings replace the run's (without a process reward model: score.prm=null
+adapt.policy=pass_at_k). What counts is the processor's time, which other work on the machine disturbs least.
 The exponent is that of its growth from the smallest size to the largest.
 """
 
@@ -32,7 +33,7 @@ REPEATED = 2
 """Processes of the smallest size before the others, and after."""
 PROBLEMS_PER_IMAGE, PROBLEMS_PER_ROW_GROUP = 100, 5_000
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
-MOST_GROWTH, MOST_MEBIBYTES = 1.10, 600
+MOST_GROWTH, MOST_MEBIBYTES = 1.10, 1024
 """Time per problem, the largest size against the smallest; memory at the largest."""
 CONFIG: dict[str, Any] = {
     "name": "growth",
@@ -93,7 +94,7 @@ def measure(name: str, folders: dict[int, Path]) -> dict[int, Found]:
 
 def measure_once(name: str, folder: Path) -> Found:
     stages = Path(__file__).with_name("growth_stages.py").absolute()
-    command = [sys.executable, str(stages), name, str(folder)]
+    command = [sys.executable, str(stages), name, str(folder), *sys.argv[3:]]
     environment = {**os.environ, "MSTAR_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: Found = json.loads(done.stdout.splitlines()[-1])

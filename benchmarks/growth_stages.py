@@ -1,6 +1,6 @@
 """One stage of a run, measured in this process: its seconds and its memory as one line of JSON.
 
-    python benchmarks/growth_stages.py STAGE FOLDER
+    python benchmarks/growth_stages.py STAGE FOLDER [SETTING=VALUE ...]
 
 FOLDER is what `growth.py` makes. Only the model's side is made up: an engine and a process reward model that
 have their answers ready, and a trainer that does everything but the forward and the backward pass. Storage,
@@ -119,7 +119,7 @@ class ReadyTrainer:
 
 def prepare(folder: Path) -> None:
     """What `mstar run` does first: look at the inputs, note their identities."""
-    start_run(load_config(folder / "growth.yaml"))
+    start_run(load_config(folder / "growth.yaml", sys.argv[3:]))
 
 
 def check(folder: Path) -> None:

@@ -15,14 +15,16 @@ def compare(names: tuple[str, str], sides: tuple[Side, Side], pairs: int) -> lis
     return print_ratios(names, seconds)
 
 
-def take_turns(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    sides: dict[str, Side], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """The seconds of each side in each round, after one that does not count; prints their spread."""
     for side in sides.values():
         side()
     found: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            found[name].append(timed(side))
+            found[name].append(timed(side, clock))
     for name, column in found.items():
         print(f"{name}: {spread(column)} s")
     return found
@@ -40,7 +42,7 @@ def spread(values: list[float] | tuple[float, ...]) -> str:
     return f"min {min(values):.3g}, median {statistics.median(values):.3g}, max {max(values):.3g}"
 
 
-def timed(side: Side) -> float:
-    start = time.perf_counter()
+def timed(side: Side, clock: Callable[[], float] = time.perf_counter) -> float:
+    start = clock()
     side()
-    return time.perf_counter() - start
+    return clock() - start

@@ -1,25 +1,30 @@
-"""The `single` trainer against TRL's SFTTrainer and transformers' Trainer: the same responses, model, batch
-size and number of steps.
+"""The trainers `single` and `deepspeed` (its one rank in this process) against TRL's SFTTrainer and
+transformers' Trainer: the same responses, model, batch size and number of steps.
 
 The quick start's responses (an image and a short text), texts whose lengths have a long tail, and the former
 again with an adapter (LoRA, by peft on all sides); each padded, and packed where it can be. The peers' rows
 are ready in memory beforehand, ours are read while it trains. Peers are tried with several sizes of
-micro-batches and packs. One thread each: `make peers`.
+micro-batches and packs. One thread each, so the processor's time counts: `make peers`.
 """
 
 import itertools
 import json
 import logging
+import os
 import random
 import sys
 import tempfile
+import time
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pairs import Side, print_ratios, take_turns
+from torch import distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.nn.utils.rnn import pad_sequence
 
 from mstar.config import Config
@@ -30,9 +35,12 @@ from mstar.models.adapters import target_names
 from mstar.records import Response
 from mstar.response_parts import write_responses
 from mstar.trainers import Lesson, Progressed
+from mstar.trainers.deepspeed_rank import Rank
 from mstar.trainers.policy import open_policy
+from mstar.trainers.ranks import HOST, Parent
 from mstar.trainers.rows import LessonRows, Row
 from mstar.trainers.single import SingleTrainer
+from mstar.trainers.zero import meet
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
 ROUNDS = 5
@@ -61,19 +69,20 @@ def main() -> None:
         for name in sys.argv[1:] or DRAWS:
             draw, settings, ways = DRAWS[name]
             print(f"\n{name}:")
-            ours = {one: config_of(packing=one, settings=settings) for one in (False, True)}
-            lesson = draw(ours[False], Path(folder))
-            sides = {f"ours, {label(one)}": our_side(lesson, config) for one, config in ours.items()}
-            peers = {
-                f"{peer}, {size}": peer_side(lesson, ours[False], (peer, size), folder) for peer, size in ways
+            ours = {name: config_of(name == "packed", settings) for name in ("padded", "packed")}
+            lesson = draw(ours["padded"], Path(folder))
+            sides = {
+                f"{side.__name__}, {name}": side(lesson, config)
+                for side in (single, deepspeed)
+                for name, config in ours.items()
             }
-            seconds = take_turns({**sides, **peers}, ROUNDS)
+            peers = {
+                f"{peer}, {size}": peer_side(lesson, ours["padded"], (peer, size), folder)
+                for peer, size in ways
+            }
+            seconds = take_turns({**sides, **peers}, ROUNDS, time.process_time)
             for pair in itertools.product(sides, peers):
                 print_ratios(pair, seconds)
-
-
-def label(packing: bool) -> str:
-    return "packed" if packing else "padded"
 
 
 def config_of(packing: bool, settings: Sequence[str]) -> Config:
@@ -118,14 +127,32 @@ DRAWS: dict[str, tuple[Any, list[str], tuple[Way, ...]]] = {
 """How responses are drawn, settings of the run, and what peers can do: TRL refuses images in packs."""
 
 
-def our_side(lesson: Lesson, config: Config) -> Side:
+def single(lesson: Lesson, config: Config) -> Side:
     policy = open_policy(lesson.policy, config)
+    return lambda: deque(SingleTrainer(config).steps(lesson, policy, Progressed(0)), maxlen=0)
+
+
+def deepspeed(lesson: Lesson, config: Config) -> Side:
+    alone = Alone()
+    if not distributed.is_initialized():
+        meet(alone, config)
+    os.environ["LOCAL_RANK"] = "0"  # DeepSpeed asks for it; the peers would think that they have ranks too
+    rank = Rank(alone, config, lesson)
+    del os.environ["LOCAL_RANK"]
 
     def train() -> None:
-        for _ in SingleTrainer(config).steps(lesson, policy, Progressed(0)):
-            pass
+        rank.rows = LessonRows(lesson, rank.encoder)  # reads anew, as the others do
+        deque(rank.steps(), maxlen=0)
 
     return train
+
+
+class Alone(Parent):
+    """For the one rank that is its own stage's process."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = 0, 1
+        self.store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
 
 
 def peer_side(lesson: Lesson, config: Config, way: Way, folder: str) -> Side:

@@ -34,9 +34,11 @@ class Content(NamedTuple):
     number: Quantity | None
 
 
-_NAMED = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
+_NAMED = (
+    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|opción|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
+)
 _ALONE = re.compile(
-    rf"(?i)(?:it(?:\s+is|'s)\s+)?{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选项)?"
+    rf"(?i)(?:it(?:\s+is|'s)\s+)?{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选?项)?"
 )
 _DRESSED = re.compile(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
@@ -46,7 +48,7 @@ _UNDRESSED = re.compile(
     r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|rather|not|over|instead|second)))\s+(?=\S)"
 )
 _CONTENT_AND_LETTER = re.compile(
-    r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
+    r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|(?:,?\s+(?:so|thus|hence|therefore))?[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
 _OTHER = (
     r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?"

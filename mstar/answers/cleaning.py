@@ -138,6 +138,7 @@ SENTENCE_END = re.compile(
 CONTRAST = re.compile(
     r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
     r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
+    r"|不是[^，,。\n]{1,20}[，,]\s*(?:而是|应该?是|是)"
 )
 """What is put aside for what follows: "not 15 but" 14."""
 _REMARK = re.compile(
@@ -195,7 +196,9 @@ def _mark_or_space(match: re.Match[str]) -> str:
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 
-_LEAD = re.compile(r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were)(?: called| named)?)\s+")
+_LEAD = re.compile(
+    r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?)\s+"
+)
 _JOINS = re.compile(r"(?i)\b(?:and|than|which|what|who|unable)\b")
 
 

@@ -46,7 +46,8 @@ _EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
 _SPACES = re.compile(r"\s+")
 _ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
 NAME_EQUALS = re.compile(
-    r"^(?:m?[∠△]\s?|\\?(?:sin|cos|tan)\s?)?(?:[^\W\d_]{1,3}|\d+°)(?:_?\{?\d\}?|\([^\W\d_]{1,2}\)|')?\s*[=≈]\s*"
+    r"^(?:m?∠\s?\d|(?:m?[∠△]\s?|\\?(?:sin|cos|tan)\s?)?(?:[^\W\d_]{1,3}|\d+°)"
+    r"(?:_?\{?\d\}?|\([^\W\d_]{1,2}\)|')?)\s*[=≈]\s*"
 )
 _LETTERS = re.compile(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
 
@@ -117,7 +118,7 @@ def _latex(formula: str) -> str:
     formula = _NAMES.sub(r"\\\1 ", formula)
     formula = _EXPONENT.sub(lambda m: f"^{{{m[1] or m[2]}}}", formula)
     formula = re.sub(r"\^\{(\w)\}", r"^\1", formula)
-    return _SPACES.sub(" ", formula.replace("*", r"\cdot ")).strip()
+    return _SPACES.sub(" ", formula.replace("°", "").replace("*", r"\cdot ")).strip()
 
 
 def _brackets(formula: str) -> str:

@@ -43,13 +43,13 @@ _AFTER_ANSWER = re.compile(
     rf"answers?(?: (?:choice|option|letter|value))?{_ABOUT}{_GAP}"
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
 )
-_AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：]|{_VERB}){_COLON}")
+_AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：→]|{_VERB}){_COLON}")
 _AFTER_OTHERS = re.compile(
     rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)"
     rf"|(?:réponse|antwort|lösung|respuesta)(?: \w+)?{_GAP}(?:[:：]|(?: \w+)? (?:est|ist|lautet|es)"
     rf"(?: donc| also| por tanto)?(?= )){_COLON}(?:(?:la|le|die|der|das) )?"
-    r"|(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|選擇)[*_ \t】]*(?:应该|应|选择|择|选项?|是|为)*"
-    r"[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
+    r"|(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|[故应]填|選擇)[*_ \t】]*"
+    r"(?:应该|应|选择|择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
 _DESCRIBES = re.compile(
     r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)"
@@ -64,7 +64,7 @@ _HEADING = re.compile(r"answer[*_ \t]*\n\s*")
 _HEADING_LEAD = re.compile(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
 _LETTER = r"[(\[（]?[A-Za-z][)\]）]?"
 _IS_THE_ANSWER = re.compile(
-    rf"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?{_LETTER}|[-+]?\d[\d.,/]*)[*\"]*"
+    rf"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?{_LETTER}|[-+]?\d[\d.,/]*)[*\"]*,?"
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
 _OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
@@ -73,7 +73,7 @@ _CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
-_FURTHER = "réponse lösung 答案 答： 答: 選擇 故选 应选 该选 此选 以选 题选 ，选 ,选 正确"
+_FURTHER = "réponse lösung 答案 答： 答: 選擇 故选 应选 该选 此选 以选 题选 ，选 ,选 故填 应填 正确"
 _ALL_WORDS = (*WORDS, *_FURTHER.split())
 
 

@@ -43,9 +43,10 @@ _CORE = re.compile(rf"""(?ix)
      | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?(?:[eE](?P<exponent>[-+]?\d+)
        |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*)?
      | (?P<words>[A-Za-z][A-Za-z -]*))""")
+_SCALES = SCALES | {"万": 10**4, "亿": 10**8}
 _TAIL = re.compile(
-    rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b)?\s*"
-    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
+    rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b|[万亿])?\s*"
+    r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹¢/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
 )
 _UNIT_IN_PARENTHESES = re.compile(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
 _APPROXIMATELY = re.compile(
@@ -63,7 +64,7 @@ UNSOLVED = re.compile(
     r"|(?:√|sqrt|log|ln)[^=a-z]*[a-z](?![a-z])|(?:^|(?<=\s))-\s?[a-z](?![a-z]))[^=]*="
 )
 """An equation whose left side is no name but a term in an unknown: 2x = 14, x - 3 = 14, x^2 = 14."""
-_UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹")
+_UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹¢")
 _FORMULA = re.compile(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
 _UNKNOWN = re.compile(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
 _PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
@@ -186,7 +187,7 @@ def _tail(text: str) -> tuple[int, str] | None:
     if len(phrase) == 1 and phrase.isascii() and (phrase not in _UNIT_LETTERS or text == "t"):
         return None
     unit = read_unit(phrase)
-    return None if unit is None else (SCALES[tail["scale"].lower()] if tail["scale"] else 1, unit)
+    return None if unit is None else (_SCALES[tail["scale"].lower()] if tail["scale"] else 1, unit)
 
 
 def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = None) -> bool:

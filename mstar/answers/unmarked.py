@@ -41,10 +41,10 @@ _CONCLUDES = re.compile(r"""(?ix)
 _HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
 _OPTION = re.compile(rf"""(?ix)
-    (?:corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
+    (?:^|corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
       \(?(?:the\ )?(?:option|choice)\ {_LETTER}\W*$
     |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
-      |meets|remains|is\ (?:correct|true|right|possible|valid))\b""")
+      |meets|remains|is\ (?:correct|true|right|possible|valid|consistent))\b""")
 _COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
 _LEAD = re.compile(f"(?ix)^|{_COPULA}")
 _VERB = re.compile(rf"""(?ix)

@@ -39,9 +39,9 @@ class Rank:
     """One of the processes that train together."""
 
     def __init__(self, parent: Parent, config: Config, lesson: Lesson) -> None:
+        """The ranks have met (see zero.meet)."""
         self.parent, self.config, self.lesson = parent, config, lesson
         torch.set_num_threads(max(1, (config.model.threads or allowed_cores()) // parent.count))
-        meet(parent, config)
         state, folder = starting_state(lesson), lesson.interrupted or lesson.policy
         self.policy = open_policy(folder, on_cpu(config))
         self.encoder = self.policy.encoder
@@ -56,21 +56,26 @@ class Rank:
 
     def train(self) -> None:
         """Take the optimizer steps that are left, with checkpoints now and then and at the end."""
+        reached, saved, saved_at = self.begun, self.begun.steps_done, time.monotonic()
+        self._tell(reached)
+        for reached in self.steps():
+            due = is_due(self.config.train, reached.steps_done - saved, time.monotonic() - saved_at)
+            if self._says_the_first(due):
+                self._save(reached)
+                saved, saved_at = reached.steps_done, time.monotonic()
+            self._tell(reached)
+        if saved < reached.steps_done:
+            self._save(reached)
+
+    def steps(self) -> Iterator[Progressed]:
+        """Take the optimizer steps that are left, and save nothing."""
+        progressed, done = self.begun, self.begun.steps_done
         batches = plan_batches(len(self.lesson.rows), self.config.train, self.lesson.seed)
-        progressed, saved, saved_at = self.begun, self.begun.steps_done, time.monotonic()
-        self._tell(progressed)
-        done = progressed.steps_done
         for number, batch in enumerate(prefetch(self.rows.read_in_turn(batches[done:])), done):
             torch.manual_seed(self._dropout_seed(number))
             learned = sum(row.learned for row in batch)
             progressed = self.learner.step(self._micro_batches(batch), learned, progressed)
-            due = is_due(self.config.train, number + 1 - saved, time.monotonic() - saved_at)
-            if self._says_the_first(due):
-                self._save(progressed)
-                saved, saved_at = progressed.steps_done, time.monotonic()
-            self._tell(progressed)
-        if saved < progressed.steps_done:
-            self._save(progressed)
+            yield progressed
 
     def _micro_batches(self, batch: Sequence[Row]) -> Iterator[MicroBatch]:
         """This rank's share of a batch, in as many micro-batches as the other ranks have."""
@@ -132,7 +137,9 @@ def on_cpu(config: Config) -> Config:
 def main() -> None:
     parent = Parent()
     try:
-        Rank(parent, *parent.lesson).train()
+        config, lesson = parent.lesson
+        meet(parent, config)
+        Rank(parent, config, lesson).train()
     except UserError as error:
         parent.refuse(str(error))
         sys.exit(2)

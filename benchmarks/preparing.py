@@ -1,6 +1,6 @@
 """Preparing a large preset with duplicates checked: how long it takes, and how much memory.
 
-    python benchmarks/datasets.py [--problems 360000] [--images 40000] [--folder FOLDER]
+    python benchmarks/preparing.py [--problems 360000] [--images 40000] [--folder FOLDER]
 
 Makes a data set in MathV360K's form (chats about JPEG files of 640 x 480 pixels, drawings on grounds like
 photographs) and a test set in MathVista's of 1,000 problems, of which 100 repeat a training problem exactly
