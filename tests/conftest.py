@@ -1,6 +1,5 @@
 """What many tests need: the quick start's files, and configurations and models that are smaller still."""
 
-import json
 import os
 import shutil
 import sys
@@ -107,13 +106,6 @@ def parse_small(**sections: Any) -> Config:
 @pytest.fixture
 def prm_folder(tmp_path: Path) -> Path:
     """A process reward model with random weights, whose steps end with ";"."""
-    import torch
-    from safetensors.torch import save_file
+    from tests.tiny_models import save_tiny_prm
 
-    from tests.tiny_models import save_tiny_model
-
-    folder = save_tiny_model("qwen3_vl", tmp_path / "prm")
-    weight = torch.randn((1, 32), generator=torch.Generator().manual_seed(3))
-    save_file({"weight": weight, "bias": torch.tensor([0.25])}, folder / "prm_head.safetensors")
-    (folder / "prm.json").write_text(json.dumps({"step_separator": ";"}))
-    return folder
+    return save_tiny_prm("qwen3_vl", tmp_path / "prm")

@@ -86,7 +86,7 @@ def test_a_round_through_the_real_commands(model_type: str, tmp_path: Path) -> N
 
 def run_and_export(model_type: str, folder: Path) -> Path:
     """One iteration of a run whose policy and process reward model are both of one family."""
-    teach(save_tiny_model(model_type, folder / "policy"), questions(6))
+    teach(save_tiny_model(model_type, folder / "policy"), questions(3))
     save_tiny_prm(model_type, folder / "prm")
     if whole := WHOLE_PROCESSORS.get(model_type):
         (folder / "policy" / "processor_config.json").write_text(json.dumps(whole))

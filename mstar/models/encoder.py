@@ -34,7 +34,7 @@ class Encoder:
 
     def __init__(self, folder: Path, images: Images, prompt: Prompt, revision: str | None = None) -> None:
         self.config = load_config(folder, revision)
-        self.tokenizer = load_tokenizer(folder, revision)
+        self.tokenizer = load_tokenizer(folder, revision, self.config)
         self.image_processor = load_image_processor(folder, revision)
         try:
             self.family = build_family(self.config, self.tokenizer, self.image_processor, images)
