@@ -79,9 +79,8 @@ def test_a_killed_run_goes_on_in_the_same_tracked_run(problems: Path, tmp_path: 
     if not INSTALLED:
         need(ALL[0])
     output = tmp_path / "killed"
-    arguments = smoke_arguments(
-        problems, output, f"tracking.to=[{', '.join(INSTALLED)}]", "iterations.count=1"
-    )
+    small = ("iterations={count: 1, problems_share: 0.125}", "evaluate.temperatures=[1.0]")
+    arguments = smoke_arguments(problems, output, f"tracking.to=[{', '.join(INSTALLED)}]", *small)
     process = start(*arguments)
     notes = [output / "tracking" / name / "iterations/000/train" for name in INSTALLED]
     while not all(note.exists() for note in notes):
