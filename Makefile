@@ -47,8 +47,9 @@ $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 	@touch $@
 
 test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an environment of its own
-	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 2 -W default -m "$(VLLM)" \
-		tests/engines/test_vllm.py tests/engines/test_without_vllm.py
+	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 2 --dist loadfile -W default \
+		-m "$(VLLM)" $(addprefix tests/engines/,test_vllm.py test_vllm_families.py test_vllm_failures.py \
+		test_vllm_runs.py test_without_vllm.py)
 
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \

@@ -19,6 +19,7 @@ from tests.conftest import PROBLEMS
 GREEDY = Sampling(samples_per_problem=1, temperature=0.0, top_p=1.0, max_tokens=60)
 """Long enough for the quick start's model to end."""
 SHORT = Sampling(samples_per_problem=1, temperature=0.0, top_p=1.0, max_tokens=16)
+WARM = Sampling(samples_per_problem=4, temperature=1.0, top_p=1.0, max_tokens=60)
 QUESTION = Prompt(version="question-1", step_separator=";")
 
 

@@ -21,6 +21,7 @@ from tests.engines.asking import (
     GREEDY,
     MIXED,
     SHORT,
+    WARM,
     ask,
     generate,
     generate_with_transformers,
@@ -32,7 +33,6 @@ from tests.engines.asking import (
 from tests.tiny_models import save_tiny_model
 
 MakeConfig = Callable[..., Config]
-WARM = Sampling(samples_per_problem=4, temperature=1.0, top_p=1.0, max_tokens=60)
 
 
 @pytest.fixture(scope="module")

@@ -1,69 +1,38 @@
 """The engine `vllm`: what it samples, against the engine `transformers` with the same weights.
 
-`make test-vllm` runs these in an environment that has vLLM. An engine takes half a minute to start, so most
-tests share one with the quick start's first policy.
+`make test-vllm` runs these and the other test_vllm_*.py in an environment that has vLLM. An engine takes half
+a minute to start, so the tests in this file share one with the quick start's first policy.
 """
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
 
 from mstar.config import Config
-from mstar.config_file import load_config
-from mstar.config_train import Lora
 from mstar.engines import Chunk, Sampling, build_engine
 from mstar.engines.probe import expect
 from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm import VllmEngine, by_image
-from mstar.engines.vllm_adapter import ROOMS, merged_folder, smallest_room
+from mstar.engines.vllm_adapter import ROOMS, smallest_room
 from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
 from mstar.metrics_server import MetricsServer
 from mstar.models import collate
 from mstar.prompts import Request
-from mstar.stages import GENERATE
-from mstar.starting import open_run, start_run
-from mstar.trainers import Progressed
-from mstar.trainers.checkpoint import TrainingState, save_checkpoint
-from mstar.trainers.policy import Policy, open_policy
-from mstar.trainers.probing import probe_policy
-from tests.conftest import BASE, QUICKSTART
-from tests.engines.asking import GREEDY, MIXED, SHORT, ask, generate, heldout, picture, problem
+from tests.conftest import BASE
+from tests.engines.asking import GREEDY, WARM, ask, generate, heldout, picture, problem
+from tests.engines.vllm_policies import NEEDS_VLLM, config, swap_two_layers
 from tests.serving import free_port
 from tests.test_metrics import scrape
 from tests.tiny_models import save_tiny_model
 
-pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("vllm") is None, reason="needs vLLM, which make test-vllm installs"
-    ),
-    pytest.mark.filterwarnings("default"),  # vLLM's imports warn
-]
-MakeConfig = Callable[..., Config]
-WARM = Sampling(samples_per_problem=4, temperature=1.0, top_p=1.0, max_tokens=60)
-SMALL = {"cache_gib": 1.0}
-FAMILIES = (
-    "qwen3_vl",
-    "internvl",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen2_vl", "qwen2_5_vl")),
-)
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return load_config(
-        QUICKSTART / "quickstart.yaml", ["generate.engine=vllm", "vllm.cache_gib=1", "model.threads=1"]
-    )
+__all__ = ["config"]
+pytestmark = NEEDS_VLLM
 
 
 @pytest.fixture(scope="module")
@@ -77,77 +46,12 @@ def transformers(config: Config) -> TransformersEngine:
     return TransformersEngine(BASE, config)
 
 
-def save_model(model_type: str, folder: Path) -> Path:
-    """With the smallest heads that vLLM has an attention for on a CPU, and what its own processor needs."""
-    save_tiny_model(model_type, folder, num_attention_heads=1, num_key_value_heads=1)
-    if model_type == "internvl":
-        facts = {"processor_class": "InternVLProcessor", "image_seq_length": 1}
-        (folder / "processor_config.json").write_text(json.dumps(facts))
-    return folder
-
-
 def test_greedy_texts_and_tokens_are_those_of_transformers(
     vllm: VllmEngine, transformers: TransformersEngine
 ) -> None:
     found = generate(vllm, heldout(128), GREEDY)
     assert found == generate(transformers, heldout(128), GREEDY)
     assert len({own[0].text for own in found}) > 8
-
-
-def test_a_trained_internvl_loads_as_it_was_saved(make_config: MakeConfig, tmp_path: Path) -> None:
-    """vLLM builds its processor by the settings that came along."""
-    model = save_model("internvl", tmp_path / "model")
-    config = make_config(
-        model={"path": str(model), "threads": 1},
-        images={"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28},
-        prompt={"version": "question-1", "max_tokens": 300},
-        vllm=SMALL,
-    )
-    policy = save_policy(tmp_path / "policy", open_policy(model, config), config)
-    with VllmEngine(policy, config) as engine:
-        found = generate(engine, MIXED, SHORT)
-    assert found == generate(TransformersEngine(policy, config), MIXED, SHORT)
-
-
-def save_policy(folder: Path, policy: Policy, config: Config) -> Path:
-    """A checkpoint as a trainer leaves it."""
-    learner, state = policy.learner, TrainingState(Progressed(0), 0.0, {})
-    save_checkpoint(folder, policy, state, probe_policy(policy, learner.forward, learner.device, config))
-    return folder
-
-
-def test_a_trained_checkpoint_loads_as_it_lies_in_its_run(
-    finished: Path, config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its weights are compared by what training noted; nothing of the engine is left in the end."""
-
-    def load_once_more(*given: object) -> None:
-        raise AssertionError("the policy went through transformers")
-
-    [policy] = (finished / "iterations/001/train").glob("checkpoint-*")
-    assert (policy / "training_state").is_dir()
-    before = set(children())
-    with monkeypatch.context() as patch:
-        patch.setattr("mstar.engines.probe.load_model", load_once_more)
-        built = build_engine(config, policy)
-    with built as engine:
-        assert isinstance(engine, VllmEngine)
-        found = generate(engine, heldout(128), GREEDY)
-        processes, log = engine.process.processes, engine.process.log
-        assert len(processes) > 1 and log.exists()
-        assert engine.longest == engine.encoder.config.text_config.max_position_embeddings
-    assert not any(one.is_running() for one in processes)
-    left = [one for one in children() if one not in before]
-    assert not [one for one in left if "resource_tracker" not in " ".join(one.cmdline())]
-    assert not log.exists()
-    assert found == generate(TransformersEngine(policy, config), heldout(128), GREEDY)
-
-
-def children() -> list[Any]:
-    import psutil
-
-    found: list[Any] = psutil.Process().children(recursive=True)
-    return found
 
 
 @pytest.mark.parametrize("longest", [1, 3, 9])
@@ -286,237 +190,13 @@ def test_a_family_that_is_not_compared_is_refused(config: Config, tmp_path: Path
         build_engine(config, policy)
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
-def test_families_read_images_as_in_training(
-    model_type: str, make_config: MakeConfig, tmp_path: Path
-) -> None:
-    """Token for token and pixel for pixel, with limits that differ from the checkpoint's; and they answer
-    alike.
-    """
-    folder = save_model(model_type, tmp_path / "model")
-    limits = {"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28}
-    config = make_config(images=limits, vllm=SMALL, prompt={"version": "question-1", "max_tokens": 300})
-    requests = [
-        *MIXED,
-        ask(replace(problem(5), images=(picture(100, 61), picture(300, 200), picture(30, 28)))),
-    ]
-    with VllmEngine(folder, config) as engine:
-        rows = engine.encoder.encode(requests)
-        for request, row in zip(requests, rows, strict=True):
-            ids, pixels = as_vllm_reads(engine, request)
-            assert ids == row.ids
-            assert len(pixels) == len(row.pixels)
-            for own, expected in zip(pixels, row.pixels, strict=True):
-                torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
-        found = generate(engine, requests, SHORT)
-        hot = [one for own in generate(engine, requests, Sampling(64, 2.0, 1.0, 16)) for one in own]
-    assert found == generate(TransformersEngine(folder, config), requests, SHORT)
-    assert len({own[0].text for own in found}) > 2
-    assert {token for one in hot for token in one.tokens}.isdisjoint(engine.banned)
-
-
-def as_vllm_reads(engine: VllmEngine, request: Request) -> tuple[list[int], list[torch.Tensor]]:
-    """The tokens of a prompt, and the pixels of its images; vLLM moves the last step, their scale, into the
-    model.
-    """
-    renderer, encoder = engine.process.engine.renderer, engine.encoder
-    [ids] = encoder.plain_text.prompt_ids([request.messages])
-    prompt: dict[str, Any] = {"prompt_token_ids": ids}
-    if request.images:
-        prompt["multi_modal_data"] = {"image": encoder.decode_images(request)}
-    [read] = renderer.render_cmpl([prompt], skip_mm_cache=True)
-    items = read["mm_kwargs"]["image"] if request.images else []
-    name = "pixel_values_flat" if items and "pixel_values_flat" in items[0] else "pixel_values"
-    pixels = [item[name].data for item in items]
-    if engine.process.engine.model_config.multimodal_config.mm_device_do_normalize:
-        pixels = [scaled(own, encoder.image_processor) for own in pixels]
-    return read["prompt_token_ids"], pixels
-
-
-def scaled(pixels: torch.Tensor, image_processor: Any) -> torch.Tensor:
-    """With mean and deviation equal for all channels, as in the tiny models that do not have another."""
-    [mean], [deviation] = set(image_processor.image_mean), set(image_processor.image_std)
-    return (pixels.float() / 255 - mean) / deviation
-
-
-@pytest.mark.parametrize(
-    "signal, expected", [("kill", "(has lost a process|has failed)"), ("suspend", "no token for 3 s")]
-)
-def test_a_dead_and_a_hanging_engine_are_one_line(
-    signal: str, expected: str, config: Config, tmp_path: Path
-) -> None:
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    with VllmEngine(folder, config) as engine:
-        processes = engine.process.processes
-        engine.process.stalled_seconds = 3
-        getattr(processes[0], signal)()
-        with pytest.raises(UserError, match=f"{expected}.*start the same command again"):
-            generate(engine, MIXED, SHORT)
-        log = engine.process.log
-    assert not any(one.is_running() for one in processes)
-    assert log.exists()
-    log.unlink()
-
-
-def refused(folder: Path, config: Config) -> str:
-    """The one line, without the log that it names."""
-    with pytest.raises(UserError) as caught:
-        VllmEngine(folder, config)
-    line, _, log = str(caught.value).partition("; its log: ")
-    assert "\n" not in line
-    if log:
-        os.unlink(log)
-    return line
-
-
-def test_a_model_that_vllm_does_not_know_is_one_line(config: Config, tmp_path: Path) -> None:
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": ["NoSuchModel"]}))
-    assert "['NoSuchModel'] are not supported" in refused(folder, config)
-
-
-def test_memory_that_does_not_suffice_is_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    line = refused(folder, make_config(vllm={"cache_gib": 1e-6}))
-    assert "memory" in line and line.endswith(
-        "vllm.gpu_memory_share and vllm.cache_gib say how much it takes"
-    )
-
-
-def test_other_weights_are_refused(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the probe expects is here another checkpoint's, as if vLLM had loaded that."""
-    other = save_model("qwen3_vl", tmp_path / "other")
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    weights = other / "model.safetensors"
-    swap_two_layers(weights)
-    monkeypatch.setattr("mstar.engines.vllm.expect", lambda policy, *rest: expect(other, *rest))
-    assert "with other weights" in refused(folder, config)
-
-
-def test_other_weights_than_training_noted_are_refused(config: Config, tmp_path: Path) -> None:
-    folder = save_policy(tmp_path / "policy", open_policy(BASE, config), config)
-    swap_two_layers(folder / "model.safetensors")
-    line = refused(folder, config)
-    assert line.startswith(f"vLLM runs policy {folder} with other weights than training left there")
-    assert "from those in its probe.json, and 0.02 is allowed" in line
-
-
-def swap_two_layers(path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(path)
-    first, second = (f"model.language_model.layers.{number}.mlp.up_proj.weight" for number in (0, 1))
-    weights[first], weights[second] = weights[second], weights[first]
-    save_file(weights, path, metadata={"format": "pt"})
-
-
-def test_weights_that_do_not_fit_are_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    weights["model.language_model.strange.weight"] = weights.pop("model.language_model.norm.weight")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert "lacks model.language_model.norm.weight" in refused(folder, make_config(vllm=SMALL))
-    unverified = make_config(vllm=SMALL | {"verify_weights": False})
-    assert "no module or parameter named 'strange'" in refused(folder, unverified)
-
-
-def test_logits_that_are_not_finite_are_one_line(make_config: MakeConfig, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    weights = load_file(folder / "model.safetensors")
-    weights["lm_head.weight"] = torch.full_like(weights["lm_head.weight"], 3e38)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with VllmEngine(folder, make_config(vllm=SMALL | {"verify_weights": False})) as engine:
-        for sampling in (GREEDY, WARM):
-            with pytest.raises(UserError, match="answers problem p0 with logits that are not finite"):
-                generate(engine, MIXED[:1], sampling)
-
-
-def test_another_device_than_vllm_was_built_for_is_refused(config: Config, tmp_path: Path) -> None:
-    elsewhere = config.model_copy(update={"model": config.model.model_copy(update={"device": "cuda"})})
-    unverified = elsewhere.model_copy(
-        update={"vllm": config.vllm.model_copy(update={"verify_weights": False})}
-    )
-    assert refused(BASE, unverified).startswith(
-        "model.device is cuda, and the vLLM that is installed runs on"
-    )
-
-
-def test_shards_sample_a_run_and_a_stalled_one_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
-    """By the real command: one shard's vLLM hangs and is ended; started for all, all parts are there."""
-    import psutil
-
-    folder = save_model("qwen3_vl", tmp_path / "model")
-    sizes = {"samples_per_problem": 2, "max_tokens": 200, "problems_per_chunk": 4, "rows_in_flight": 2}
-    config = make_config(
-        model={"path": str(folder), "threads": 1},
-        generate={"engine": "vllm", **sizes},
-        vllm=SMALL | {"stalled_seconds": 5.0},
-    )
-    start_run(config)
-    stage = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0", "--shard"]
-    with subprocess.Popen([*stage, "1/2"], stderr=subprocess.PIPE, text=True) as hanging:
-        stages = Path(config.output) / "iterations/000/generate"
-        while not list(stages.glob("part-*")):
-            assert hanging.poll() is None
-            time.sleep(0.1)
-        for process in psutil.Process(hanging.pid).children(recursive=True):
-            if "EngineCore" in process.name():
-                process.suspend()
-        _, said = hanging.communicate(timeout=120)
-    assert hanging.returncode == 2
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("error: vLLM has given no token for 5 s (vllm.stalled_seconds) and was ended")
-    Path(last.rpartition(" ")[2]).unlink()
-    subprocess.run(stage[:-1], check=True)
-    sampled = open_run(config.output).result(GENERATE, 0)
-    assert sampled.responses == 2 * sampled.problems == 2 * round(160 * 0.125)
-
-
-def save_adapter(folder: Path, model: Path, config: Config, **train: Any) -> Path:
-    """A checkpoint of an adapter whose random matrices change what the model says."""
-    section = config.train.model_copy(update={"lora": Lora(rank=4), **train})
-    policy = open_policy(model, config.model_copy(update={"train": section}))
-    torch.manual_seed(5)
-    for parameter in policy.learner.trained.values():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return save_policy(folder, policy, config)
-
-
-@pytest.mark.parametrize("frozen", [("vision", "projector"), ()])
-def test_an_adapter_says_the_same_beside_its_base_or_merged(
-    config: Config, tmp_path: Path, frozen: tuple[str, ...]
-) -> None:
-    """One of the text model is not merged; one that reads images otherwise is."""
-    policy = save_adapter(tmp_path / "policy", BASE, config, freeze=frozen)
-    with VllmEngine(policy, config) as engine:
-        assert (engine.process.engine.vllm_config.lora_config is not None) == bool(frozen)
-        found = generate(engine, heldout(64), GREEDY)
-    expected = generate(TransformersEngine(policy, config), heldout(64), GREEDY)
-    same = sum(one == other for one, other in zip(found, expected, strict=True))
-    assert same >= 63  # sums in another order
-    assert found != generate(TransformersEngine(BASE, config), heldout(64), GREEDY)
-    assert not [path for path in merged_folder().rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize("model_type", [pytest.param("qwen3_vl", marks=pytest.mark.slow), *FAMILIES[1:]])
-def test_every_family_takes_an_adapter(make_config: MakeConfig, tmp_path: Path, model_type: str) -> None:
-    model = save_model(model_type, tmp_path / "model")
-    own = make_config(
-        model={"path": str(model), "threads": 1},
-        images={"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28},
-        prompt={"version": "question-1", "max_tokens": 300},
-        vllm=SMALL,
-    )
-    policy = save_adapter(tmp_path / "policy", model, own)
-    with VllmEngine(policy, own) as engine:
-        found = generate(engine, MIXED, SHORT)
-    assert found == generate(TransformersEngine(policy, own), MIXED, SHORT)
-    assert found != generate(TransformersEngine(model, own), MIXED, SHORT)
+def test_other_weights_are_refused(vllm: VllmEngine, config: Config, tmp_path: Path) -> None:
+    """What transformers finds in a checkpoint without notes is here another's, as if vLLM had loaded that."""
+    other = shutil.copytree(BASE, tmp_path / "other")
+    vllm._verify(*expect(other, config, vllm.encoder, vllm.banned))
+    swap_two_layers(other / "model.safetensors")
+    with pytest.raises(UserError, match=r"with other weights: .* from those of transformers, and 0\.02 is"):
+        vllm._verify(*expect(other, config, vllm.encoder, vllm.banned))
 
 
 def test_the_ranks_that_there_is_room_for_are_vllms() -> None:
