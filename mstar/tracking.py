@@ -27,7 +27,7 @@ from mstar.stages import EVALUATE
 from mstar.storage import read_text, write_text
 from mstar.trackers import Figures, Tracker, build_tracker, check_trackers
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 15.0
 """The longest that the end of a command waits for one answer of a tracker."""
 REPORT = "report.html"
 Job = Callable[[], None]

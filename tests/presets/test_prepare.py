@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable
-from contextlib import chdir
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ import yaml
 from mstar.config import Data
 from mstar.datasets import Reading, check_problems, open_problems
 from mstar.presets import PRESETS
+from mstar.presets.preparing import prepare as prepare_preset
+from mstar.progress import Progress
 from mstar.records import Problem
-from tests.commands import at_once, mstar, start
+from tests.commands import mstar, start
 from tests.hub import serve_hub
 from tests.presets.conftest import (
     chats,
@@ -77,11 +81,31 @@ def test_mathv360k(mathv360k: Callable[..., Path], tmp_path: Path, zipped: bool)
     assert Data.model_validate(settings).validation == f"{output}/validation.jsonl"
 
 
+class Meeting(Progress):
+    """Begins with the first file when another writer has come as far."""
+
+    def __init__(self, both: threading.Barrier) -> None:
+        self.both: threading.Barrier | None = both
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        if self.both:
+            self.both.wait(60)
+            self.both = None
+        with super().task(title, total, unit) as advance:
+            yield advance
+
+
 def test_the_same_source_gives_the_same_files(mathv360k: Callable[..., Path], tmp_path: Path):
-    """Also when two processes write at once."""
-    source = str(mathv360k())
+    """Also when two write at once, of whom neither has found the other's files finished."""
+    source, barrier = str(mathv360k()), threading.Barrier(2)
+
+    def write(progress: Progress) -> None:
+        prepare_preset(PRESETS["mathv360k"], {"mathv360k": source}, str(tmp_path / "both"), None, progress)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, [Meeting(barrier), Meeting(barrier)]))
     prepare = ["datasets", "prepare", "mathv360k", "--from", source, "--output"]
-    at_once([[*prepare, str(tmp_path / "both")], [*prepare, str(tmp_path / "both")]])
     mstar(*prepare, str(tmp_path / "alone"))
     assert contents(tmp_path / "alone") == contents(tmp_path / "both")
     refused = mstar(*prepare, str(tmp_path / "alone"), check=False)
