@@ -76,7 +76,7 @@ def wrong(output: str, storage: Storage) -> list[tuple[str, str]]:
 
 
 def test_a_whole_run_is_whole_through_every_fault(output: str, moto: str) -> None:
-    with proxy(moto, every=7) as server, pytest.MonkeyPatch.context() as patch:
+    with proxy(moto, every=5) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL_S3", server.address)
         assert verify(output, build_storage(output)).findings == ()
         assert set(server.injected) == set(FAULTS)
