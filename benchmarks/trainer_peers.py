@@ -2,9 +2,8 @@
 transformers' Trainer: the same responses, model, batch size and number of steps.
 
 The quick start's responses (an image and a short text), texts whose lengths have a long tail, and the former
-again with an adapter (LoRA, by peft on all sides); each padded, and packed where it can be. The peers' rows
-are ready in memory beforehand, ours are read while it trains. Peers are tried with several sizes of
-micro-batches and packs. One thread each, so the processor's time counts: `make peers`.
+again with an adapter (LoRA, by peft); each padded, and packed where it can be. The peers' rows are ready in
+memory, ours are read meanwhile. One thread each, so the processor's time counts: `make peers`.
 """
 
 import itertools
