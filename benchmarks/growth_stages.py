@@ -26,12 +26,12 @@ import mstar.training
 from mstar.adaptation import adapt
 from mstar.config import Config
 from mstar.config_file import load_config
-from mstar.datasets import check_problems
+from mstar.datasets.checking import check_problems
 from mstar.engines import Chunk, Generated
 from mstar.evaluation import evaluate
 from mstar.generation import generate
 from mstar.prompts import Request
-from mstar.report import write_report
+from mstar.report.page import write_report
 from mstar.scoring import score
 from mstar.selection import select
 from mstar.stages import stage_prefix

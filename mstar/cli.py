@@ -109,7 +109,7 @@ def run(
         if place := going_on(started.is_finished, done, planned):
             progress.note(place)
         from mstar.loop import evolve
-        from mstar.report import say_headline
+        from mstar.report.headline import say_headline
         from mstar.run_metrics import open_metrics
         from mstar.tracking import open_tracking
 
@@ -198,7 +198,8 @@ def check(
     """Read a problem file whole, count what is in it, and name every bad row. Exit code 1 if there is one."""
     from rich.console import Console
 
-    from mstar.datasets import Reading, check_problems, parse_columns, print_check
+    from mstar.datasets import Reading, parse_columns
+    from mstar.datasets.checking import check_problems, print_check
 
     reading = Reading(columns=parse_columns(columns or []))
     check_with = None

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from mstar.addresses import BUCKET, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets import check_problems, open_problems
+from mstar.datasets import open_problems
+from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.model_folders import fetch_from_hub, open_model
 from mstar.records import Problem

@@ -19,7 +19,8 @@ from mstar.looking_ahead import replayed
 from mstar.plan.table import tell_left
 from mstar.progress import QUIET, Progress
 from mstar.records import Decision
-from mstar.report import Summary, write_report
+from mstar.report.page import write_report
+from mstar.report.summary import Summary
 from mstar.run_metrics import RunMetrics
 from mstar.rundir import RunDir
 from mstar.scoring import score

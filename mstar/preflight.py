@@ -14,7 +14,9 @@ from mstar.addresses import is_address
 from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config
 from mstar.config_storage import StorageSettings
-from mstar.datasets import ModelCheck, Reading, check_problems, shared_problems
+from mstar.datasets import Reading
+from mstar.datasets.checking import ModelCheck, check_problems
+from mstar.datasets.overlap import shared_problems
 from mstar.errors import UnusableRequest, UserError
 from mstar.inputs import problem_files
 from mstar.model_folders import fetched, local_policy

@@ -19,7 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print it for programs.")]
 def report(run: RunAddress, executor_input: ExecutorInput = None, page: Page = None) -> None:
     """Build report.html, summary.json and metrics.jsonl of a run anew."""
     from mstar.progress import build_progress
-    from mstar.report import write_report
+    from mstar.report.page import write_report
     from mstar.run_metrics import retire_if_ended
     from mstar.starting import open_run
     from mstar.task_outputs import copy_page, figures_of

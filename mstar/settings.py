@@ -32,5 +32,10 @@ class Section(BaseModel):
     """What all sections share: frozen, no unknown keys, no NaN, no silent conversions."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        strict=True,
+        use_attribute_docstrings=True,
+        defer_build=True,
     )

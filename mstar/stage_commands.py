@@ -135,7 +135,7 @@ def adapt(
     opened = _perform("adapt", at, lambda *own: stage(own[0], iteration, own[1]))
     if page is not None:
         from mstar.checkpoints import remove_superseded
-        from mstar.report import write_report
+        from mstar.report.page import write_report
         from mstar.task_outputs import copy_page
 
         remove_superseded(opened, iteration)

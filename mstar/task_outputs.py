@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mstar.errors import UserError
 
 if TYPE_CHECKING:
-    from mstar.report import Summary
+    from mstar.report.summary import Summary
     from mstar.rundir import RunDir
 
 LOGS = "executor-logs"

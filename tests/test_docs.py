@@ -19,7 +19,7 @@ from mstar import __version__
 from mstar.cli import app
 from mstar.config import Config
 from mstar.config_file import load_config
-from mstar.datasets import check_problems
+from mstar.datasets.checking import check_problems
 from tests.conftest import ROOT
 
 ALL = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/**/*.md"))]

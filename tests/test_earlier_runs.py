@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mstar.report import summarise
+from mstar.report.summary import summarise
 from mstar.stages import TRAIN
 from mstar.starting import open_run
 from tests.commands import mstar

@@ -15,7 +15,7 @@ from mstar.datasets import open_problems
 from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
 from mstar.records import Response, Sampled, Scored, from_json
-from mstar.report import write_report
+from mstar.report.page import write_report
 from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.scoring import Scorer, by_problem, golds, score

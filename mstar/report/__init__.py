@@ -6,10 +6,3 @@ metric_lines condense them, headline says what to know first; figures draws with
 problems, page makes one file of it.
 No torch here.
 """
-
-from mstar.report.headline import say_headline
-from mstar.report.metric_lines import metric_lines
-from mstar.report.page import write_report
-from mstar.report.summary import Summary, summarise
-
-__all__ = ["Summary", "metric_lines", "say_headline", "summarise", "write_report"]

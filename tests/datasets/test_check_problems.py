@@ -7,7 +7,8 @@ import sys
 import pytest
 from rich.console import Console
 
-from mstar.datasets import CheckResult, Flaw, check_problems, checking, print_check
+from mstar.datasets import checking
+from mstar.datasets.checking import CheckResult, Flaw, check_problems, print_check
 from mstar.records import Problem
 
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mstar.answers import AnswerChecker
-from mstar.datasets import check_problems, load_image, open_problems, parse_columns
+from mstar.datasets import load_image, open_problems, parse_columns
+from mstar.datasets.checking import check_problems
 from mstar.datasets.files import Reading
 from mstar.datasets.formats import BY_NAME, FORMATS, LOOSE_FORMATS, known_format
 from mstar.datasets.rows import OWN_ROWS

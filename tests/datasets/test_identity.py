@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mstar.datasets import ProblemFile, image_hashes, open_problems, opening, shared_problems
+from mstar.datasets import ProblemFile, image_hashes, open_problems, opening
+from mstar.datasets.overlap import shared_problems
 from mstar.errors import UserError
 
 

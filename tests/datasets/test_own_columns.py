@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mstar.config import Prompt
-from mstar.datasets import Reading, check_problems, open_problems
+from mstar.datasets import Reading, open_problems
+from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.prompts import build_request
 from mstar.records import Problem

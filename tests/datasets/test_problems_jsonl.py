@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mstar.answers.workers import SymbolicWorkers
-from mstar.datasets import check_problems, open_problems
+from mstar.datasets import open_problems
+from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mstar.datasets import check_problems, load_image, open_problems
+from mstar.datasets import load_image, open_problems
+from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.records import ImageSource, Problem
 

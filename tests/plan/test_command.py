@@ -15,8 +15,8 @@ from mstar.plan.forecast import plan_config, plan_from, plans_of
 from mstar.plan.table import say_left, tell_left
 from mstar.progress import PlainProgress
 from mstar.records import from_json
-from mstar.report import write_report
 from mstar.report.expectation import PlanRow, plan_rows
+from mstar.report.page import write_report
 from mstar.starting import open_run
 from tests.commands import mstar
 from tests.smoke import SMOKE, fingerprints, result_of, smoke_arguments

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from mstar.config import Data
-from mstar.datasets import Reading, check_problems, open_problems
+from mstar.datasets import Reading, open_problems
+from mstar.datasets.checking import check_problems
 from mstar.presets import PRESETS
 from mstar.presets.preparing import prepare as prepare_preset
 from mstar.progress import Progress

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mstar.report import write_report
+from mstar.report.page import write_report
 from mstar.rundir import RunDir
 from mstar.storage import read_text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mstar.report import write_report
+from mstar.report.page import write_report
 from mstar.report.summary import summarise
 from mstar.rundir import RunDir
 from mstar.storage import read_text

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from mstar.report import summarise, write_report
 from mstar.report.comparison import Comparison
 from mstar.report.examples import Examples
 from mstar.report.history import read_history
-from mstar.report.page import render
-from mstar.report.summary import condense
+from mstar.report.page import render, write_report
+from mstar.report.summary import condense, summarise
 from mstar.report.wording import interval, memory, percent, points
 from mstar.response_parts import read_responses
 from mstar.rundir import RunDir

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstar.report import Summary, say_headline, summarise, write_report
 from mstar.report.comparison import paired_interval
-from mstar.report.summary import hash_config
+from mstar.report.headline import say_headline
+from mstar.report.page import write_report
+from mstar.report.summary import Summary, hash_config, summarise
 from mstar.rundir import RunDir
 from mstar.stages import GENERATE, stage_prefix
 from mstar.starting import open_run
@@ -242,7 +243,7 @@ def test_a_moved_run_is_still_read(make: Make, tmp_path: Path) -> None:
 def test_the_report_needs_neither_torch_nor_matplotlib(make: Make) -> None:
     run = make(iterations=1)
     code = (
-        "import sys; from mstar.report import write_report; from mstar.starting import open_run; "
+        "import sys; from mstar.report.page import write_report; from mstar.starting import open_run; "
         "write_report(open_run(sys.argv[1])); "
         "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
     )
