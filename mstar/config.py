@@ -157,7 +157,7 @@ class Score(Section):
     tokens_per_batch: Annotated[int, FREE] = Field(16_384, ge=16)
     """Tokens that the process reward model reads at once, padding included."""
     deadline_seconds: Annotated[float, changes("score", "evaluate")] = Field(5.0, gt=0, le=600)
-    """Longest time for one symbolic answer check, in seconds; then it is killed and counts as wrong."""
+    """Processor time that one symbolic answer check may take, in seconds; then it is killed: wrong."""
     workers: Annotated[int, FREE] = Field(1, ge=1, le=256)
     """Processes for symbolic answer checks; none is started before the first one is needed."""
 

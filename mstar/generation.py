@@ -7,7 +7,6 @@ on one iteration.
 
 import random
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mstar.engines import Sampling
@@ -73,6 +72,8 @@ def interval_size(total: int, share: float) -> int:
 
 def _sampled(work: Work, names: list[str]) -> Sampled:
     """Counted from the parts, whichever process wrote them."""
+    import pyarrow.compute as pc  # late, as it takes a twentieth of a second
+
     responses = problems = tokens = truncated = 0
     unusable: dict[str, str] = {}
     for name in names:

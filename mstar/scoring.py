@@ -11,7 +11,6 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mstar.answers import AnswerChecker, Expected
@@ -189,6 +188,8 @@ def by_problem(responses: Iterable[Response]) -> Iterator[list[Response]]:
 
 def _scored(work: Work, names: Sequence[str]) -> Scored:
     """Counted from the parts, whichever process wrote them."""
+    import pyarrow.compute as pc  # late, as it takes a twentieth of a second
+
     totals: dict[str, Any] = dict.fromkeys(
         ("rows", "correct", "timed_out", "failed", "reward", "unjudged"), 0
     )

@@ -7,28 +7,28 @@ nothing is a float. None for anything else: letters, unbalanced brackets, divisi
 import ast
 import math
 import operator
-import re
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
 
+from mstar.answers.patterns import late
 from mstar.answers.spelling import spelled
 
 _DIGITS, _WORKING_DIGITS, _MAX_CHARACTERS, _MAX_BITS = 50, 80, 200, 4000
 _PI = Fraction("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803")
 _PYTHON = (
-    (re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
-    (re.compile(r"(?<!\d)0+(?=\d)"), ""),
-    (re.compile(r"(\d*)\.(\d+)"), lambda match: f"({int(match[1] + match[2])}/{10 ** len(match[2])})"),
-    (re.compile(r"(\d+)!"), r"F(\1)"),
-    (re.compile(r"√(\d+|π|\([\d/]+\))"), r"√(\1)"),
-    (re.compile(r"(?<=[\dπ)])(?=[π√(F])|(?<=[π)])(?=\d)"), "*"),
-    (re.compile(r"\^"), "**"), (re.compile(r"[×·]"), "*"), (re.compile("÷"), "/"),
-    (re.compile("π"), "P"), (re.compile("√"), "R"),
+    (late(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
+    (late(r"(?<!\d)0+(?=\d)"), ""),
+    (late(r"(\d*)\.(\d+)"), lambda match: f"({int(match[1] + match[2])}/{10 ** len(match[2])})"),
+    (late(r"(\d+)!"), r"F(\1)"),
+    (late(r"√(\d+|π|\([\d/]+\))"), r"√(\1)"),
+    (late(r"(?<=[\dπ)])(?=[π√(F])|(?<=[π)])(?=\d)"), "*"),
+    (late(r"\^"), "**"), (late(r"[×·]"), "*"), (late("÷"), "/"),
+    (late("π"), "P"), (late("√"), "R"),
 )  # fmt: skip
-_ALLOWED = re.compile(r"[-+*/()\dPRF]+")
-_IRRATIONAL = re.compile(r"[PR]|\*\*\([^)]*/")
-_MIXED = re.compile(r"\d\(\d+/\d+\)")
+_ALLOWED = late(r"[-+*/()\dPRF]+")
+_IRRATIONAL = late(r"[PR]|\*\*\([^)]*/")
+_MIXED = late(r"\d\(\d+/\d+\)")
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 

@@ -8,8 +8,9 @@ it is not"); the sentence "the statement is true" is read too. Digits and "maybe
 import re
 
 from mstar.answers.doubt import is_taken_back
+from mstar.answers.patterns import late
 
-_BOOLEAN = re.compile(
+_BOOLEAN = late(
     r"(?i)(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
     r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
     r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
@@ -17,14 +18,14 @@ _BOOLEAN = re.compile(
 )
 _TRUE = ("yes", "yeah", "true", "correct", "right", "y", "t", "是", "是的", "对", "正确")
 _CHINESE = (*_TRUE[-4:], "否", "不", "不是", "不对", "不正确", "错", "错误")
-_CLAUSE_STARTS = re.compile(
+_CLAUSE_STARTS = late(
     r"(?i)\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"
     r"based|according|none|not)\b)"
 )
-_RESTATES = re.compile(
+_RESTATES = late(
     r"(?i)[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)"
 )
-_BOTH = re.compile(r"[,;.] (?:and |but )?(?:yes|no)\b(?! (?:doubt|more|other|need|one))", re.IGNORECASE)
+_BOTH = late(r"[,;.] (?:and |but )?(?:yes|no)\b(?! (?:doubt|more|other|need|one))", re.IGNORECASE)
 
 
 def read_boolean(statement: str) -> bool | None:

@@ -29,8 +29,9 @@ Judged = tuple[Judgement, Questions]
 class AnswerChecker:
     """Decides whether responses are correct; holds the worker processes, so use it in a `with`.
 
-    Nothing in a response raises or takes longer than `deadline_seconds`: a comparison that fails all the same
-    gives `failed`. Safe to call from several threads; `workers` bounds the parallel comparisons.
+    Nothing in a response raises, or takes more than `deadline_seconds` of processor time: a comparison that
+    fails all the same gives `failed`. Safe to call from several threads; `workers` bounds the parallel
+    comparisons.
     """
 
     def __init__(self, deadline_seconds: float = 5.0, workers: int = 1) -> None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expressions import NAME_EQUALS
+from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 
@@ -37,36 +38,36 @@ class Content(NamedTuple):
 _NAMED = (
     r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|opción|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 )
-_ALONE = re.compile(
+_ALONE = late(
     rf"(?i)(?:it(?:\s+is|'s)\s+)?{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选?项)?"
 )
-_DRESSED = re.compile(
+_DRESSED = late(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
     rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
 )
-_UNDRESSED = re.compile(
+_UNDRESSED = late(
     r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|rather|not|over|instead|second)))\s+(?=\S)"
 )
-_CONTENT_AND_LETTER = re.compile(
+_CONTENT_AND_LETTER = late(
     r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|(?:,?\s+(?:so|thus|hence|therefore))?[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
 _OTHER = (
     r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?"
     r"(?:([A-Z])(?![\w'])(?! [a-z])|[(\[]([A-Za-z])[)\]])"
 )
-_OTHER_LETTER = re.compile(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
-_EXPLAINS = re.compile(
+_OTHER_LETTER = late(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
+_EXPLAINS = late(
     r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
     r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
     r"|this|q\.?e\.?d|即|因为|由于|是?正确|\(?the correct)(?![a-z])"
 )
-_NOT_ANOTHER = re.compile(
+_NOT_ANOTHER = late(
     r"^[\s(,;]*(?:(?:and )?not |rather than |instead of |over |而?不[选是]\s*)(?:option |choice )?"
     r"[(\[]?[A-Za-z](?![\w'])[)\]]*"
 )
-_NAMELY = re.compile(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
-_LABEL = re.compile(r"\(?([A-Z])[).:]\s*(?=\S)")
-_LETTERS = re.compile(r"(?:[(\[]?[A-Z][)\]]?(?:\s*(?:[,;&/、]|and)\s*|\s*))+")
+_NAMELY = late(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
+_LABEL = late(r"\(?([A-Z])[).:]\s*(?=\S)")
+_LETTERS = late(r"(?:[(\[]?[A-Z][)\]]?(?:\s*(?:[,;&/、]|and)\s*|\s*))+")
 _SHORT_CONTENT_WORDS = 3
 
 

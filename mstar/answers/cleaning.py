@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from mstar.answers.doubt import UNSURE
+from mstar.answers.patterns import late
 
 MAX_ANSWER_CHARACTERS = 1000
 
@@ -33,15 +34,15 @@ _CHARACTERS = str.maketrans(
         **{"℃": "°C", "℉": "°F", "✓": " ", "✅": " ", "…": "..."},
     }
 )
-_SUPERSCRIPT_RUN = re.compile(f"[{_SUPERSCRIPTS}]+")
+_SUPERSCRIPT_RUN = late(f"[{_SUPERSCRIPTS}]+")
 _SUPERSCRIPT_VALUES = str.maketrans(_SUPERSCRIPTS, "0123456789+-n")
 
-_WRAPPER = re.compile(
+_WRAPPER = late(
     r"\\(?:ce|text[a-z]*|math[a-z]+|mbox|hbox|operatorname|boldsymbol|bm|emph|underline|boxed|fbox|ensuremath"
     r"|(?:text)?color\{\w+\})\s*\{([^{}]*)\}"
 )
 _LATEX = tuple(
-    (re.compile(pattern + r"(?![A-Za-z])" if pattern[-1].isalpha() or pattern[-1] == ")" else pattern), plain)
+    (late(pattern + r"(?![A-Za-z])" if pattern[-1].isalpha() or pattern[-1] == ")" else pattern), plain)
     for pattern, plain in (
         (r"(?<!\\)\\!\s*", ""), (r"(?<!\\)\\[()\[\]]", " "),
         (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:text)?degrees?\b|\^\{°\}", "°"),
@@ -57,7 +58,7 @@ _LATEX = tuple(
     )
 )  # fmt: skip
 _MARKUP = tuple(
-    (re.compile(pattern), plain)
+    (late(pattern), plain)
     for pattern, plain in (
         (r"</?(?:b|i|u|em|strong|span|p|sup|sub)>", ""),
         (r"\\(?:q?quad|newline)(?![A-Za-z])", " "),
@@ -66,11 +67,11 @@ _MARKUP = tuple(
         (r"\*\*(?=[\s,.;:!?)]|$)|(?:(?<=\s)|^)\*\*(?=\w)", ""),
     )
 )
-_CURRENCY = re.compile(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
-_QUOTED = re.compile(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
-_PLAIN = re.compile(r"[A-Za-z0-9 ,.()+\-]*")
+_CURRENCY = late(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
+_QUOTED = late(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
+_PLAIN = late(r"[A-Za-z0-9 ,.()+\-]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
-_EXCLAMATION = re.compile(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$")
+_EXCLAMATION = late(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$")
 
 
 @lru_cache(maxsize=4096)
@@ -122,7 +123,7 @@ def _trim(statement: str) -> str:
     return statement
 
 
-REASON = re.compile(
+REASON = late(
     r"(?i)\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
     r"|where|so that|given that|due to|based on|obtained"
     r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
@@ -131,17 +132,17 @@ REASON = re.compile(
     r"|;\s*(?=[a-z]{3})|\s*(?:→|⇒|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
     r"|,?\s*因为|,\s*(?=而?不)"
 )
-SENTENCE_END = re.compile(
+SENTENCE_END = late(
     r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
     r"[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
-CONTRAST = re.compile(
+CONTRAST = late(
     r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
     r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
     r"|不是[^，,。\n]{1,20}[，,]\s*(?:而是|应该?是|是)"
 )
 """What is put aside for what follows: "not 15 but" 14."""
-_REMARK = re.compile(
+_REMARK = late(
     r"(?i)\s*\((?=[^()]*\d[^()]*\)$|(?!.*\b(?:or|to|and)\b)[a-z]+ [a-z ]+\)$|not\b|i\.e|approx|rounded"
     r"|in (?:this|that|any) order)"
 )
@@ -162,9 +163,9 @@ def clauses(statement: str) -> Iterator[tuple[str, str]]:
             yield _trim(first[: cut.start()]), statement[cut.start() :]
 
 
-_MARK = re.compile(r"[^\w\s]|_")
+_MARK = late(r"[^\w\s]|_")
 _SIGNS = frozenset("%#@/*\\")
-_ARTICLE = re.compile(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_]))\s+(?!(?:and|or|is)\b)(?=\w)")
+_ARTICLE = late(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_]))\s+(?!(?:and|or|is)\b)(?=\w)")
 
 
 @lru_cache(maxsize=8192)
@@ -196,10 +197,10 @@ def _mark_or_space(match: re.Match[str]) -> str:
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 
-_LEAD = re.compile(
+_LEAD = late(
     r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?)\s+"
 )
-_JOINS = re.compile(r"(?i)\b(?:and|than|which|what|who|unable)\b")
+_JOINS = late(r"(?i)\b(?:and|than|which|what|who|unable)\b")
 
 
 def without_lead(statement: str) -> str:

@@ -20,6 +20,7 @@ from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
 from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.golds import Gold, read_golds
+from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion
@@ -78,7 +79,7 @@ def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Q
     return agrees or None
 
 
-_ITEM_NAME = re.compile(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
+_ITEM_NAME = late(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
 
 
 def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) -> bool:
@@ -112,7 +113,7 @@ def _agrees_as_number(gold: Quantity, reading: str, rest: str, precision: int | 
     return not is_other and any(quantities_agree(gold, value, precision) for value in stated)
 
 
-_ALTERNATIVES = re.compile(
+_ALTERNATIVES = late(
     r"(?i),?\s+or\s+(?:equivalently,?\s+)?|,?\s+i\.e\.,?\s+|\s+\((?==)|\s+\((?:i\.e\.|or|that is),?\s+"
     r"|\s*[≈=;]\s*|,?\s+and\s+|\s+\((?=[\w-])"
 )
@@ -140,7 +141,7 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     return known if is_one else []
 
 
-_ANOTHER_TEXT = re.compile(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
+_ANOTHER_TEXT = late(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
 
 
 def _is_same_text(text: str, gold: str) -> bool:

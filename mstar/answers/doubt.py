@@ -9,6 +9,8 @@ should be 6", "that is wrong"). What precedes the marker within its sentence mus
 
 import re
 
+from mstar.answers.patterns import late
+
 MAX_CHARACTERS = 10_000
 """Of what follows an answer, from its beginning and from its end, that are looked at."""
 
@@ -16,7 +18,7 @@ _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]
 _IT = r"""(?:it|that|this|which
       |(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count)(?:\ above)?)"""
 _OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
-_CORRECTION = re.compile(rf"""(?ix)
+_CORRECTION = late(rf"""(?ix)
       {_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap|strike)\ that
         |just\ kidding|never\ mind|then\ again|on\ second\ thought|(?:hold|hang)\ on|(?:my\ )?apologies
         |my\ (?:bad|mistake)|i\ mean|or\ rather|otherwise|if\ not|make\ (?:it|that)|let's\ re\w+
@@ -39,20 +41,20 @@ _CORRECTION = re.compile(rf"""(?ix)
 _GUESS = "maybe|perhaps|possibly"
 _TURNS = f"(?:or|but|however|although|though|{_GUESS}|probably|alternatively|either|unless|otherwise|if)"
 _OR = rf"\bor\ (?:{_GUESS}|yes|no|true|false|{_VALUE})"
-_HEDGE = re.compile(rf"""(?ix)
+_HEDGE = late(rf"""(?ix)
       ^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs|and\ (?:also|{_GUESS}))\b
       |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
       |[,;:(—–-]\s*["'*]*{_TURNS}\b
       |\b(?:if|otherwise|unless|depending\ on|alternatively|unsure|(?:low|upp)er\ bound)\b
       |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|so))\b|{_OR}""")
-_LATER_HEDGE = re.compile(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
+_LATER_HEDGE = late(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
 _ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
-_ANOTHER = re.compile(rf"""(?ix)
+_ANOTHER = late(rf"""(?ix)
       {_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
       |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""")
-_DIGIT = re.compile(r"\d")
-_SENTENCE_END = re.compile(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
-HARMLESS = re.compile(rf"""(?ix)
+_DIGIT = late(r"\d")
+_SENTENCE_END = late(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
+HARMLESS = late(rf"""(?ix)
       </?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
       |\bor\ (?:equivalently|in\ other\ words)\b|\ba\ common\ (?:mistake|error)|\bno\ (?:other|more|need)\b
       |而?不[是选]\s*{_VALUE}
@@ -86,12 +88,12 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     return _CORRECTION.search(rest) is not None
 
 
-UNSURE = re.compile(
+UNSURE = late(
     rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
     r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
 )
 """What makes no statement of a sentence that leads up to a value ("the area might be")."""
-_DISOWNED = re.compile(
+_DISOWNED = late(
     rf"\b(?:wrong|incorrect|or|nor|no|neither|{_GUESS}|not|isn't|unlikely|whether|thought|assumed|guessed"
     r"|expected|reference|gold|claim(?:s|ed)?|says?|think|doubt|previous|earlier|first|initial|original) "
     r"(?:maybe |that )?(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
@@ -99,7 +101,7 @@ _DISOWNED = re.compile(
     r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
     r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"
 )
-_OWNED = re.compile(r"\b(?:i (?:think|would say|believe)) (?:that )?(?:the )?(?:final |correct )?\Z")
+_OWNED = late(r"\b(?:i (?:think|would say|believe)) (?:that )?(?:the )?(?:final |correct )?\Z")
 
 
 def is_disowned(lead: str) -> bool:

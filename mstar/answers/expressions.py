@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from mstar.answers.arithmetic import value_of
+from mstar.answers.patterns import late
 from mstar.answers.quantities import (
     UNSOLVED,
     Quantity,
@@ -33,23 +34,21 @@ _NAMED = (
 _LONG_NAMES = {*_NAMED.split(), "sqrt", "epsilon", "infty"}
 _PROSE = "is the it of are was for not an to we by yes no but"
 _SHORT_WORDS = frozenset(_PROSE.split())
-_NAMES = re.compile(rf"(?<![\\A-Za-z])({'|'.join(_NAMED.split())})(?![A-Za-z])")
-_MATRIX = re.compile(
-    r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?"
-)
-_ELEMENT = re.compile(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*(?=[\[(])")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
-_WORD = re.compile(r"[^\W\d_]+")
+_NAMES = late(rf"(?<![\\A-Za-z])({'|'.join(_NAMED.split())})(?![A-Za-z])")
+_MATRIX = late(r"\\(begin|end)\s*\{[bpvBV]?(?:small)?matrix\}|\\(?:begin|end)\s*\{array\}(?:\{[clr|]*\})?")
+_ELEMENT = late(r"^[A-Za-z]\s*(?:\\in(?![A-Za-z])|∈)\s*(?=[\[(])")
+_COMMAND = late(r"\\[A-Za-z]+")
+_WORD = late(r"[^\W\d_]+")
 _CHARACTERS = str.maketrans({symbol: f"{command} " for symbol, command in SYMBOLS.items()})
-_ROOT = re.compile(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<![\\\w])sqrt\s*\(([^()]*)\)")
-_EXPONENT = re.compile(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
-_SPACES = re.compile(r"\s+")
-_ALTERNATIVE = re.compile(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
-NAME_EQUALS = re.compile(
+_ROOT = late(r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|\w))|(?<![\\\w])sqrt\s*\(([^()]*)\)")
+_EXPONENT = late(r"\^\s*(-?\d{2,}|-\d)|\^\s*\((-?\w+)\)")
+_SPACES = late(r"\s+")
+_ALTERNATIVE = late(r"(?<![A-Za-z])(?:or|and)(?![A-Za-z])|(?:\\lor|\\vee)(?![A-Za-z])")
+NAME_EQUALS = late(
     r"^(?:m?∠\s?\d|(?:m?[∠△]\s?|\\?(?:sin|cos|tan)\s?)?(?:[^\W\d_]{1,3}|\d+°)"
     r"(?:_?\{?\d\}?|\([^\W\d_]{1,2}\)|')?)\s*[=≈]\s*"
 )
-_LETTERS = re.compile(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
+_LETTERS = late(r"[A-Z]{2,8}|[∠△][A-Z]{1,8}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,18 @@ response disowns it or takes it back (`doubt`). Behind a <think> block only what
 Without a marker, `unmarked` looks for an answer.
 """
 
-import re
-
 from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clauses, clean
 from mstar.answers.comparison import reads_as
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType
 from mstar.answers.markers import NOWHERE, WORDS, last_statement
+from mstar.answers.patterns import late
 from mstar.answers.unmarked import END_MARKS, unmarked
 
-_OPEN_DISPLAY = re.compile(r"(?:\$\$|\\\[|```\w*|\*\*)")
-_LETTER = re.compile(r"\(?([A-Za-z])\)?[ .;,]*")
-_SENTENCE_END = re.compile(r"[.!?]\s|\s(?:because|since)\s")
-_BLANK = re.compile(r"\s*(?:(?<=\n)[>*•-] )?")
+_OPEN_DISPLAY = late(r"(?:\$\$|\\\[|```\w*|\*\*)")
+_LETTER = late(r"\(?([A-Za-z])\)?[ .;,]*")
+_SENTENCE_END = late(r"[.!?]\s|\s(?:because|since)\s")
+_BLANK = late(r"\s*(?:(?<=\n)[>*•-] )?")
 
 
 def extract(

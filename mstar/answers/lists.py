@@ -5,16 +5,16 @@ commas; the word "and" (and "&") always does. Only a gold in braces is a set. It
 sides are, else texts.
 """
 
-import re
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
 from mstar.answers.cleaning import clean, normalize_text
+from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
-_OR_NAMED = re.compile(r"(?<=[\d)}]) or(?= [A-Za-z]\s?=)")
+_OR_NAMED = late(r"(?<=[\d)}]) or(?= [A-Za-z]\s?=)")
 _DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
@@ -62,7 +62,7 @@ def _item_agrees(gold: Item, answer: Item, precision: int | None) -> bool:
     return gold.text == answer.text
 
 
-_LEAD = re.compile(
+_LEAD = late(
     r"\([a-z](?:, ?[a-z])+\)\s*=\s*(?=\()|[A-Z](?=\()|[^\W\d]\w{0,20}\s*[=:]\s*(?=[\[({])"
     r"|(?:the )?(?:years?|values?|numbers?|points?|letters?|options?|roots|solutions?)\s+(?:are )?(?=[\d-])"
     r"|(?:the )?(?:ordered )?(?:point|pair|coordinates?|vector|interval|set|list)s?(?: is| are)?\s*(?=[\[({])"
@@ -80,7 +80,7 @@ def _depths(text: str) -> list[int]:
     return [*accumulate(_DEPTH.get(character, 0) for character in text), 0]
 
 
-_SEPARATOR = re.compile(r"[;,、](?:\s*(?:and|&)(?!\w))?|(?<!\w)(?:and|&)(?!\w)")
+_SEPARATOR = late(r"[;,、](?:\s*(?:and|&)(?!\w))?|(?<!\w)(?:and|&)(?!\w)")
 
 
 def _split(inner: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS
 from mstar.answers.doubt import is_disowned
+from mstar.answers.patterns import late
 
 MAX_MENTIONS = 200
 LEAD_CHARACTERS = 200
@@ -39,38 +40,38 @@ _ABOUT = (
     r"(?: (?:to|for|of|in|from|on|about|among|based|according|given|that|which|here)"
     r" (?:[^\n:.：\"]|\"[^\"\n]{1,150}\"){1,80}?(?=[\s:：*,]))?(?:\([^)\n]{1,30}\))?"
 )
-_AFTER_ANSWER = re.compile(
+_AFTER_ANSWER = late(
     rf"answers?(?: (?:choice|option|letter|value))?{_ABOUT}{_GAP}"
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
 )
-_AFTER_OPTION = re.compile(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：→]|{_VERB}){_COLON}")
-_AFTER_OTHERS = re.compile(
+_AFTER_OPTION = late(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：→]|{_VERB}){_COLON}")
+_AFTER_OTHERS = late(
     rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)"
     rf"|(?:réponse|antwort|lösung|respuesta)(?: \w+)?{_GAP}(?:[:：]|(?: \w+)? (?:est|ist|lautet|es)"
     rf"(?: donc| also| por tanto)?(?= )){_COLON}(?:(?:la|le|die|der|das) )?"
     r"|(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|[故应]填|選擇)[*_ \t】]*"
     r"(?:应该|应|选择|择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
-_DESCRIBES = re.compile(
+_DESCRIBES = late(
     r"(?:\w{2,}(?:ed|nd|en|wn|ught) (?:by|from|using|on|in|as|with|through|above|below|to)"
     r"|correct\s*(?:$|[.,;!\n])|as follows"
     r"|(?:below|above|(?:very |most |quite |really )?(?:helpful|useful|clear|satisfactory))\b)"
 )
-_ABOUT_THE_ANSWER = re.compile(
+_ABOUT_THE_ANSWER = late(
     r"\b(?:this|that|(?:hope|if|whether|why|how|what|where|since|because) (?:the|my|your|our)(?: final)?) \Z"
 )
-_QUOTED = re.compile(r"answer[\"']\s*:\s*[\"']?(?P<payload>[^\"'\n}]{1,1000})", re.IGNORECASE)
-_HEADING = re.compile(r"answer[*_ \t]*\n\s*")
-_HEADING_LEAD = re.compile(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
+_QUOTED = late(r"answer[\"']\s*:\s*[\"']?(?P<payload>[^\"'\n}]{1,1000})", re.IGNORECASE)
+_HEADING = late(r"answer[*_ \t]*\n\s*")
+_HEADING_LEAD = late(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
 _LETTER = r"[(\[（]?[A-Za-z][)\]）]?"
-_IS_THE_ANSWER = re.compile(
+_IS_THE_ANSWER = late(
     rf"(?:^|[\s(*\"])(?P<payload>(?:option |choice )?{_LETTER}|[-+]?\d[\d.,/]*)[*\"]*,?"
     r" (?:is|must be|would be) (?:the |my )?(?:(?:correct|right|best|final) )*$"
 )
-_OPTION_IS = re.compile(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
-_CHINESE_IS = re.compile(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
-_CHOSEN = re.compile(r"(?:correct|right|best|final|chosen|appropriate) $")
-_LETTER_BEHIND = re.compile(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
+_OPTION_IS = late(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
+_CHINESE_IS = late(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
+_CHOSEN = late(r"(?:correct|right|best|final|chosen|appropriate) $")
+_LETTER_BEHIND = late(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
 _FURTHER = "réponse lösung 答案 答： 答: 選擇 故选 应选 该选 此选 以选 题选 ，选 ,选 故填 应填 正确"
@@ -154,14 +155,14 @@ def _hashes(text: str) -> Statement | None:
     return Statement(marker, marker + 4) if is_last_line else None
 
 
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-_JOINT = re.compile(
+_BRACE = late(r"\\.|[{}]", re.DOTALL)
+_JOINT = late(
     r"(?i)(?:[\s$.,;&/\\()\[\]{}]|(?<![A-Za-z])(?:or|and|text|quad)(?![A-Za-z])|[A-Za-z]\s?=){1,20}"
 )
-_BOX_SIGN = re.compile(r"[-−\d]$|\d\.$")
-_BOX_INSIDE = re.compile(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")
-_BOXED_NUMBER = re.compile(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
-_BOX_UNIT = re.compile(
+_BOX_SIGN = late(r"[-−\d]$|\d\.$")
+_BOX_INSIDE = late(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")
+_BOXED_NUMBER = late(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
+_BOX_UNIT = late(
     r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}"
     r"(?!\w))[\w^{}²³\\]{0,12}(?=\s*(?:$|[$.,;\n]|\\[)\]]))"
 )

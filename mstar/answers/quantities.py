@@ -17,6 +17,7 @@ from typing import NamedTuple
 from mstar.answers.arithmetic import value_of
 from mstar.answers.doubt import UNSURE
 from mstar.answers.numerals import SCALES, numeral_before
+from mstar.answers.patterns import late
 from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion, is_measure, read_unit
 
@@ -36,7 +37,7 @@ class Quantity(NamedTuple):
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
 _CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
-_CORE = re.compile(rf"""(?ix)
+_CORE = late(rf"""(?ix)
       (?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
     (?:(?P<mixed>\d+)(?:\s+|\()(?P<over>\d+)\s*/\s*(?P<under>\d+)\)?
      | \(?(?P<numerator>[-+]?{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
@@ -44,33 +45,31 @@ _CORE = re.compile(rf"""(?ix)
        |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*)?
      | (?P<words>[A-Za-z][A-Za-z -]*))""")
 _SCALES = SCALES | {"万": 10**4, "亿": 10**8}
-_TAIL = re.compile(
+_TAIL = late(
     rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b|[万亿])?\s*"
     r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹¢/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
 )
-_UNIT_IN_PARENTHESES = re.compile(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
-_APPROXIMATELY = re.compile(
+_UNIT_IN_PARENTHESES = late(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
+_APPROXIMATELY = late(
     r"(?i)\A(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
     r"|(?:a )?total(?: of)?)\s*"
 )
-_HALF = re.compile(r"(?<=\d) and a half\b")
-_LEAD = re.compile(
+_HALF = late(r"(?<=\d) and a half\b")
+_LEAD = late(
     r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
     r"|left|makes|shows)\b|:|[是为有了]|\b(?:in|year)(?=\s\d{4}$)))\s*"
 )
-UNSOLVED = re.compile(
+UNSOLVED = late(
     r"^[^=]*(?:\d(?:[a-z]|\s[a-fijkn-rt-z])(?![a-z])|(?<![A-Za-z/])[a-z]\s?[-+*/×·÷^]\s?\{?\d"
     r"|\d\s?[-+*/×·÷]\s?[a-z](?![a-z])|\d\s?(?:[α-οθ-ω]|\\(?:theta|alpha|beta|gamma|phi|omega))|(?<![A-Za-z])[A-Za-z]{1,2}\s?\^(?!\{?-1\}?\()|[a-z]\)\s?\^|\|[^|=A-Z]*\||\\frac\{?-?\d*[a-z](?![a-z])"
     r"|(?:√|sqrt|log|ln)[^=a-z]*[a-z](?![a-z])|(?:^|(?<=\s))-\s?[a-z](?![a-z]))[^=]*="
 )
 """An equation whose left side is no name but a term in an unknown: 2x = 14, x - 3 = 14, x^2 = 14."""
 _UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹¢")
-_FORMULA = re.compile(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
-_UNKNOWN = re.compile(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
-_PI = re.compile(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
-_UNIT_BEHIND = re.compile(
-    r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$"
-)
+_FORMULA = late(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
+_UNKNOWN = late(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
+_PI = late(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
+_UNIT_BEHIND = late(r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$")
 
 
 @lru_cache(maxsize=8192)

@@ -3,6 +3,8 @@ r"""One spelling of a formula, so that equal ones are equal texts: `\frac{\sqrt{
 import re
 from functools import lru_cache
 
+from mstar.answers.patterns import late
+
 SYMBOLS = {
     "π": r"\pi", "×": r"\times", "·": r"\cdot", "÷": r"\div", "≤": r"\le", "≥": r"\ge",
     "≠": r"\ne", "∈": r"\in", "∞": r"\infty", "∪": r"\cup", "∩": r"\cap", "θ": r"\theta",
@@ -10,15 +12,15 @@ SYMBOLS = {
 }  # fmt: skip
 _SYMBOL_OF = {command: symbol for symbol, command in SYMBOLS.items()}
 _SYMBOL_OF |= {r"\leq": "≤", r"\geq": "≥", r"\neq": "≠"}
-_PI = re.compile(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
-_COMMAND = re.compile(r"(\\[A-Za-z]+) ?")
-_ATOM = re.compile(r"√?[\d.]+|√?[^\W\d_]|\([^()]*\)")
-_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))")
-_ROOT = re.compile(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(?<=\\sqrt) ?(\d))")
-_SCRIPT = re.compile(r"([_^])\s*\{([^{}]*)\}")
-_NO_SIGN = re.compile(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\w)])\s*[·×*]\s*(?=[A-Zπ√(a-wyz])")
-_ION = re.compile(r"(?<=[A-Za-z\d)])\^\(?(\d?[+-])\)?(?![\w(])")
-_INNER_SPACE = re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
+_PI = late(r"(?<![A-Za-z\\])pi(?![A-Za-z])")
+_COMMAND = late(r"(\\[A-Za-z]+) ?")
+_ATOM = late(r"√?[\d.]+|√?[^\W\d_]|\([^()]*\)")
+_FRACTION = late(r"\\frac\s*(?:\{([^{}]*)\}|(\w))\s*(?:\{([^{}]*)\}|(\w))")
+_ROOT = late(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(?<=\\sqrt) ?(\d))")
+_SCRIPT = late(r"([_^])\s*\{([^{}]*)\}")
+_NO_SIGN = late(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\w)])\s*[·×*]\s*(?=[A-Zπ√(a-wyz])")
+_ION = late(r"(?<=[A-Za-z\d)])\^\(?(\d?[+-])\)?(?![\w(])")
+_INNER_SPACE = late(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
 
 
 @lru_cache(maxsize=8192)

@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from mstar.answers.numerals import NUMBER_WORDS
+from mstar.answers.patterns import late
 
 _TABLE = (files("mstar.answers") / "units.txt").read_text("utf-8")
 _ROWS = [line.split() for line in _TABLE.splitlines() if line and line[0] != "#"]
@@ -42,14 +43,14 @@ _NO_NOUNS_TEXT = (
     "minimum ish st nd rd th"
 )
 _NO_NOUNS = NUMBER_WORDS.union(_NO_NOUNS_TEXT.split())
-_POINT = re.compile(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")
-_NOUN = re.compile(r"[a-zß-ɏ]{3,20}|o'clock|[ap]m|tv|cd|ox")
-_TOKEN = re.compile(
+_POINT = late(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")
+_NOUN = late(r"[a-zß-ɏ]{3,20}|o'clock|[ap]m|tv|cd|ox")
+_TOKEN = late(
     r"[一-鿿]+|[^\W\d_一-鿿]+(?:'[^\W\d_]+)?|[/·*]|\^\s*\{?\s*(-?\d)\s*\}?|(?<=[a-z])[23](?!\w)"
     r"|[°%$€£¥₹¢]|(?P<other>\S)"
 )
-_POWER = re.compile(r"\^(-?\d)$")
-_PLURAL = re.compile(r"ies$|(?<=ss)es$|(?<=x)es$|(?<=ch)es$|(?<=sh)es$|(?<!s)s$")
+_POWER = late(r"\^(-?\d)$")
+_PLURAL = late(r"ies$|(?<=ss)es$|(?<=x)es$|(?<=ch)es$|(?<=sh)es$|(?<!s)s$")
 
 
 @lru_cache(maxsize=4096)

@@ -16,20 +16,21 @@ from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, SENTENCE_END
 from mstar.answers.comparison import reads_as
 from mstar.answers.doubt import HARMLESS, UNSURE, is_taken_back
 from mstar.answers.expected import AnswerType
+from mstar.answers.patterns import late
 from mstar.answers.quantities import UNSOLVED
 
 MAX_BARE_CHARACTERS = 100
 LINE_CHARACTERS = 1000
-END_MARKS = re.compile(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
+END_MARKS = late(r"</(?!(?:b|i|u|em|strong|span|p|sup|sub)>)|<\|")
 
-_EXPLANATION = re.compile(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
-_DISPLAY = re.compile(r"\s*(\$\$.{1,300}?\$\$|\\\[.{1,300}?\\\])|(?<=:)\s+", re.DOTALL)
-_ENDS = re.compile(rf"(?<!\b[A-Z])(?:{SENTENCE_END.pattern})|[。！？]|\n")
-_COURTESY = re.compile(
+_EXPLANATION = late(r"\n\s*\**(?:explanation|reason(?:ing)?|rationale|because)\b.*", re.I | re.S)
+_DISPLAY = late(r"\s*(\$\$.{1,300}?\$\$|\\\[.{1,300}?\\\])|(?<=:)\s+", re.DOTALL)
+_ENDS = late(rf"(?<!\b[A-Z])(?:{SENTENCE_END.pattern})|[。！？]|\n")
+_COURTESY = late(
     r"(?i)\W*(?:(?:i |we )?hope|let me know|is there anything|feel free|if you|would you like|do you|thank"
     r"|this completes)\b"
 )
-_CONCLUDES = re.compile(r"""(?ix)
+_CONCLUDES = late(r"""(?ix)
     (?:^|[,;:—–，；：]\s*|\.\s)[\W_]*(?:(?:
       (?:and\ )?(?:therefore|thus|hence|consequently|finally|accordingly|overall|altogether|as\ a\ result|donc
         |in\ (?:total|all|conclusion|summary)|to\ conclude|it\ follows\ that|this\ means(?:\ that)?
@@ -38,34 +39,34 @@ _CONCLUDES = re.compile(r"""(?ix)
         |i(?:'d|\ would|'ll|\ will)?\ (?:go\ with|choose|select|pick))\b
       |(?:since|because|given\ that)\ [^,;]{1,80},
       |∴|\\therefore|因此|所以|(?:我|应)?选择?|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+""")
-_HEADING = re.compile(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
+_HEADING = late(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
-_OPTION = re.compile(rf"""(?ix)
+_OPTION = late(rf"""(?ix)
     (?:^|corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
       \(?(?:the\ )?(?:option|choice)\ {_LETTER}\W*$
     |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
       |meets|remains|is\ (?:correct|true|right|possible|valid|consistent))\b""")
 _COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
-_LEAD = re.compile(f"(?ix)^|{_COPULA}")
-_VERB = re.compile(rf"""(?ix)
+_LEAD = late(f"(?ix)^|{_COPULA}")
+_VERB = late(rf"""(?ix)
     ^|{_COPULA}|(?<=[一-鿿])(?<!第|每)(?=\d)|\b(?:add|sum|come|amount)s?(?:\ up)?\ to\b
     |\bin(?=\ (?:the\ year\ )?\d{{4}}$)|(?<=in\ the\ )year\b
     |\b(?:has|have|had|need|cost|get|got|make|made|take|took|spend|spent|gave|paid|ran|won|lost|sold|bought
       |left(?:\ with)?|(?-i:[a-z]{{2,}}(?:[^su\W]s|ed)))\b(?:\ (?:back|only)\b)?""")
-_NOT_LEFT = re.compile(r"""(?x)
+_NOT_LEFT = late(r"""(?x)
     \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d[^=]*$
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
     |\b(?:half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
-_ASIDE = re.compile(r"""(?x)\ (?:
+_ASIDE = late(r"""(?x)\ (?:
       (?:on|in|for|from|at)(?:\ (?:the|a|an|each|this|that|his|her|their))?
         (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
       |in\ (?:the\ year\ )?\d{4}|in\ \d+\ (?:hour|day|week|year)s)$
     |(?<=[a-z])\ (?:are|were|was|ha(?:ve|s)\ been)\ [a-z]+(?:ed|en|ld|ft|wn)$
     |,?\ as\ (?:required|desired|needed|shown)$""")
 """Behind a number: where, when, what happened ("12 apples in the box", "12 apples were sold")."""
-_OF_A_LETTER = re.compile(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
-_OF_A_TRUTH = re.compile(
+_OF_A_LETTER = late(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
+_OF_A_TRUTH = late(
     r"(?i)(?:|(?:it|this)(?: is|'s| must be)|.*\b(?:statement|claim|assertion|conclusion)\b.* is|.*:)\s*"
 )
 

@@ -1,13 +1,15 @@
 """Worker processes for comparisons that need algebra, each killed at its deadline and replaced.
 
-A worker is a fresh Python process that talks over pipes (`algebra.serve`), started for the first question: it
-imports math-verify and sympy, never torch and never the caller's main module, which is why this is no pool of
+A deadline is processor time of the worker, so verdicts on a busy machine are those of an idle one. A worker
+is a fresh Python process that talks over pipes (`algebra.serve`), started for the first question: it imports
+math-verify and sympy, never torch and never the caller's main module, which is why this is no pool of
 `multiprocessing`. Questions may come from several threads; each takes an idle worker, or waits for one.
 """
 
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +17,8 @@ import time
 from typing import Literal
 
 START_SECONDS = 120.0
+STALLED_SECONDS = 60.0
+"""A worker that is not run at all (stopped, or paged out) is given up after so long beyond ten deadlines."""
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from mstar.answers.algebra import serve; serve(int(sys.argv[2]), float(sys.argv[3]))"
@@ -69,7 +73,7 @@ class _Worker:
         try:
             self._await_start()
             os.write(self.process.stdin.fileno(), json.dumps(question).encode() + b"\n")  # type: ignore[union-attr]
-            return self._reply(self._deadline_seconds)
+            return self._reply(10 * self._deadline_seconds + STALLED_SECONDS)
         except DeadlineExceeded:
             self._start()  # so that the next question need not wait for it
             raise
@@ -81,7 +85,7 @@ class _Worker:
 
     def _start(self) -> None:
         self.stop()
-        arguments = [json.dumps(sys.path), str(os.getpid()), str(self._deadline_seconds + 1)]
+        arguments = [json.dumps(sys.path), str(os.getpid()), str(self._deadline_seconds)]
         command = [sys.executable, "-c", _START, *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
@@ -93,7 +97,7 @@ class _Worker:
             raise RuntimeError(f"the worker for expressions did not start (see above); {remedy}") from error
 
     def _reply(self, seconds: float) -> bool:
-        """The next line; at the deadline the process is killed, which ends the wait."""
+        """The next line. Its own timer, or so many seconds, end the process and so the wait."""
         assert self.process is not None and self.process.stdout is not None
         end = time.monotonic() + seconds
         killer = threading.Timer(seconds, self.process.kill)
@@ -104,8 +108,8 @@ class _Worker:
             killer.cancel()
         if line.endswith(b"\n"):
             return bool(json.loads(line))
-        if time.monotonic() >= end:
-            raise DeadlineExceeded(f"no reply within {seconds} s")
+        if self.process.wait() == -signal.SIGPROF or time.monotonic() >= end:
+            raise DeadlineExceeded("no reply before the deadline")
         raise WorkerDied("the worker for expressions ended while it was asked")
 
     def stop(self) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mstar.content_hashes import entry_name, read_cached, write_cached
 from mstar.datasets.files import DataFile, FileStamp
@@ -73,7 +72,11 @@ class Index:
     @cached_property
     def unlabelled(self) -> tuple[str, ...]:
         """The ids of the problems without an answer."""
-        return tuple(self._rows.filter(pc.invert(self._rows["labelled"]))["id"].to_pylist())
+        return tuple(
+            id
+            for id, labelled in zip(self.ids, self._rows["labelled"].to_pylist(), strict=True)
+            if not labelled
+        )
 
     @cached_property
     def image_paths(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """No response raises, none is right for being empty, and spelling does not change a number."""
 
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -7,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mstar import answers
 from mstar.answers import AnswerChecker, Expected, Judgement, extract
 from mstar.answers.cleaning import clauses, clean
 from mstar.answers.comparison import compare
+from mstar.answers.patterns import late
 from mstar.answers.quantities import parse_quantity
 
 GOLDS = [
@@ -149,3 +153,12 @@ def test_readings_start_with_the_whole_statement(text: str) -> None:
     cleaned = clean(text)
     readings = list(clauses(cleaned))
     assert readings[0] == (cleaned, "") and 1 <= len(readings) <= 4
+
+
+def test_patterns_that_are_compiled_late_are_patterns() -> None:
+    """A slip in one is no error before a response meets it."""
+    names = [f"mstar.answers.{module.name}" for module in pkgutil.iter_modules(answers.__path__)]
+    values = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    written = [value for value in values if type(value) is type(late(""))]
+    assert len(written) > 100
+    assert all(value.search("") is None or value.search("")[0] == "" for value in written)

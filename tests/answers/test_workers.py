@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,20 @@ def test_a_comparison_is_killed_at_its_deadline_and_the_next_one_works() -> None
         assert checker.check(SQUARE, "Answer: 9^{9^9}").timed_out
         assert checker.timed_out == 2
         # The deadline is that of an answer, not of the start of the next worker.
-        judgement = checker.check(Expected("x+1", "expression"), "Answer: 1+x")
-        assert judgement.correct or judgement.timed_out
+        assert checker.check(Expected("x+1", "expression"), "Answer: 1+x").correct
+
+
+def test_a_busy_machine_judges_like_an_idle_one() -> None:
+    """A worker that waits for its turn uses up nothing of its deadline."""
+    with AnswerChecker(deadline_seconds=0.5) as checker, ThreadPoolExecutor() as threads:
+        assert checker.check(SQUARE, RIGHT).correct
+        (worker,) = checker.process_ids()
+        os.kill(worker, signal.SIGSTOP)
+        judgement = threads.submit(checker.check, Expected("x+1", "expression"), "Answer: 1+x")
+        with pytest.raises(TimeoutError):
+            judgement.result(1.5)
+        os.kill(worker, signal.SIGCONT)
+        assert judgement.result().correct
 
 
 @pytest.mark.parametrize("workers", [1, 2])
