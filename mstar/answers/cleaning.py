@@ -134,7 +134,7 @@ REASON = late(
 )
 SENTENCE_END = late(
     r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
-    r"[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+    r"(?:[.?]|(?<![\d)}])!|!(?=\s+[^a-z\s]))(?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
 CONTRAST = late(
     r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"

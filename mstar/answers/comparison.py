@@ -62,6 +62,8 @@ def _compare(expected: Expected, gold: Gold, answer: str) -> bool | Question:
 
 def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Question | None:
     """Whether one reading of an answer, with `rest` behind it, states the gold; None: a shorter one may."""
+    if not isinstance(gold, str | lists.Items) and _FACTOR.match(rest) and expressions.is_formula(rest):
+        return None
     match gold:
         case Quantity():
             return _agrees_as_number(gold, reading, rest, expected.precision)
@@ -79,6 +81,8 @@ def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Q
     return agrees or None
 
 
+_FACTOR = late(r"\s*\([^()=]*(?:\b[b-z]\b|π|\\pi)[^()=]*\)|\([^()=]*\d")
+"""Parentheses behind a reading that multiply it: 4(4 - π), 6 (x + 1)."""
 _ITEM_NAME = late(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
 
 

@@ -44,6 +44,8 @@ _OR = rf"\bor\ (?:{_GUESS}|yes|no|true|false|{_VALUE})"
 _HEDGE = late(rf"""(?ix)
       ^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs|and\ (?:also|{_GUESS}))\b
       |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
+      |^\W*(?:wrong|incorrect|false|invalid|impossible|excluded|eliminated|ruled\ out|does(?:n't|\ not))\b
+      |^[\s:.)-]*[✗✘❌×?]|[,;]\ (?:which\ )?(?:we|you|the\ (?:question|problem))\ (?:needs?|wants?|asks?)\b
       |[,;:(—–-]\s*["'*]*{_TURNS}\b
       |\b(?:if|otherwise|unless|depending\ on|alternatively|unsure|(?:low|upp)er\ bound)\b
       |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|so))\b|{_OR}""")
