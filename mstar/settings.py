@@ -1,9 +1,15 @@
 """What every section of the configuration and every setting in it is made of (see config.py)."""
 
+import ast
+import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +37,27 @@ BY_CONTENT = Effect(by_content=True)
 class Section(BaseModel):
     """What all sections share: frozen, no unknown keys, no NaN, no silent conversions."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        strict=True,
-        use_attribute_docstrings=True,
-        defer_build=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With the strings below the fields as their descriptions: read from the source here and not by
+        pydantic, as it takes longer than half of all that a configuration needs.
+        """
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema)["properties"]
+        for section in reversed(cls.__mro__[: cls.__mro__.index(Section)]):
+            for name, description in _strings_below_fields(section):
+                properties[name]["description"] = description
+        return schema
+
+
+def _strings_below_fields(section: type) -> Iterator[tuple[str, str]]:
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(definition, ast.ClassDef)
+    for pair in pairwise(definition.body):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                yield name, inspect.cleandoc(text)

@@ -64,7 +64,7 @@ def test_a_comparison_is_killed_at_its_deadline_and_the_next_one_works() -> None
 def test_a_busy_machine_judges_like_an_idle_one() -> None:
     """A worker that waits for its turn uses up nothing of its deadline."""
     with AnswerChecker(deadline_seconds=0.5) as checker, ThreadPoolExecutor() as threads:
-        assert checker.check(SQUARE, RIGHT).correct
+        assert checker.check(Expected("x+2", "expression"), "Answer: 2+x").correct
         (worker,) = checker.process_ids()
         os.kill(worker, signal.SIGSTOP)
         judgement = threads.submit(checker.check, Expected("x+1", "expression"), "Answer: 1+x")
