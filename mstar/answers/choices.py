@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
-from mstar.answers.doubt import is_taken_back
+from mstar.answers.doubt import HARMLESS, is_taken_back
 from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
@@ -43,10 +43,10 @@ _ALONE = late(
 )
 _DRESSED = late(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
-    rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
+    rf"|([A-Za-z])\s*(?:[).:\]→の]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
 )
 _UNDRESSED = late(
-    r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|rather|not|over|instead|second)))\s+(?=\S)"
+    r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|here|rather|not|over|instead|second)))\s+(?=\S)"
 )
 _CONTENT_AND_LETTER = late(
     r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|(?:,?\s+(?:so|thus|hence|therefore))?[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
@@ -57,8 +57,8 @@ _OTHER = (
 )
 _OTHER_LETTER = late(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _EXPLAINS = late(
-    r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
-    r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
+    r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|here|\(see"
+    r"|so|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
     r"|this|q\.?e\.?d|即|因为|由于|是?正确|\(?the correct)(?![a-z])"
 )
 _NOT_ANOTHER = late(
@@ -142,7 +142,7 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         return None
     if _EXPLAINS.match(rest):
         return named
-    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(rest))
+    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(HARMLESS.sub(" ", rest)))
     if any(_within(other, ()) != named for other in others):
         return None
     return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None

@@ -81,7 +81,7 @@ def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Q
     return agrees or None
 
 
-_FACTOR = late(r"\s*\([^()=]*(?:\b[b-z]\b|π|\\pi)[^()=]*\)|\([^()=]*\d")
+_FACTOR = late(r"\s*\([^()=]*(?:(?<![A-Za-z])[bcknpqru-z](?![A-Za-z])|π|\\pi)[^()=]*\)|\([^()=]*\d")
 """Parentheses behind a reading that multiply it: 4(4 - π), 6 (x + 1)."""
 _ITEM_NAME = late(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
 

@@ -36,14 +36,17 @@ _CONCLUDES = late(r"""(?ix)
         |in\ (?:total|all|conclusion|summary)|to\ conclude|it\ follows\ that|this\ means(?:\ that)?
         |so(?!\ (?:that|far|many|much|long|as|on|called|is|are)\b)
         |(?:(?:we|i)\ (?:can\ )?)?(?:get|find|obtain|conclude)(?:\ that)?
-        |i(?:'d|\ would|'ll|\ will)?\ (?:go\ with|choose|select|pick))\b
+        |(?:i(?:'d|\ would|'ll|\ will)?\ )?(?:go\ with|choose|select|pick)
+      |i\.e\.,?|(?:final|result|total|letter|value)(?=\W*:)|which\ (?:simplifies|reduces|rounds|comes)\ to)\b
       |(?:since|because|given\ that)\ [^,;]{1,80},
       |∴|\\therefore|因此|所以|(?:我|应)?选择?|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+""")
 _HEADING = late(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
 _OPTION = late(rf"""(?ix)
-    (?:^|corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|,|(?=\())\ ?
-      \(?(?:the\ )?(?:option|choice)\ {_LETTER}\W*$
+    (?:^|corresponds\ to|matches|i\.e\.,?|namely|is|given\ by|choose|select|pick|with|[,→]|(?=\())\ ?
+      \(?(?:the\ )?(?:option|choice|answer)\ {_LETTER}\W*$
+    |→\ (?:选\ ?|(?=\()){_LETTER}\W*$
+    |\b(?:option|choice)\ {_LETTER}\ is\ (?:(?:therefore|thus|hence|clearly)\ )?the\ (?:right|correct|best)\b
     |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
       |meets|remains|is\ (?:correct|true|right|possible|valid|consistent))\b""")
 _COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
@@ -57,7 +60,7 @@ _NOT_LEFT = late(r"""(?x)
     \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d[^=]*$
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
-    |\b(?:half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
+    |\b(?:[Ii]ncorrect|[Ww]rong|half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
 _ASIDE = late(r"""(?x)\ (?:
       (?:on|in|for|from|at)(?:\ (?:the|a|an|each|this|that|his|her|their))?
         (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
@@ -94,7 +97,8 @@ def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> 
     """What the last sentence says of its subject, if it concludes and that is one answer of the type."""
     sentence, stands_out = _last_sentence(text)
     if answer_type == "choice" and (option := _OPTION.search(clean(sentence))):
-        return _option(clean(sentence)[: option.start()], option[1] or option[2], choices)
+        letter = next(filter(None, option.groups()))
+        return _option(clean(sentence)[: option.start()], letter, choices)
     words = [*_CONCLUDES.finditer(sentence)]
     if not (words or stands_out) or sentence.endswith("?") or sentence.count(r"\(") > sentence.count(r"\)"):
         return None
