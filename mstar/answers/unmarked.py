@@ -16,6 +16,7 @@ from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, SENTENCE_END
 from mstar.answers.comparison import reads_as
 from mstar.answers.doubt import HARMLESS, UNSURE, is_taken_back
 from mstar.answers.expected import AnswerType
+from mstar.answers.numerals import NUMBER_WORDS
 from mstar.answers.patterns import late
 from mstar.answers.quantities import UNSOLVED
 
@@ -49,15 +50,17 @@ _OPTION = late(rf"""(?ix)
     |\b(?:option|choice)\ {_LETTER}\ is\ (?:(?:therefore|thus|hence|clearly)\ )?the\ (?:right|correct|best)\b
     |\bonly\ (?:(?:option|choice|statement|answer)\ )?{_LETTER}\ (?:satisfies|agrees|fits|works|matches|holds
       |meets|remains|is\ (?:correct|true|right|possible|valid|consistent))\b""")
-_COPULA = r"(?:\b(?:is|are|was|were|be|equals?)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
+_COPULA = r"(?:\b(?:is|are|was|were|be|equals?|costs?|leaves|we\ have)|(?<=\w)'s)\b(?:\ (?:equal\ to|at|only)\b)?|[=≈:]|等于|[是为]"
 _LEAD = late(f"(?ix)^|{_COPULA}")
-_VERB = late(rf"""(?ix)
-    ^|{_COPULA}|(?<=[一-鿿])(?<!第|每)(?=\d)|\b(?:add|sum|come|amount)s?(?:\ up)?\ to\b
-    |\bin(?=\ (?:the\ year\ )?\d{{4}}$)|(?<=in\ the\ )year\b
-    |\b(?:has|have|had|need|cost|get|got|make|made|take|took|spend|spent|gave|paid|ran|won|lost|sold|bought
-      |left(?:\ with)?|(?-i:[a-z]{{2,}}(?:[^su\W]s|ed)))\b(?:\ (?:back|only)\b)?""")
+_NUMBER = late(rf"""(?ix)
+    (?<![A-Za-z\d_.,^/第每])(?:[-+]?\(?[$€£¥₹]?[-+]?(?:\d|\\[dt]?frac|\\sqrt|√)\S*(?:\ \d+/\d+)?
+      |\b(?:(?:{"|".join(sorted(NUMBER_WORDS))})\b[-\ ]?)+)(?:\ ?[-+*/×·÷^]\ ?\S+)*""")
+_NO_VALUE = late(r"""(?x)
+    \b(?:no|than|like|close\ to|divi\w+\ by|multipl\w+(?:\ by|\ of)?|add|subtract|below|above|under|over|before|after
+      |until|within|step|row|column|side|line|page|stem|label\w*|[A-Z][a-z]*)[\W_]*$""")
+"""What makes the only number behind it a name or an operand: Pair 2, "divide by 3"."""
 _NOT_LEFT = late(r"""(?x)
-    \d\S*[,;]|[<>≠≤≥±]|\\(?:n?e|l|g)eq?\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
+    \d\S*[,;]|[<>≠≤≥±]|\\(?:[nlg]eq?|[lg]t)\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d[^=]*$
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
     |\b(?:[Ii]ncorrect|[Ww]rong|half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
@@ -126,14 +129,18 @@ def _last_sentence(text: str) -> tuple[str, bool]:
 
 def _readings(said: str, answer_type: AnswerType) -> Iterator[tuple[str, str]]:
     """The places at which what is said of a subject may begin: what is before, and what is behind."""
-    leads = [*(_VERB if answer_type in ("number", "choice") else _LEAD).finditer(said)]
+    leads = [*_LEAD.finditer(said)]
     for lead in leads if answer_type != "text" else leads[:0:-1]:
         before, stated = said[: lead.end()], said[lead.end() :].strip()
         if answer_type == "text" and lead[0] in "=≈:":
             continue
-        if answer_type == "choice" and not _LEAD.fullmatch(lead[0]) and not re.match(r"\W?\d", stated):
-            continue
         yield before, _ASIDE.sub("", stated) if answer_type == "number" else stated
+    if answer_type in ("number", "choice"):
+        *_, (shortest, _) = clauses(said)
+        numbers = [*_NUMBER.finditer(_ASIDE.sub("", shortest))] or [*_NUMBER.finditer(shortest)]
+        before = said[: numbers[0].start()] if len(numbers) == 1 else ""
+        if re.search(r"\S \S|[一-鿿]", before) and not _NO_VALUE.search(before):
+            yield before, _ASIDE.sub("", said[len(before) :])
 
 
 def _option(before: str, letter: str, choices: tuple[str, ...]) -> str | None:
