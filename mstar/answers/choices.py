@@ -61,10 +61,6 @@ _EXPLAINS = late(
     r"|so|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
     r"|this|q\.?e\.?d|即|因为|由于|是?正确|\(?the correct)(?![a-z])"
 )
-_NOT_ANOTHER = late(
-    r"^[\s(,;]*(?:(?:and )?not |rather than |instead of |over |而?不[选是]\s*)(?:option |choice )?"
-    r"[(\[]?[A-Za-z](?![\w'])[)\]]*"
-)
 _NAMELY = late(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
 _LABEL = late(r"\(?([A-Z])[).:]\s*(?=\S)")
 _LETTERS = late(r"(?:[(\[]?[A-Z][)\]]?(?:\s*(?:[,;&/、]|and)\s*|\s*))+")
@@ -124,7 +120,7 @@ def _within(letter: str, choices: Sequence[object]) -> Named | None:
 
 def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]) -> Named | None:
     """The letter's choice, unless what follows it names another one or takes it back; `mark` is between."""
-    named, rest = _within(letter, choices), _NAMELY.sub("", _NOT_ANOTHER.sub("", rest).strip())
+    named, rest = _within(letter, choices), _NAMELY.sub("", rest.strip())
     if named is None or not rest:
         return named
     contents = read_contents(choices)
@@ -134,6 +130,9 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         stated = _by_content(reading, contents)
         if stated is not None:
             return named if named <= stated and not is_taken_back(behind, letter) else None
+    harmful = HARMLESS.sub(" ", rest)
+    if not harmful.strip(" .,;()"):
+        return named
     (index,) = named
     own = contents[index].plain if contents else ""
     starts_with_own = own and rest.casefold().startswith(own.casefold())
@@ -142,7 +141,7 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         return None
     if _EXPLAINS.match(rest):
         return named
-    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(HARMLESS.sub(" ", rest)))
+    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(harmful))
     if any(_within(other, ()) != named for other in others):
         return None
     return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None

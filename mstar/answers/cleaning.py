@@ -138,7 +138,7 @@ SENTENCE_END = late(
     r"(?:[.?]|(?<![\d)}])!|!(?=\s+[^a-z\s]))(?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
 CONTRAST = late(
-    r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
+    r"(?i)\b(?:not (?!only|just|quite|sure|clear)|neither )[^,.;\n]{1,40}?"
     r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
     r"|不是[^，,。\n]{1,20}[，,]\s*(?:而是|应该?是|是)"
 )
@@ -202,9 +202,12 @@ def _mark_or_space(match: re.Match[str]) -> str:
 
 
 _LEAD = late(
-    r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?)\s+"
+    r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?"
+    r"|[^\W\d]{2,}(?: [^\W\d]{2,})?:)\s+|[一-鿿]{2,20}[是为]"
 )
-_JOINS = late(r"(?i)\b(?:and|than|which|what|who|unable)\b")
+_JOINS = late(
+    r"(?i)\b(?:and|than|which|what|who|unable|whether|thought|wrong|incorrect|false|step|hint)\b|不"
+)
 
 
 def without_lead(statement: str) -> str:

@@ -101,7 +101,7 @@ def is_taken_back(rest: str, said: str = "") -> bool:
 
 UNSURE = late(
     rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
-    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
+    r"|unknown|unsure|if|whether|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
 )
 """What makes no statement of a sentence that leads up to a value ("the area might be")."""
 _DISOWNED = late(

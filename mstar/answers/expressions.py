@@ -84,7 +84,9 @@ def is_formula(statement: str) -> bool:
     formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
     lowered = [word.lower() for word in words if not _LETTERS.fullmatch(word)]
-    is_prose = any(word in _SHORT_WORDS or (len(word) > 3 and word not in _LONG_NAMES) for word in lowered)
+    is_prose = any(
+        word in _SHORT_WORDS or word > "一" or (len(word) > 3 and word not in _LONG_NAMES) for word in lowered
+    )
     return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not is_prose
 
 

@@ -124,8 +124,9 @@ def split_unit(statement: str) -> tuple[str, str]:
     match = _UNIT_BEHIND.search(statement)
     if match and (match[1][1:2].isalpha() or match[1][0] in _UNIT_LETTERS):
         unit = read_unit(match[1])
-        if unit is not None and (not unit or is_measure(unit)):
-            return statement[: match.start()].strip(), unit
+        formula = statement[: match.start()].strip()
+        if unit is not None and (not unit or is_measure(unit) or formula[-1:] == "!"):
+            return formula, unit
     return statement, ""
 
 
