@@ -53,7 +53,7 @@ _CONTENT_AND_LETTER = late(
 )
 _OTHER = (
     r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?"
-    r"(?:([A-Z])(?![\w'])(?! [a-z])|[(\[]([A-Za-z])[)\]])"
+    r"(?:([A-Z])(?![\w'])(?! (?!and\b|or\b)[a-z])|[(\[]([A-Za-z])[)\]])"
 )
 _OTHER_LETTER = late(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _EXPLAINS = late(
@@ -141,7 +141,7 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         return None
     if _EXPLAINS.match(rest):
         return named
-    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(harmful))
+    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(f"{mark} {harmful}"))
     if any(_within(other, ()) != named for other in others):
         return None
     return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None

@@ -80,7 +80,8 @@ _NO_VALUE = late(r"""(?x)
     |\b(?:divi|multipl|subtract|round|lack)\w*\b|\badd\b(?!\ up)|\blet\b""")
 """What makes the only number behind it a name or an operand: Pair 2, "divide by 3"."""
 _NOT_LEFT = late(r"""(?x)
-    \d\S*[,;]|[<>≠≤≥±]|\\(?:[nlg]eq?|[lg]t)\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|\b[Ss]o\ (?:far|much)\b
+    \d\S*[,;]|[<>≠≤≥±]|\\(?:[nlg]eq?|[lg]t)\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|:\ \W*\d.*:\s*$
+    |\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d[^=≈]*$
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
     |\b(?:[Ii]ncorrect|[Ww]rong|half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
