@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mstar import records
+from mstar import records, tracking
 from mstar.config import Config
 from mstar.errors import UserError
 from mstar.evaluation import REST
@@ -19,7 +19,7 @@ from mstar.starting import start_run
 from mstar.storage import build_storage
 from mstar.trackers import check_trackers, run_identity
 from mstar.tracking import Feed, open_tracking, read_figures
-from tests.commands import mstar, start
+from tests.commands import call, main, mstar, start
 from tests.conftest import parse_small
 from tests.smoke import smoke_arguments
 from tests.tracked import ALL, INSTALLED, expected_points, need, offline, read_held
@@ -111,6 +111,12 @@ def test_nothing_is_written_where_nothing_is_asked_for(finished: Path) -> None:
     assert not (finished / "tracking").exists() and not (finished / "tensorboard").exists()
 
 
+def impatient(*arguments: str) -> None:
+    """The command, which waits for one second at its end instead of fifteen."""
+    tracking.PATIENCE_SECONDS = 1.0
+    main(*arguments)
+
+
 def test_a_server_that_does_not_answer_is_told_of_once_and_told_later(
     problems: Path, copied: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,7 +124,7 @@ def test_a_server_that_does_not_answer_is_told_of_once_and_told_later(
     arguments = smoke_arguments(problems, copied, "tracking.to=[mlflow]")
     with socket.create_server(("127.0.0.1", 0)) as silent, monkeypatch.context() as context:
         context.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        deaf = mstar(*arguments)
+        deaf = call(impatient, *arguments)
     assert deaf.stderr.count("mlflow does not take the run's figures (no answer for ") == 1
     assert len(deaf.stderr.splitlines()) == 1 and "report: " in deaf.stdout
     assert mstar(*arguments).stderr == ""

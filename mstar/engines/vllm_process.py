@@ -9,34 +9,25 @@ import atexit
 import gc
 import logging
 import multiprocessing
-import os
 import queue
 import re
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mstar.config import Config
 from mstar.engines.vllm_adapter import Served
+from mstar.engines.vllm_environment import environment, is_eager, output_to
 from mstar.errors import UserError
 from mstar.models import Encoder
-from mstar.models.threads import allowed_cores
 from mstar.resources import Memory, system_memory
 
 if TYPE_CHECKING:
     import psutil
 
-ENVIRONMENT = {
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process in which torch has threads can hang
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-}
-"""Told to vLLM and its processes, unless the environment says otherwise."""
 CAUSE_LENGTH = 240
 CPU_CACHE_BYTES = 4 << 30
 ENDING_SECONDS = 5
@@ -61,7 +52,7 @@ class VllmProcess:
         self._has_failed = False
         self.processes: list[psutil.Process] = []
         try:
-            with _environment(config), _output_to(self.log):
+            with environment(config), output_to(self.log):
                 llm = _import_vllm(config)
                 self.llm = llm(**_arguments(served, config, encoder, longest))
         except UserError:
@@ -212,7 +203,7 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "tensor_parallel_size": section.tensor_parallel_size,
         "gpu_memory_utilization": section.gpu_memory_share,
         "kv_cache_memory_bytes": cache_bytes(config, system_memory()),
-        "enforce_eager": _is_eager(config),
+        "enforce_eager": is_eager(config),
         "max_model_len": longest,
         "max_num_seqs": generate.rows_in_flight,
         "max_num_batched_tokens": max(generate.tokens_per_prefill, generate.rows_in_flight),
@@ -233,47 +224,6 @@ def cache_bytes(config: Config, memory: Memory | None) -> int | None:
     if config.model.device != "cpu":
         return None
     return min(CPU_CACHE_BYTES, memory.free // 4) if memory else CPU_CACHE_BYTES
-
-
-@contextmanager
-def _environment(config: Config) -> Iterator[None]:
-    """What vLLM reads there while it starts. Where nothing is compiled, nothing at all is: a function that
-    sorts log-probabilities would take ten seconds.
-    """
-    told = ENVIRONMENT | {"OMP_NUM_THREADS": str(config.model.threads or allowed_cores())}
-    if _is_eager(config):
-        told |= {"TORCHDYNAMO_DISABLE": "1"}
-    new = {name: value for name, value in told.items() if name not in os.environ}
-    os.environ |= new
-    try:
-        yield
-    finally:
-        for name in new:
-            del os.environ[name]
-
-
-@contextmanager
-def _output_to(log: Path) -> Iterator[None]:
-    """What this process and those that it starts meanwhile write goes to a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    file = os.open(log, os.O_WRONLY | os.O_APPEND)
-    try:
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, copy in zip((1, 2), saved, strict=True):
-            os.dup2(copy, number)
-            os.close(copy)
-        os.close(file)
-
-
-def _is_eager(config: Config) -> bool:
-    return config.model.device == "cpu" if config.vllm.eager is None else config.vllm.eager
 
 
 def _started_since(before: list[Any]) -> "list[psutil.Process]":

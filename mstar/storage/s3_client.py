@@ -25,7 +25,8 @@ from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS, find_credentials
 from mstar.storage.s3_errors import RETRIED_STATUSES
 
 FIRST_RETRIES = 2
-"""Until a server has answered for the first time: a wrong address is told of soon."""
+"""Of connections that cannot be made, until one was: a wrong address is told of soon. A server that answers
+badly, or hangs up, is there, and is waited for from the first request on."""
 CONNECT_SECONDS = 10.0
 TOLD_AFTER = 3
 """Failures in a row before a line says that the server is in trouble."""
@@ -103,8 +104,8 @@ class Pool(urllib3.PoolManager):
         completes = method == "PUT" or (method == "POST" and "uploadId=" in url)
         if completes and getattr(self._thread, "only_if_absent", False):
             options["headers"].add("If-None-Match", "*")
-        retries = self._retries if self._has_answered else min(FIRST_RETRIES, self._retries)
-        response = super().urlopen(method, url, redirect, retries=patience(retries), **options)
+        first = None if self._has_answered else min(FIRST_RETRIES, self._retries)
+        response = super().urlopen(method, url, redirect, retries=patience(self._retries, first), **options)
         self._has_answered = True
         return response
 
@@ -127,10 +128,14 @@ class Patience(Retry):
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
-def patience(retries: int) -> Patience:
-    """For any method: a write that arrives twice leaves what it would have left once."""
+def patience(retries: int, connecting: int | None = None) -> Patience:
+    """For any method: a write that arrives twice leaves what it would have left once. `connecting` bounds how
+    often a connection is tried that cannot be made, by TCP or by TLS.
+    """
     return Patience(
         total=retries,
+        connect=connecting,
+        other=connecting,
         allowed_methods=None,
         status_forcelist=RETRIED_STATUSES,
         raise_on_status=False,

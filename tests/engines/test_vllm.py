@@ -1,14 +1,15 @@
 """The engine `vllm`: what it samples, against the engine `transformers` with the same weights.
 
 `make test-vllm` runs these and the other test_vllm_*.py in an environment that has vLLM. An engine takes half
-a minute to start, so the tests in this file share one with the quick start's first policy.
+a minute to start, so the tests in this file share one with the last policy of a smoke run.
 """
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ from mstar.engines.vllm_adapter import ROOMS, smallest_room
 from mstar.errors import UnusableRequest, UserError
 from mstar.metrics import Metrics
 from mstar.metrics_server import MetricsServer
+from mstar.model_folders import PROBE
 from mstar.models import collate
 from mstar.prompts import Request
-from tests.conftest import BASE
 from tests.engines.asking import GREEDY, WARM, ask, generate, heldout, picture, problem
 from tests.engines.vllm_policies import NEEDS_VLLM, config, swap_two_layers
 from tests.serving import free_port
@@ -36,14 +37,49 @@ pytestmark = NEEDS_VLLM
 
 
 @pytest.fixture(scope="module")
-def vllm(config: Config) -> Iterator[VllmEngine]:
-    with VllmEngine(BASE, config) as engine:
-        yield engine
+def policy(finished: Path) -> Path:
+    """A checkpoint as it lies in its run."""
+    [policy] = (finished / "iterations/001/train").glob("checkpoint-*")
+    assert (policy / "training_state").is_dir()
+    return policy
 
 
 @pytest.fixture(scope="module")
-def transformers(config: Config) -> TransformersEngine:
-    return TransformersEngine(BASE, config)
+def vllm(config: Config, policy: Path) -> Iterator[VllmEngine]:
+    """Its weights are compared by what training noted; nothing of the engine is left in the end, and no
+    socket once it has started.
+    """
+
+    def load_once_more(*given: object) -> None:
+        raise AssertionError("the policy went through transformers")
+
+    before = set(children())
+    with tempfile.TemporaryDirectory() as folder:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mstar.engines.probe.load_model", load_once_more)
+            patch.setattr(tempfile, "tempdir", folder)
+            built = build_engine(config, policy)
+        with built as engine:
+            assert isinstance(engine, VllmEngine)
+            processes, log = engine.process.processes, engine.process.log
+            assert len(processes) > 1 and list(Path(folder).iterdir()) == [log]
+            yield engine
+        assert not list(Path(folder).iterdir())
+    assert not any(one.is_running() for one in processes)
+    left = [one for one in children() if one not in before]
+    assert not [one for one in left if "resource_tracker" not in " ".join(one.cmdline())]
+
+
+def children() -> list[Any]:
+    import psutil
+
+    found: list[Any] = psutil.Process().children(recursive=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def transformers(config: Config, policy: Path) -> TransformersEngine:
+    return TransformersEngine(policy, config)
 
 
 def test_greedy_texts_and_tokens_are_those_of_transformers(
@@ -171,6 +207,7 @@ def test_a_prompt_that_leaves_no_room_is_named(vllm: VllmEngine) -> None:
     ):
         vllm.check(long)
     vllm.check(ask(problem(6, 3)))
+    assert vllm.longest == vllm.encoder.config.text_config.max_position_embeddings
 
 
 def test_its_metrics_are_on_the_port_of_the_stage(vllm: VllmEngine) -> None:
@@ -190,9 +227,10 @@ def test_a_family_that_is_not_compared_is_refused(config: Config, tmp_path: Path
         build_engine(config, policy)
 
 
-def test_other_weights_are_refused(vllm: VllmEngine, config: Config, tmp_path: Path) -> None:
+def test_other_weights_are_refused(vllm: VllmEngine, policy: Path, config: Config, tmp_path: Path) -> None:
     """What transformers finds in a checkpoint without notes is here another's, as if vLLM had loaded that."""
-    other = shutil.copytree(BASE, tmp_path / "other")
+    other = shutil.copytree(policy, tmp_path / "other")
+    (other / PROBE).unlink()
     vllm._verify(*expect(other, config, vllm.encoder, vllm.banned))
     swap_two_layers(other / "model.safetensors")
     with pytest.raises(UserError, match=r"with other weights: .* from those of transformers, and 0\.02 is"):

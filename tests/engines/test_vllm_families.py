@@ -34,21 +34,25 @@ pytestmark = NEEDS_VLLM
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_families_read_images_as_in_training(
+def test_families_read_images_as_in_training_and_take_an_adapter(
     model_type: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     """Token for token and pixel for pixel, with limits that differ from the checkpoint's, as a trainer has
-    saved it: vLLM builds its processor by the settings that came along. And they answer alike.
+    saved it: vLLM builds its processor by the settings that came along. And they answer alike, also with an
+    adapter beside the base.
     """
     limits = {"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28}
     config = make_config(images=limits, vllm=SMALL, prompt={"version": "question-1", "max_tokens": 300})
     model = save_model(model_type, tmp_path / "model")
-    folder = save_policy(tmp_path / "policy", open_policy(model, config), config)
+    base = save_policy(tmp_path / "base", open_policy(model, config), config)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"path": str(base)})})
+    policy = save_adapter(tmp_path / "policy", base, config)
     requests = [
         *MIXED,
         ask(replace(problem(5), images=(picture(100, 61), picture(300, 200), picture(30, 28)))),
     ]
-    with VllmEngine(folder, config) as engine:
+    with VllmEngine(policy, config) as engine:
+        assert engine.process.engine.vllm_config.lora_config is not None
         rows = engine.encoder.encode(requests)
         for request, row in zip(requests, rows, strict=True):
             ids, pixels = as_vllm_reads(engine, request)
@@ -56,10 +60,13 @@ def test_families_read_images_as_in_training(
             assert len(pixels) == len(row.pixels)
             for own, expected in zip(pixels, row.pixels, strict=True):
                 torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
-        found = generate(engine, requests, SHORT)
+        adapted = generate(engine, requests, SHORT)
         hot = [one for own in generate(engine, requests, Sampling(64, 2.0, 1.0, 16)) for one in own]
-    assert found == generate(TransformersEngine(folder, config), requests, SHORT)
-    assert len({own[0].text for own in found}) > 2
+        engine.process._adapter = None
+        alone = generate(engine, requests, SHORT)
+    assert adapted == generate(TransformersEngine(policy, config), requests, SHORT)
+    assert alone == generate(TransformersEngine(base, config), requests, SHORT) != adapted
+    assert len({own[0].text for own in alone}) > 2
     assert {token for one in hot for token in one.tokens}.isdisjoint(engine.banned)
 
 
@@ -97,33 +104,13 @@ def save_adapter(folder: Path, model: Path, config: Config, **train: Any) -> Pat
     return save_policy(folder, policy, config)
 
 
-@pytest.mark.parametrize("frozen", [("vision", "projector"), ()])
-def test_an_adapter_says_the_same_beside_its_base_or_merged(
-    config: Config, tmp_path: Path, frozen: tuple[str, ...]
-) -> None:
-    """One of the text model is not merged; one that reads images otherwise is."""
-    policy = save_adapter(tmp_path / "policy", BASE, config, freeze=frozen)
+def test_an_adapter_that_reads_images_otherwise_is_merged(config: Config, tmp_path: Path) -> None:
+    policy = save_adapter(tmp_path / "policy", BASE, config, freeze=())
     with VllmEngine(policy, config) as engine:
-        assert (engine.process.engine.vllm_config.lora_config is not None) == bool(frozen)
+        assert engine.process.engine.vllm_config.lora_config is None
         found = generate(engine, heldout(64), GREEDY)
     expected = generate(TransformersEngine(policy, config), heldout(64), GREEDY)
     same = sum(one == other for one, other in zip(found, expected, strict=True))
     assert same >= 63  # sums in another order
     assert found != generate(TransformersEngine(BASE, config), heldout(64), GREEDY)
     assert not [path for path in merged_folder().rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize("model_type", [pytest.param("qwen3_vl", marks=pytest.mark.slow), *FAMILIES[1:]])
-def test_every_family_takes_an_adapter(make_config: MakeConfig, tmp_path: Path, model_type: str) -> None:
-    model = save_model(model_type, tmp_path / "model")
-    own = make_config(
-        model={"path": str(model), "threads": 1},
-        images={"min_pixels": 4 * 28 * 28, "max_pixels": 6 * 28 * 28},
-        prompt={"version": "question-1", "max_tokens": 300},
-        vllm=SMALL,
-    )
-    policy = save_adapter(tmp_path / "policy", model, own)
-    with VllmEngine(policy, own) as engine:
-        found = generate(engine, MIXED, SHORT)
-    assert found == generate(TransformersEngine(policy, own), MIXED, SHORT)
-    assert found != generate(TransformersEngine(model, own), MIXED, SHORT)

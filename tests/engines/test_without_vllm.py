@@ -1,8 +1,11 @@
 """The engine `vllm` where vLLM is not installed, and its parts that do without."""
 
+import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from mstar.config import Config
 from mstar.config_file import load_config as load_settings
 from mstar.engines import build_engine
 from mstar.engines.transformers import TransformersEngine
+from mstar.engines.vllm_environment import socket_folder
 from mstar.engines.vllm_process import cache_bytes
 from mstar.engines.vllm_worker import without
 from mstar.errors import UserError
@@ -49,6 +53,21 @@ def test_on_a_cpu_keys_and_values_take_a_bounded_part_of_the_memory(
     """Left to itself, vLLM takes nine tenths of the machine's memory there."""
     config = make_config(model={"path": "m", "device": device}, vllm={"cache_gib": cache_gib})
     assert cache_bytes(config, memory) == expected
+
+
+def test_a_sockets_path_is_short_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where that of the temporary folder is not; and the folder is ours alone."""
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        for parent, expected in ((short, short), (str(long), "/tmp")):
+            monkeypatch.setattr(tempfile, "tempdir", parent)
+            with socket_folder() as folder:
+                assert Path(folder).parent == Path(expected)
+                assert Path(folder).stat().st_mode & 0o777 == 0o700
+                with socket.socket(socket.AF_UNIX) as one:
+                    one.bind(f"{folder}/{uuid4()}")
+            assert not Path(folder).exists()
 
 
 def test_banned_tokens_have_no_probability_left() -> None:

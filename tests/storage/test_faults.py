@@ -222,6 +222,16 @@ def test_a_server_that_comes_back_is_waited_for(moto: str, tmp_path: Path) -> No
         timer.join()
 
 
+@pytest.mark.parametrize("fault", ["503", "reset", "truncated"])
+def test_a_server_in_trouble_is_waited_for_from_the_first_request_on(
+    moto: str, tmp_path: Path, fault: str
+) -> None:
+    """Four times in a row: more often than a server is looked for that is not there."""
+    with proxy(moto, every=1, faults=(*[fault] * 4, *["none"] * 100)) as server:
+        assert open_bucket(server, tmp_path / uuid.uuid4().hex).keys("") == []
+    assert server.injected[fault] == 4
+
+
 @pytest.mark.slow
 def test_refused_in_the_middle_of_a_run_it_ends_in_one_line_and_goes_on_later(
     problems: Path, finished: Path, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

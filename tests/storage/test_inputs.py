@@ -15,12 +15,12 @@ from mstar.datasets import (
     ProblemFile,
     Reading,
     bucket_images,
-    check_problems,
     load_image,
     open_problems,
-    shared_problems,
 )
 from mstar.datasets.bucket_files import WHOLE_BYTES
+from mstar.datasets.checking import check_problems
+from mstar.datasets.overlap import shared_problems
 from mstar.errors import UserError
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
