@@ -17,14 +17,14 @@ MAX_CHARACTERS = 10_000
 _VALUE = r"(?:(?:option\ |choice\ )?(?:(?-i:[A-HJ-Z])\b|[(\[][A-Za-z][)\]])|[-+]?\$?\d[\w.,/%]*)"
 _IT = r"""(?:it|that|this|which
       |(?:(?:the|my|correct|right|final)\ )*(?:answer|result|value|sum|total|count)(?:\ above)?)"""
-_OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s*[\"'*_(]*"
+_OPENS = r"(?:^|[.,;:!?()>\n—–…-])\s{0,9}[\"'*_(]{0,9}"
 _CORRECTION = late(rf"""(?ix)
       {_OPENS}(?:wait|hmm+|oops|whoops|sorry|actually|correction|(?:scratch|scrap|strike)\ that
         |just\ kidding|never\ mind|then\ again|on\ second\ thought|(?:hold|hang)\ on|(?:my\ )?apologies
         |my\ (?:bad|mistake)|i\ mean|or\ rather|otherwise|if\ not|make\ (?:it|that)|let's\ re\w+
         |let\ (?:me|us)\ (?:re\w+|check|double|verify|correct|fix|think|try|look|see|count|start))\b
       |{_OPENS}(?:oh\ )?no(?:\ (?:it|that|wait)\b|\s*[,.!:;—–-]|\s*$)
-      |{_OPENS}(?:edit|update|revised(?:\ answer)?)\s*:|\n\s*(?:but|or)\b
+      |{_OPENS}(?:edit|update|revised(?:\ answer)?)\s*:|\n\s{{0,9}}(?:but|or)\b
       |\b{_IT}(?:\ is|'s|\ was|\ seems|\ looks)\ (?:\w+\ )?(?:wrong|incorrect|not\ (?:right|correct|quite|it)
         |mistaken|invalid|impossible|an?\ (?:mistake|error))\b
       |\b(?:{_IT}|{_VALUE})\ (?:should|must|ought\ to|could|might|may)\ (?:\w+\ )?(?:be|equal|have\ been)\b
@@ -82,7 +82,9 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     rest = HARMLESS.sub(" ", rest)
     if said and said in rest and said.casefold() != "no":
         again = rf"[(\[]?(?<![\w.,-]){re.escape(said)}(?!\w|[.,]\d)[)\]]?"
-        if re.search(rf"(?i)(?:^|[.!\n])\W*(?:(?:yes|so|indeed)\W+)?{again} is (?:right|correct)\W*$", rest):
+        if re.search(
+            rf"(?i)(?:^|[.!\n])\W{{0,5}}(?:(?:yes|so|indeed)\W{{1,5}})?{again} is (?:right|correct)\W*$", rest
+        ):
             return False
         rest = re.sub(again, " ", rest)
     line, _, later_lines = rest.partition("\n")

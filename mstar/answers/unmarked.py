@@ -125,10 +125,10 @@ def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]
 
 
 def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
-    text = END_MARKS.split(text, maxsplit=1)[0].strip() if len(text) <= 2 * MAX_BARE_CHARACTERS else text
-    text = _FENCE.sub("", text)
-    if answer_type == "list" and _BULLETS.fullmatch(text):
-        text = ", ".join(re.split(_BULLET, text)[1:])
+    if len(text) <= 2 * MAX_BARE_CHARACTERS:
+        text = _FENCE.sub("", END_MARKS.split(text, maxsplit=1)[0].strip())
+        if answer_type == "list" and _BULLETS.fullmatch(text):
+            text = ", ".join(re.split(_BULLET, text)[1:])
     text = _EXPLANATION.split(text[: 2 * MAX_BARE_CHARACTERS], maxsplit=1)[0] or text
     if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or _CONCLUDES.match(text):
         return None

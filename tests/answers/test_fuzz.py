@@ -90,6 +90,9 @@ def test_a_gold_that_is_corrected_to_another_value_is_wrong(checker: AnswerCheck
         "Answer: " + "one hundred " * 80,
         "Answer: " + "√" * 900,
         "Answer: 14" + " " * MEGABYTE + "or 15",
+        "Answer: 14\n" + "\n" * 9_990 + "14",
+        "Answer: 14\n" + "(" * 9_990 + "14",
+        "a" + " " * MEGABYTE + "```",
     ],
     ids=lambda response: response[:20].encode("ascii", "backslashreplace").decode(),
 )
