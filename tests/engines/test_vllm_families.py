@@ -97,7 +97,7 @@ def save_adapter(folder: Path, model: Path, config: Config, **train: Any) -> Pat
     return save_policy(folder, policy, config)
 
 
-@pytest.mark.parametrize("frozen", [("vision", "projector"), ()])
+@pytest.mark.parametrize("frozen", [("vision", "projector"), pytest.param((), marks=pytest.mark.slow)])
 def test_an_adapter_says_the_same_beside_its_base_or_merged(
     config: Config, tmp_path: Path, frozen: tuple[str, ...]
 ) -> None:
