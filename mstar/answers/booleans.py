@@ -25,6 +25,7 @@ _CLAUSE_STARTS = late(
 _RESTATES = late(
     r"(?i)[\s,.—-]*(?:it|that|this|the \w+)(?: is|'s) (?:not (?:true|correct|right)|incorrect|wrong|false)"
 )
+
 _BOTH = late(r"[,;.] (?:and |but )?(?:yes|no)\b(?! (?:doubt|more|other|need|one))", re.IGNORECASE)
 
 
@@ -42,10 +43,6 @@ def read_boolean(statement: str) -> bool | None:
     if not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest) or _BOTH.search(rest):
         return None
     value = (match["word"].lower() in _TRUE) != bool(match["negated"])
-    opposite = "false|incorrect|wrong" if value else "true|correct|right"
     restated = _RESTATES.match(rest)
-    if (restated and value) or re.match(rf"(?i)[,;.] (?:{opposite})\W*$", rest):
-        return None
-    if is_taken_back(rest[restated.end() :] if restated else rest):
-        return None
-    return value
+    is_wrong = (restated and value) or is_taken_back(rest[restated.end() :] if restated else rest)
+    return None if is_wrong else value

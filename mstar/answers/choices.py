@@ -38,13 +38,10 @@ class Content(NamedTuple):
 _NAMED = (
     r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|opción|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
 )
-_ALONE = late(
-    rf"(?i)(?:it(?:\s+is|'s)\s+)?{_NAMED}*[(\[{{\"']?\s*([A-Za-z])\s*[)\]}}\"']?\s*[.:,]?\s*(?:option|choice|选?项)?"
-)
-_DRESSED = late(
-    rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
-    rf"|([A-Za-z])\s*(?:[).:\]→の]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
-)
+_DRESSED = late(rf"""(?ix)
+    (?:it(?:\s+is|'s)\s+)?(?:{_NAMED}*(?:[(\[{{"']\s*([A-Z])\s*[)\]}}"']\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?
+      |[(\[{{"']?\s*([A-Z])\s*(?:[).:\]→の]|,|\s[-—]\s|\s—|;|(?=\()|[}}"']?\s*(?:option|choice|选?项)?$))
+    |{_NAMED}+([A-Z])\b)\s*""")
 _UNDRESSED = late(
     r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|here|rather|not|over|instead|second)))\s+(?=\S)"
 )
@@ -95,9 +92,6 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
     named = None if is_letter else _by_spelling(statement, contents)
     if named is not None:
         return named
-    letter = _ALONE.fullmatch(statement)
-    if letter:
-        return _within(letter[1], choices)
     dressed = _DRESSED.match(statement)
     if dressed:
         name = dressed.lastindex or 1

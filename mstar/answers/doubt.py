@@ -80,11 +80,11 @@ def is_taken_back(rest: str, said: str = "") -> bool:
         rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
     said = said.rstrip(" .")
     rest = HARMLESS.sub(" ", rest)
-    confirmed = rf"(?i)(?:^|[.!\n])\W*(?:(?:yes|so|indeed)\W+)?{re.escape(said)} is (?:right|correct)\W*$"
-    if said and re.search(confirmed, rest):
-        return False
     if said and said in rest and said.casefold() != "no":
-        rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
+        again = rf"[(\[]?(?<![\w.,-]){re.escape(said)}(?!\w|[.,]\d)[)\]]?"
+        if re.search(rf"(?i)(?:^|[.!\n])\W*(?:(?:yes|so|indeed)\W+)?{again} is (?:right|correct)\W*$", rest):
+            return False
+        rest = re.sub(again, " ", rest)
     line, _, later_lines = rest.partition("\n")
     next_line = later_lines.strip().partition("\n")[0]
     is_alike = (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)

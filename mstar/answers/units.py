@@ -28,7 +28,6 @@ _FILLERS_TEXT = (
 )
 _FILLERS = frozenset(_FILLERS_TEXT.split())
 _GENERIC = frozenset({"", "unit", "unit^2", "unit^3", "单位"})
-_SCALES = {"°": "°", "c": "°c", "°c": "°c", "coulomb": "°c", "f": "°f", "°f": "°f"}
 _COUNTERS = frozenset(
     "个只人张本支条块名位辆台件次种棵朵头匹把双对盒箱袋杯瓶页题道组层倍步分点号颗根间座艘架"
 )
@@ -49,6 +48,13 @@ _TOKEN = late(
     r"[一-鿿]+|[^\W\d_一-鿿]+(?:'[^\W\d_]+)?|[/·*]|\^\s*\{?\s*(-?\d)\s*\}?|(?<=[a-z])[23](?!\w)"
     r"|[°%$€£¥₹¢]|(?P<other>\S)"
 )
+_INCH = late(r"(?<!\S)in(?= [\^/·]|$)")
+_JOINTS = (
+    (late(r"(?:^|(?<=[/·] ))(\^\S+) ([^\s^/·]+)"), r"\2\1"),
+    (late(r" (?=\^)"), ""), (late(r"° (?:coulomb|c)(?!\S)"), "°c"),
+    (late(r"° f(?!\S)"), "°f"), (late(r"° (?=°)"), ""),
+)  # fmt: skip
+"""Powers stand behind their unit ("square cm" and "cm squared" alike), and what is one unit is one word."""
 _POWER = late(r"\^(-?\d)$")
 _PLURAL = late(r"ies$|(?<=ss)es$|(?<=x)es$|(?<=ch)es$|(?<=sh)es$|(?<!s)s$")
 
@@ -59,7 +65,11 @@ def read_unit(phrase: str) -> str | None:
     matches = list(_TOKEN.finditer(_POINT.sub("", phrase.replace("per cent", "percent")).strip(" -")))
     if any(match["other"] for match in matches):
         return None
-    words = _words_joined([token for match in matches for token in _tokens(match)])
+    text = _INCH.sub("inch", " ".join(token for match in matches for token in _tokens(match)))
+    text = " ".join(word for word in text.split() if word not in _FILLERS)
+    for pattern, joined in _JOINTS:
+        text = pattern.sub(joined, text)
+    words = text.split()
     unit = "".join(words) if any(mark in words for mark in "/·") else " ".join(words)
     if unit in _GENERIC or is_measure(unit):
         return "" if unit in _GENERIC else unit
@@ -131,24 +141,3 @@ def _singular(word: str) -> str:
         singular = _PLURAL.sub(lambda ending: "y" if ending[0] == "ies" else "", word)
         return _CANONICAL.get(singular, singular)
     return word
-
-
-def _words_joined(tokens: list[str]) -> list[str]:
-    """Powers stand behind their unit ("square cm" and "cm squared" alike); fillers are dropped."""
-    words: list[str] = []
-    waiting = ""
-    for position, token in enumerate(tokens):
-        following = tokens[position + 1] if position + 1 < len(tokens) else ""
-        if token[0] == "^":
-            if words and words[-1] not in "/·":
-                words[-1] += token
-            else:
-                waiting = token
-        elif words and words[-1] == "°" and token in _SCALES:
-            words[-1] = _SCALES[token]
-        elif token == "in" and (not following or following[0] in "^/·"):
-            words.append("inch" + waiting)
-        elif token not in _FILLERS:
-            words.append(token + waiting)
-            waiting = ""
-    return words if not waiting else [*words, waiting]

@@ -76,15 +76,17 @@ _NUMBER = late(rf"""(?ix)
       |\b(?:(?:{"|".join(sorted(NUMBER_WORDS))})\b[-\ ]?)+)(?:\ ?[-+*/×·÷^]\ ?\S+)*""")
 _NO_VALUE = late(r"""(?x)
     \b(?:no|than|like|close\ to|(?<!add\ )(?<!adds\ )up\ to|below|above|under|over|before|after|until
-      |within|step|row|column|side|line|page|stem|label\w*|figure|number|problem|[A-Z][a-z]*)[\W_]*$
-    |\b(?:divi|multipl|subtract|round|lack)\w*\b|\badd\b(?!\ up)|\blet\b""")
+      |within|step|row|column|side|line|page|stem|label\w*|figure|number|problem|question|[A-Z][a-z]*)[\W_]*$
+    |\b(?:divi|multipl|subtract|round|lack)\w*\b|\badds?\b(?!\ up)|\b(?:[Ll]et|write)\b""")
 """What makes the only number behind it a name or an operand: Pair 2, "divide by 3"."""
 _NOT_LEFT = late(r"""(?x)
     \d\S*[,;]|[<>≠≤≥±]|\\(?:[nlg]eq?|[lg]t)\b|\d\D*\ in$|=.*(?:[,;]|\band\b)|:\ \W*\d.*:\s*$
     |\b[Ss]o\ (?:far|much)\b
     |(?:\b(?:is|are|was|were|ha[sd]|have)|[^su\W]s|ed)\ \W*\d[^=≈]*$
     |\b(?:is|are|was|were)\b.*\b(?:and|while|whereas)\b
-    |\b(?:[Ii]ncorrect|[Ww]rong|half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said|believed|assumed|claimed|expected)\b""")
+    |\b(?:[Ii]ncorrect|[Ww]rong|half|twice|double|[Oo]ption|than|near|which|what|who|how|unable|thought|said
+      |believed|claim(?:s|ed)|expected|[Ss]uppose|[Aa]ssum\w+|says\ that|unlikely|false|nobody|almost
+      |miss(?:es)?)\b""")
 _ASIDE = late(r"""(?x)\ (?:
       (?:on|in|for|from|at|of|up|this)(?:\ (?:the|a|an|each|this|that|his|her|their))?
         (?!\ \w+[sz]ands?\b|\ \w+illions?\b|\ hundreds)(?:\ (?!and\b|or\b)[a-z]+){1,4}
@@ -100,11 +102,11 @@ _STATES = late(
 _EARLIER = late(r"(?i)\b(?:therefore|thus|hence|so)\b|[∴故]|所以|因此")
 _SUBJECT = late(r"[^\W\d]{2}\S*(?: |:$|'s$)|[一-鿿]|^[A-Za-z] ?=")
 _NAMES = late(
-    r"(?:^|\b(?:is|are|be|becomes?|called|named|remains?|stays?|will|would|must|ha(?:s|ve)|it|they|this|that)"
+    r"(?:^|\b(?:is|are|be|becomes?|called|named|remains?|stays?|will|must|ha(?:s|ve)|it|they|this|that)"
     r"(?: also| always| simply| just| clearly)? )$"
 )
 _VERB = late("(?:does|do|is|are|has|have|will) ")
-_AT_FIRST = late(r"\b(?:first|initially|once|like|before|after)\b")
+_AT_FIRST = late(r"\b(?:first|initially|once|like|before|after|less|more|then|without)\b")
 _OF_A_LETTER = late(r"(?i)(?:(?:it|this)(?: is|'s| must be)|)\s*")
 _OF_A_TRUTH = late(
     r"(?i)(?:|(?:it|this)(?: is|'s| must be)|.*\b(?:statement|claim|assertion|conclusion)\b.* is|.*:)\s*"
