@@ -25,7 +25,7 @@ PROBLEMS = QUICKSTART / "problems"
 sys.path.insert(0, str(QUICKSTART))
 settings.register_profile("busy machines", deadline=None)
 settings.load_profile("busy machines")
-SLICES = {"train": 160, "validation": 24, "heldout": 40, "six_terms": 12}
+SLICES = {"train": 160, "validation": 16, "heldout": 32, "six_terms": 12}
 MEMORY, MEMORY_BYTES = Path("/dev/shm"), 4 << 30
 """Where temporary files go if so much is free; TMPDIR goes first."""
 pytest_plugins = ["tests.skips"]

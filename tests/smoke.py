@@ -9,12 +9,13 @@ SMOKE = Path(__file__).parent.parent / "examples" / "quickstart" / "smoke.yaml"
 VARIES = ("timing.json", "summary.json", "metrics.jsonl", "report.html", "run.yaml")
 """What may differ between two equal runs: times, and paths of the output."""
 SMALL = (
-    "iterations.problems_share=0.25",
+    "iterations.problems_share=0.2",
+    "generate.max_tokens=40",
     "generate.problems_per_chunk=16",
     "train.batch_size=8",
     "train.checkpoint_every=2",
     "model.threads=1",
-    "adapt.min_problems=20",
+    "adapt.min_problems=16",
 )
 
 
@@ -44,6 +45,12 @@ def fingerprints(output: Path) -> dict[str, str]:
         path.relative_to(output).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(kept)
     }
+
+
+def of_first_iteration(files: dict[str, str]) -> dict[str, str]:
+    """Those of them that are there when one iteration is finished."""
+    kept = ("start/", "iterations/000/", "iterations/001/state.json", "inputs.json")
+    return {name: value for name, value in files.items() if name.startswith(kept)}
 
 
 def result_of(output: Path, iteration: int, stage: str) -> dict[str, Any]:

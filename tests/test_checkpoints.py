@@ -92,7 +92,8 @@ def thinned(problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that learns next to nothing, so that its first policy stays as the best one."""
     settings = (
         "iterations={count: 4, problems_share: 0.125}",
-        "evaluate={every: 4, temperatures: [1.0], samples_per_problem: 2}",
+        "data.validation=null",
+        "adapt.policy=fixed",
         "train.learning_rate=1e-7",
         "train.keep_checkpoints=1",
     )

@@ -94,6 +94,19 @@ def test_help_loads_nothing_slow(tmp_path: Path) -> None:
     )
 
 
+def test_a_light_stage_loads_nothing_slow() -> None:
+    """What these take to import is most of what a pod of `select` takes to start."""
+    slow = "{'torch', 'transformers', 'sympy', 'jinja2', 'pyarrow.compute', 'mstar.report.page'}"
+    needed = "stage_commands, mstar.run_metrics, mstar.selection, mstar.starting, mstar.tracking"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, mstar.{needed}; print(sorted({slow} & set(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mstar", "config", "none.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -77,7 +77,7 @@ def small(make_config: MakeConfig, problems: Path, **sections: object) -> Config
     return make_config(
         data={"train": files["heldout"], "validation": files["validation"], "tests": files},
         generate={"samples_per_problem": 2, "max_tokens": 12},
-        evaluate={"temperatures": [0.5, 1.0], "samples_per_problem": 2, "problems_per_part": 15},
+        evaluate={"temperatures": [0.5, 1.0], "samples_per_problem": 2, "problems_per_part": 12},
         **sections,
     )
 
@@ -88,16 +88,16 @@ def test_the_policy_of_the_start_is_examined_part_by_part(make_config: MakeConfi
     assert report is not None
     assert report == read_report(run, None)
     assert {name: test.accuracy.problems for name, test in report.tests.items()} == {
-        "validation": 24,
-        "heldout": 40,
+        "validation": 16,
+        "heldout": 32,
     }
     assert [row.temperature for row in report.temperatures] == [0.5, 1.0]
-    assert {row.balance.problems for row in report.temperatures} == {24}
+    assert {row.balance.problems for row in report.temperatures} == {16}
     finished = run.finished(EVALUATE, None)
     assert sum(name.startswith("test-heldout/") for name in finished.parts) == 3
     assert sum(name.startswith("sweep-0.5/") for name in finished.parts) == 2
     with finished.reading("sweep-1/part-00001.parquet") as path:
-        assert len(list(read_responses(path))) == 2 * 9
+        assert len(list(read_responses(path))) == 2 * 4
     left = [path.name for path in Path(run.config.output).glob("start/evaluate/**/*unjudged*")]
     assert left == []
 

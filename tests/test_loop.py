@@ -33,8 +33,8 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         for part in sorted((finished / "iterations/000/generate").glob("*.parquet"))
         for response in read_responses(part)
     ]
-    assert len(generated) == 40 * 4
-    assert len({response.problem_id for response in generated}) == 40
+    assert len(generated) == 32 * 4
+    assert len({response.problem_id for response in generated}) == 32
     assert all(response.correct is None and response.reward is None for response in generated)
     state = json.loads((finished / "iterations/002/state.json").read_text())
     assert state["policy"].startswith("iterations/001/train/checkpoint-")

@@ -27,7 +27,8 @@ LORA = (
     "train.lora.dropout=0.1",
     "train.learning_rate=0.001",
     "train.checkpoint_every=1",
-    "evaluate.temperatures=[1.0]",
+    "data.validation=null",
+    "adapt.policy=fixed",
 )
 
 

@@ -15,6 +15,7 @@ import string
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from mstar.answers.patterns import late
@@ -70,8 +71,10 @@ def _equal(gold: str, answer: str) -> bool:
 def _parsed(formula: str) -> list[Any]:
     from math_verify import LatexExtractionConfig, parse
 
-    latex = [LatexExtractionConfig()]
-    return list(parse(f"${formula}$", latex, fallback_mode="no_fallback", parsing_timeout=None))
+    usual = LatexExtractionConfig()
+    # Units are read by `units`; math-verify would take the letters of 2ab for one, and drop them.
+    latex = replace(usual, normalization_config=replace(usual.normalization_config, units=False))
+    return list(parse(f"${formula}$", [latex], fallback_mode="no_fallback", parsing_timeout=None))
 
 
 def _surely_differ(gold: Any, answer: Any) -> bool:

@@ -20,6 +20,7 @@ _PYTHON = (
     (late(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
     (late(r"(?<!\d)0+(?=\d)"), ""),
     (late(r"(\d*)\.(\d+)"), lambda match: f"({int(match[1] + match[2])}/{10 ** len(match[2])})"),
+    (late(r"binom\((\d{1,3})\)\((\d{1,3})\)"), lambda match: str(math.comb(int(match[1]), int(match[2])))),
     (late(r"(\d+)!"), r"F(\1)"),
     (late(r"√(\d+|π|\([\d/]+\))"), r"√(\1)"),
     (late(r"(?<=[\dπ)])(?=[π√(F])|(?<=[π)])(?=\d)"), "*"),

@@ -13,10 +13,10 @@ from mstar.answers.patterns import late
 _BOOLEAN = late(
     r"(?i)(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
     r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
-    r"(?P<word>yes|yeah|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
+    r"(?P<word>yes|yeah|sí|oui|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
     r"(?:$|[\s.,;:!?()—-])"
 )
-_TRUE = ("yes", "yeah", "true", "correct", "right", "y", "t", "是", "是的", "对", "正确")
+_TRUE = ("yes", "yeah", "sí", "oui", "true", "correct", "right", "y", "t", "是", "是的", "对", "正确")
 _CHINESE = (*_TRUE[-4:], "否", "不", "不是", "不对", "不正确", "错", "错误")
 _CLAUSE_STARTS = late(
     r"(?i)\s*(?:$|[.,;:!?()—-]|(?:it|they|he|she|we|you|i|the|there|this|that|because|since|as|these|those|both|in|for|due|"

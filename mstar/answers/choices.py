@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
-from mstar.answers.doubt import is_taken_back
+from mstar.answers.doubt import HARMLESS, is_taken_back
 from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
@@ -43,27 +43,23 @@ _ALONE = late(
 )
 _DRESSED = late(
     rf"(?i)(?:{_NAMED}*(?:[(\[]\s*([A-Za-z])\s*[)\]]\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?"
-    rf"|([A-Za-z])\s*(?:[).:\]→]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
+    rf"|([A-Za-z])\s*(?:[).:\]→の]|,|\s[-—]\s|\s—|;|(?=\()))|{_NAMED}+([A-Za-z])\b)\s*"
 )
 _UNDRESSED = late(
-    r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|rather|not|over|instead|second)))\s+(?=\S)"
+    r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|here|rather|not|over|instead|second)))\s+(?=\S)"
 )
 _CONTENT_AND_LETTER = late(
     r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|(?:,?\s+(?:so|thus|hence|therefore))?[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
 _OTHER = (
     r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?"
-    r"(?:([A-Z])(?![\w'])(?! [a-z])|[(\[]([A-Za-z])[)\]])"
+    r"(?:([A-Z])(?![\w'])(?! (?!and\b|or\b)[a-z])|[(\[]([A-Za-z])[)\]])"
 )
 _OTHER_LETTER = late(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _EXPLAINS = late(
-    r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|\(see|so"
-    r"|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
+    r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|here|\(see"
+    r"|so|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
     r"|this|q\.?e\.?d|即|因为|由于|是?正确|\(?the correct)(?![a-z])"
-)
-_NOT_ANOTHER = late(
-    r"^[\s(,;]*(?:(?:and )?not |rather than |instead of |over |而?不[选是]\s*)(?:option |choice )?"
-    r"[(\[]?[A-Za-z](?![\w'])[)\]]*"
 )
 _NAMELY = late(r"^(?:i\.?e\.?|namely|that is|which is),?\s+", re.IGNORECASE)
 _LABEL = late(r"\(?([A-Z])[).:]\s*(?=\S)")
@@ -124,7 +120,7 @@ def _within(letter: str, choices: Sequence[object]) -> Named | None:
 
 def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]) -> Named | None:
     """The letter's choice, unless what follows it names another one or takes it back; `mark` is between."""
-    named, rest = _within(letter, choices), _NAMELY.sub("", _NOT_ANOTHER.sub("", rest).strip())
+    named, rest = _within(letter, choices), _NAMELY.sub("", rest.strip())
     if named is None or not rest:
         return named
     contents = read_contents(choices)
@@ -134,6 +130,9 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         stated = _by_content(reading, contents)
         if stated is not None:
             return named if named <= stated and not is_taken_back(behind, letter) else None
+    harmful = HARMLESS.sub(" ", rest)
+    if not harmful.strip(" .,;()"):
+        return named
     (index,) = named
     own = contents[index].plain if contents else ""
     starts_with_own = own and rest.casefold().startswith(own.casefold())
@@ -142,7 +141,7 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
         return None
     if _EXPLAINS.match(rest):
         return named
-    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(rest))
+    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(f"{mark} {harmful}"))
     if any(_within(other, ()) != named for other in others):
         return None
     return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None

@@ -31,6 +31,7 @@ _CHARACTERS = str.maketrans(
         **{"【": "[", "】": "]"},
         **dict.fromkeys("⋅∙•", "·"),
         **{"⁄": "/", "∕": "/", "∶": ":", "。": ". ", "、": ", ", "，": ", ", "；": "; ", "≅": "≈", "≃": "≈"},
+        **dict.fromkeys("⇒⟹⟶", "→"),
         **{"℃": "°C", "℉": "°F", "✓": " ", "✅": " ", "…": "..."},
     }
 )
@@ -51,7 +52,7 @@ _LATEX = tuple(
         (r"\\(?:text|mathrm|mathbf|textbf|bf|rm|it|displaystyle|textstyle|limits)", " "),
         (r"\\(?:times|ast)", "×"), (r"\\cdot", "·"), (r"\\div", "÷"),
         (r"\\(?:approx|simeq|thickapprox)", "≈"),
-        (r"\\(?:rightarrow|to|implies|Rightarrow)", "→"), (r"\\(?:angle|measuredangle)", "∠"),
+        (r"\\(?:to|implies|(?:Long)?[Rr]ightarrow)", "→"), (r"\\(?:angle|measuredangle)", "∠"),
         (r"\\triangle", "△"), (r"\\Omega", "Ω"),
         (r"\\[dtc]frac", r"\\frac"), (r"\\(?:l|c)?dots", "..."),
         (r"\{([<>=])\}", r"\1"), (r"\\([%#&_])", r"\1"),
@@ -71,7 +72,7 @@ _CURRENCY = late(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _QUOTED = late(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
 _PLAIN = late(r"[A-Za-z0-9 ,.()+\-]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
-_EXCLAMATION = late(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$")
+_CLOSING = late(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$|\s?(?:です|입니다)$")
 
 
 @lru_cache(maxsize=4096)
@@ -112,7 +113,7 @@ def _trim(statement: str) -> str:
     previous = None
     while statement != previous:
         previous = statement
-        statement = _EXCLAMATION.sub("", statement.rstrip(_TRAILING).lstrip(_LEADING))
+        statement = _CLOSING.sub("", statement.rstrip(_TRAILING).lstrip(_LEADING))
         first, last = statement[:1], statement[-1:]
         if last == "." and not statement.endswith("..") or last == ")" and not re.search(r"[(\[]", statement):
             statement = statement[:-1]
@@ -129,15 +130,15 @@ REASON = late(
     r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
     r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
     r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
-    r"|;\s*(?=[a-z]{3})|\s*(?:→|⇒|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
+    r"|;\s*(?=[a-z]{3})|\s*(?:→|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
     r"|,?\s*因为|,\s*(?=而?不)"
 )
 SENTENCE_END = late(
     r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
-    r"[.!?](?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+    r"(?:[.?]|(?<![\d)}])!|!(?=\s+[^a-z\s]))(?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
 )
 CONTRAST = late(
-    r"(?i)\bnot (?!only|just|quite|sure|clear)[^,.;\n]{1,40}?"
+    r"(?i)\b(?:not (?!only|just|quite|sure|clear)|neither )[^,.;\n]{1,40}?"
     r"(?:,? but(?: rather)?|[,;] (?:it is|it's|rather))\s+(?=\S)"
     r"|不是[^，,。\n]{1,20}[，,]\s*(?:而是|应该?是|是)"
 )
@@ -165,7 +166,10 @@ def clauses(statement: str) -> Iterator[tuple[str, str]]:
 
 _MARK = late(r"[^\w\s]|_")
 _SIGNS = frozenset("%#@/*\\")
-_ARTICLE = late(r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_]))\s+(?!(?:and|or|is)\b)(?=\w)")
+_ARTICLE = late(
+    r"(?:(?<!\S)(?:the|an|a|The|An|THE|AN)|^A(?=\s+[^\W\d_])|(?<=[a-z] )and(?= \d))\s+"
+    r"(?!(?:and|or|is)\b)(?=\w)"
+)
 
 
 @lru_cache(maxsize=8192)
@@ -198,9 +202,12 @@ def _mark_or_space(match: re.Match[str]) -> str:
 
 
 _LEAD = late(
-    r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?)\s+"
+    r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?"
+    r"|[^\W\d]{2,}(?: [^\W\d]{2,})?:)\s+|[一-鿿]{2,20}[是为]"
 )
-_JOINS = late(r"(?i)\b(?:and|than|which|what|who|unable)\b")
+_JOINS = late(
+    r"(?i)\b(?:and|than|which|what|who|unable|whether|thought|wrong|incorrect|false|step|hint)\b|不"
+)
 
 
 def without_lead(statement: str) -> str:

@@ -39,11 +39,16 @@ _CORRECTION = late(rf"""(?ix)
       |\bmakes?\ (?:it|that)\ {_VALUE}|{_OPENS}(?:then|next),?\ (?:we|you|i|add|subtract|multiply|divide)\b
       |\binstead\b(?!\ of)|(?-i:\b(?:\d+|[A-Z])\ it\ is\b)|不对|错了|应该是|应为|更正|等等|等一下|或""")
 _GUESS = "maybe|perhaps|possibly"
-_TURNS = f"(?:or|but|however|although|though|{_GUESS}|probably|alternatively|either|unless|otherwise|if)"
+_TURNS = (
+    rf"(?:or|but|however|(?:al)?though\b(?=[^.;\n]*(?:{_VALUE}|\b(?:yes|no)\b|\b(?:not|might|may|could|wrong)\b))|{_GUESS}|probably"
+    "|alternatively|either|unless|otherwise|if)"
+)
 _OR = rf"\bor\ (?:{_GUESS}|yes|no|true|false|{_VALUE})"
 _HEDGE = late(rf"""(?ix)
       ^\W*(?:{_TURNS}|when|except|yet|depending|assuming|provided|versus|vs|and\ (?:also|{_GUESS}))\b
       |^\W*(?:is|was|are)(?:n't)?\ (?:not|also|either|wrong|in\w+|false)\b|^\W*(?:isn't|wasn't|aren't)\b
+      |^\W*(?:wrong|incorrect|false|invalid|impossible|excluded|eliminated|ruled\ out|does(?:n't|\ not))\b
+      |^[\s:.)-]*[✗✘❌×?]|[,;]\ (?:which\ )?(?:we|you|the\ (?:question|problem))\ (?:needs?|wants?|asks?)\b
       |[,;:(—–-]\s*["'*]*{_TURNS}\b
       |\b(?:if|otherwise|unless|depending\ on|alternatively|unsure|(?:low|upp)er\ bound)\b
       |\b(?:(?:could|might|may)\ (?:\w+\ )?be|not\ (?:\w+\ )?(?:sure|certain)|or\ (?:it|so))\b|{_OR}""")
@@ -56,7 +61,9 @@ _DIGIT = late(r"\d")
 _SENTENCE_END = late(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
 HARMLESS = late(rf"""(?ix)
       </?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
-      |\bor\ (?:equivalently|in\ other\ words)\b|\ba\ common\ (?:mistake|error)|\bno\ (?:other|more|need)\b
+      |\bor\ (?:equivalently|in\ other\ words)\b|\b\d+%\ confident|\bnot\ obvious
+      |\ba\ common\ (?:mistake|error)|\b(?:wrong|incorrect|false):\s*{_VALUE}(?:(?:,\ |\ and\ ){_VALUE})*
+      |\bno\ (?:other|more|need)\b
       |而?不[是选]\s*{_VALUE}
       |\b(?:not|rather\ than|instead\ of|nor|and\ not|unlike|over)\ (?:(?:the|a|an|option|choice)\ )?
         (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""")
@@ -71,7 +78,11 @@ def is_taken_back(rest: str, said: str = "") -> bool:
         return False
     if len(rest) > 2 * MAX_CHARACTERS:
         rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
+    said = said.rstrip(" .")
     rest = HARMLESS.sub(" ", rest)
+    confirmed = rf"(?i)(?:^|[.!\n])\W*(?:(?:yes|so|indeed)\W+)?{re.escape(said)} is (?:right|correct)\W*$"
+    if said and re.search(confirmed, rest):
+        return False
     if said and said in rest and said.casefold() != "no":
         rest = re.sub(rf"[(\[]?(?<![\w.,]){re.escape(said)}(?!\w|[.,]\d)[)\]]?", " ", rest)
     line, _, later_lines = rest.partition("\n")
@@ -90,7 +101,7 @@ def is_taken_back(rest: str, said: str = "") -> bool:
 
 UNSURE = late(
     rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
-    r"|unknown|unsure|if|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
+    r"|unknown|unsure|if|whether|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
 )
 """What makes no statement of a sentence that leads up to a value ("the area might be")."""
 _DISOWNED = late(

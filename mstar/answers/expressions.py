@@ -23,7 +23,7 @@ from mstar.answers.quantities import (
     split_unit,
 )
 from mstar.answers.spelling import SYMBOLS, spelled
-from mstar.answers.units import conversion
+from mstar.answers.units import conversion, is_measure
 
 MAX_CHARACTERS = 300
 
@@ -74,6 +74,8 @@ def read_expression(statement: str) -> Expression:
     quantity = parse_quantity(statement, sentence=False)
     if quantity is None and (value := value_of(formula)) is not None:
         quantity = Quantity(value, None, 0, unit)
+    if quantity and quantity.unit and not is_measure(quantity.unit) and is_formula(quantity.unit):
+        quantity = None  # 7xyz counts no xyz
     return Expression(_latex(formula), spelled(formula), unit, quantity, not is_carried_out(statement))
 
 
@@ -82,7 +84,9 @@ def is_formula(statement: str) -> bool:
     formula, _ = split_unit(_MATRIX.sub(" ", statement))
     words = _WORD.findall(_COMMAND.sub(" ", formula))
     lowered = [word.lower() for word in words if not _LETTERS.fullmatch(word)]
-    is_prose = any(word in _SHORT_WORDS or (len(word) > 3 and word not in _LONG_NAMES) for word in lowered)
+    is_prose = any(
+        word in _SHORT_WORDS or word > "一" or (len(word) > 3 and word not in _LONG_NAMES) for word in lowered
+    )
     return 0 < len(_latex(formula)) <= MAX_CHARACTERS and not is_prose
 
 

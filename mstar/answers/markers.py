@@ -44,11 +44,13 @@ _AFTER_ANSWER = late(
     rf"answers?(?: (?:choice|option|letter|value))?{_ABOUT}{_GAP}"
     rf"(?:(?P<mark>[:：]|[-=]>|→|=|[-–—](?=[ \t]))|{_VERB}){_COLON}"
 )
-_AFTER_OPTION = late(rf"(?:option|choice)(?: letter| number)?{_GAP}(?:[:：→]|{_VERB}){_COLON}")
+_AFTER_OPTION = late(rf"(?<!_)(?:option|choice)(?: letter| number)?{_GAP}(?:[:：→]|{_VERB}){_COLON}")
 _AFTER_OTHERS = late(
     rf"(?<![a-z])ans{_GAP}[-.:：=]{_GAP}(?=\S)"
     rf"|(?:réponse|antwort|lösung|respuesta)(?: \w+)?{_GAP}(?:[:：]|(?: \w+)? (?:est|ist|lautet|es)"
     rf"(?: donc| also| por tanto)?(?= )){_COLON}(?:(?:la|le|die|der|das) )?"
+    r"|(?:jawaban(?: yang benar)?(?: adalah|[:：])|ответ *(?:[:：]|[-–—])|الإجابة(?: الصحيحة)?(?: هي|[:：])"
+    r"|(?:答え|正解|정답)[はは은]?[:：]?)\s*"
     r"|(?:答案|答(?=[:：])|正确的?选项|[故应该此以题，,]选|[故应]填|選擇)[*_ \t】]*"
     r"(?:应该|应|选择|择|选项?|是|为)*[*_ \t]*[:：]?[*_ \t]*(?:选项?)?\s*"
 )
@@ -60,7 +62,9 @@ _DESCRIBES = late(
 _ABOUT_THE_ANSWER = late(
     r"\b(?:this|that|(?:hope|if|whether|why|how|what|where|since|because) (?:the|my|your|our)(?: final)?) \Z"
 )
-_QUOTED = late(r"answer[\"']\s*:\s*[\"']?(?P<payload>[^\"'\n}]{1,1000})", re.IGNORECASE)
+_QUOTED = late(
+    r"(?:answer|(?<!_)(?:choice|option))[\"']\s*:\s*[\"']?(?P<payload>[^\"'\n}]{1,1000})", re.IGNORECASE
+)
 _HEADING = late(r"answer[*_ \t]*\n\s*")
 _HEADING_LEAD = late(r"(?:^|\n)[#*_ \t]*(?:the )?(?:final |correct |my )?$")
 _LETTER = r"[(\[（]?[A-Za-z][)\]）]?"
@@ -73,9 +77,10 @@ _CHINESE_IS = late(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?
 _CHOSEN = late(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = late(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
-WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta")
-_FURTHER = "réponse lösung 答案 答： 答: 選擇 故选 应选 该选 此选 以选 题选 ，选 ,选 故填 应填 正确"
-_ALL_WORDS = (*WORDS, *_FURTHER.split())
+WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta", "jawaban")
+_CHINESE = "答案 答： 答: 選擇 故选 应选 该选 此选 以选 题选 ，选 ,选 故填 应填 正确"
+_OTHERS = "réponse lösung 答え 正解 정답 ответ الإجابة"
+_ALL_WORDS = (*WORDS, *f"{_CHINESE} {_OTHERS}".split())
 
 
 def last_statement(text: str, lowered: str) -> Statement | None:
@@ -102,6 +107,8 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
         case "answer":
             return _answer_at(text, lowered, position, before)
         case "option" | "choice":
+            if quoted := _QUOTED.match(text, position):
+                return Statement(position, *quoted.span("payload"))
             after = _AFTER_OPTION.match(lowered, position)
             if after is None or _DESCRIBES.match(lowered, after.end()) or is_disowned(before):
                 return None

@@ -54,6 +54,7 @@ _APPROXIMATELY = late(
     r"(?i)\A(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
     r"|(?:a )?total(?: of)?)\s*"
 )
+_THOUSANDS = late(r"^([$€£]\d[\d.,]*) ?[kK]$")
 _HALF = late(r"(?<=\d) and a half\b")
 _LEAD = late(
     r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
@@ -66,7 +67,7 @@ UNSOLVED = late(
 )
 """An equation whose left side is no name but a term in an unknown: 2x = 14, x - 3 = 14, x^2 = 14."""
 _UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹¢")
-_FORMULA = late(r"[√π^!]|\\(?:sqrt|pi)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
+_FORMULA = late(r"[√π^!]|\\(?:sqrt|pi|binom)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
 _UNKNOWN = late(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
 _PI = late(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
 _UNIT_BEHIND = late(r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$")
@@ -123,13 +124,15 @@ def split_unit(statement: str) -> tuple[str, str]:
     match = _UNIT_BEHIND.search(statement)
     if match and (match[1][1:2].isalpha() or match[1][0] in _UNIT_LETTERS):
         unit = read_unit(match[1])
-        if unit is not None and (not unit or is_measure(unit)):
-            return statement[: match.start()].strip(), unit
+        formula = statement[: match.start()].strip()
+        if unit is not None and (not unit or is_measure(unit) or formula[-1:] == "!"):
+            return formula, unit
     return statement, ""
 
 
 def _bare_quantity(statement: str) -> Quantity | None:
     statement = _HALF.sub(" 1/2", _APPROXIMATELY.sub("", statement))
+    statement = _THOUSANDS.sub(r"\1 thousand", statement)
     if statement[:1] + statement[-1:] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", statement[1:-1]):
         statement = statement[1:-1].strip()
     match = _CORE.match(statement)

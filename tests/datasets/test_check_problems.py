@@ -109,7 +109,7 @@ def test_embedded_images_are_decoded(tmp_path, row, picture):
 
 
 def test_importing_is_cheap():
-    heavy = ("torch", "transformers", "rich", "sympy")
+    heavy = ("torch", "transformers", "rich", "sympy", "pyarrow.compute")
     code = f"import sys, mstar.datasets; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

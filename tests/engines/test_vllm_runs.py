@@ -21,7 +21,7 @@ def test_shards_sample_a_run_and_a_stalled_one_goes_on(make_config: MakeConfig, 
     config = make_config(
         model={"path": str(folder), "threads": 1},
         generate={"engine": "vllm", **sizes},
-        vllm=SMALL | {"stalled_seconds": 5.0},
+        vllm=SMALL | {"stalled_seconds": 15.0},
     )
     start_run(config)
     stage = [sys.executable, "-m", "mstar", "generate", "--run", config.output, "--iteration", "0", "--shard"]
@@ -38,7 +38,7 @@ def test_shards_sample_a_run_and_a_stalled_one_goes_on(make_config: MakeConfig, 
     assert not psutil.wait_procs(processes, timeout=20)[1]
     last = said.strip().splitlines()[-1]
     assert last.startswith(
-        "error: vLLM has given no token for 5 s (vllm.stalled_seconds) and was ended; start the same command"
+        "error: vLLM has given no token for 15 s (vllm.stalled_seconds) and was ended; start the same command"
     )
     Path(last.rpartition(" ")[2]).unlink()
     subprocess.run(stage[:-1], check=True)

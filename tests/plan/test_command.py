@@ -54,7 +54,7 @@ def took(output: Path) -> dict[str, dict[str, float]]:
             "train_steps": sum(one["train"]["train_steps"] for one in both),
         },
         "evaluate": {
-            "responses": 3 * (40 + 2 * 24 * 2),
+            "responses": 3 * (32 + 2 * 16 * 2),
             "part_bytes": sum(part.stat().st_size for part in parts if "evaluate" in part.parts),
         },
         "all": {"part_bytes": sum(part.stat().st_size for part in parts)},
@@ -76,7 +76,7 @@ def test_the_plan_before_a_run_holds_what_the_run_took(
     plan = from_json(Plan, done.stdout)
     assert not (tmp_path / "run").exists()
     check_holds(plan, took(finished))
-    assert plan.stages["generate"].whole.responses.low == plan.stages["generate"].whole.responses.high == 320
+    assert plan.stages["generate"].whole.responses.low == plan.stages["generate"].whole.responses.high == 256
     checkpoints = [
         sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         for folder in finished.rglob("checkpoint-*")
@@ -123,7 +123,7 @@ def test_a_run_says_what_is_left_and_its_report_compares(finished: Path) -> None
     assert line and line.startswith("2 of 2 iterations: about 0.0 s left of ")
     assert "; planned after iteration 0: " in line
     rows = {(row.stage, row.what): row for row in plan_rows(*plans)}
-    assert rows["generate", "responses"] == PlanRow("generate", "responses", "320", "320", "320", "")
+    assert rows["generate", "responses"] == PlanRow("generate", "responses", "256", "256", "256", "")
     assert rows["all", "time"].planned != "" and rows["all", "time"].bounds == ""
     report = (finished / "report.html").read_text()
     assert '<table id="planned">' in report and "this run, up to iteration 1" in report
