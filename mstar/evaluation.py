@@ -21,7 +21,7 @@ from mstar.records import Report, Response
 from mstar.response_parts import read_responses, read_unusable, write_responses
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.sampling import Part, cut_parts, sample_parts
-from mstar.scoring import Scorer, by_problem, golds, tell_troubles
+from mstar.scoring import Scorer, by_problem, tell_troubles
 from mstar.stages import EVALUATE, WHOLE, Shard
 from mstar.work import Turn, Work, perform
 
@@ -126,8 +126,7 @@ def _examine(work: Work, policy: str, parts: Sequence[Part]) -> None:
 
 
 def _judge(work: Work, scorer: Scorer, part: Part) -> None:
-    problems = scorer.read_problems(part) if _is_sweep(part) else []
-    expected = golds(problems) if _is_sweep(part) else part.problems.golds(part.rows)
+    problems, expected = scorer.read(part, scores=_is_sweep(part))
     with work.folder.reading(unjudged(part.name)) as path:
         judged = scorer.check(expected, read_responses(path))
         unusable = read_unusable(path)

@@ -60,9 +60,12 @@ class Scorer:
         self.prm = None
         self.checker.__exit__(kind, error, trace)
 
-    def read_problems(self, part: Part) -> list[Problem]:
-        """The problems of a part; with their images only where a process reward model looks at them."""
-        return part.problems.read(part.rows, images=self.prm is not None)
+    def read(self, part: Part, scores: bool) -> tuple[list[Problem], dict[str, Expected]]:
+        """The problems of a part, where the process reward model is to see them, and their golds."""
+        if self.prm is None or not scores:
+            return [], part.problems.golds(part.rows)
+        problems = part.problems.read(part.rows)
+        return problems, golds(problems)
 
     def check(self, expected: Mapping[str, Expected], responses: Iterable[Response]) -> list[Response]:
         """The responses with `extracted` and `correct`; `expected` is by problem, and where it says nothing,
@@ -153,9 +156,9 @@ def _judge_parts(work: Work, parts: Sequence[Part]) -> None:
         Scorer(work.config, work.clock) as scorer,
     ):
         for part in parts:
-            problems = scorer.read_problems(part)
+            problems, expected = scorer.read(part, scores=True)
             with generated.reading(part.name) as path:
-                checked = scorer.check(golds(problems), read_responses(path))
+                checked = scorer.check(expected, read_responses(path))
             judged = scorer.score(problems, checked, everything=False)
             with work.folder.write(part.name) as path:
                 write_responses(path, judged, scorer.unusable_among(problems))

@@ -1,5 +1,6 @@
 """What many tests need: the quick start's files, and configurations and models that are smaller still."""
 
+import gc
 import os
 import shutil
 import sys
@@ -42,6 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
     cache = tempfile.TemporaryDirectory(prefix="mstar-cache-")
     config.add_cleanup(cache.cleanup)
     os.environ["MSTAR_CACHE"] = cache.name
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Nothing of what was imported meanwhile is ever garbage: looking for it was a sixth of the time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

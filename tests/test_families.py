@@ -46,8 +46,8 @@ def teach(folder: Path, problems: list[Problem]) -> None:
     for place, row in enumerate(rows):
         learned = slice(len(row.ids) - len(answers[place % len(answers)]), len(row.ids))
         labels[place, learned] = batch["input_ids"][place, learned]
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(40):
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.015)
+    for _ in range(24):
         logits = model(**batch).logits[:, :-1]
         functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).backward()
         optimizer.step()

@@ -12,12 +12,14 @@ from PIL import Image
 from mstar.answers import Expected
 from mstar.config import Config
 from mstar.datasets import open_problems
+from mstar.engines import Sampling
 from mstar.errors import UnusableRequest
 from mstar.generation import iteration_parts
 from mstar.records import Response, Sampled, Scored, from_json
 from mstar.report.page import write_report
 from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
+from mstar.sampling import cut_parts
 from mstar.scoring import Scorer, by_problem, golds, score
 from mstar.stages import GENERATE, SCORE
 from mstar.starting import start_run
@@ -53,6 +55,14 @@ def test_without_a_prm_the_reward_is_the_outcome(make_config: MakeConfig) -> Non
     assert [one.correct for one in judged] == [True, False, False] * 2
     assert [one.reward for one in judged] == [1.0, 0.0, 0.0] * 2
     assert all(one.step_scores is None for one in judged)
+
+
+def test_without_a_prm_problems_are_judged_by_their_golds_alone(make_config: MakeConfig) -> None:
+    file = open_problems(PROBLEMS / "train.parquet")
+    [part] = cut_parts("", file, [2, 3, 4, 9], 8, Sampling(1, 1.0, 1.0, 8))
+    with Scorer(make_config(), StageClock()) as scorer:
+        problems, expected = scorer.read(part, scores=True)
+    assert (problems, expected) == ([], golds(file.read(part.rows)))
 
 
 @pytest.mark.parametrize("aggregate", ["min", "mean", "product", "last"])

@@ -46,7 +46,8 @@ def run_pytest(folder: Path, module: str, may_skip: str | None) -> str:
     """The last line of a run of this module."""
     (folder / "test_it.py").write_text(module)
     environment = {key: value for key, value in os.environ.items() if key != "MSTAR_MAY_SKIP"}
-    environment |= {"PYTHONPATH": str(ROOT)} | ({} if may_skip is None else {"MSTAR_MAY_SKIP": may_skip})
+    environment |= {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment |= {} if may_skip is None else {"MSTAR_MAY_SKIP": may_skip}
     command = [
         sys.executable,
         "-m",

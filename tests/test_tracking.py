@@ -79,7 +79,7 @@ def test_a_killed_run_goes_on_in_the_same_tracked_run(problems: Path, tmp_path: 
     if not INSTALLED:
         need(ALL[0])
     output = tmp_path / "killed"
-    small = ("iterations={count: 1, problems_share: 0.125}", "evaluate.temperatures=[1.0]")
+    small = ("iterations={count: 1, problems_share: 0.125}", "data.validation=null", "adapt.policy=fixed")
     arguments = smoke_arguments(problems, output, f"tracking.to=[{', '.join(INSTALLED)}]", *small)
     process = start(*arguments)
     notes = [output / "tracking" / name / "iterations/000/train" for name in INSTALLED]

@@ -172,7 +172,8 @@ class ProblemFile:
                 expected = expected_from_row(self.format.convert(self._numbered(read, row)))
             except BadRow as bad:
                 raise self._refusal(row, bad) from None
-            found |= {} if expected is None else {row: expected}
+            if expected is not None:
+                found[row] = expected
         return {ids[row]: expected for row, expected in found.items()}
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:

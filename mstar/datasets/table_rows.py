@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mstar.datasets.files import DataFile
+from mstar.datasets.read_ahead import ReadAhead
 from mstar.datasets.rows import BadRow, Format, Row, misspelt
 from mstar.errors import UserError
 
@@ -27,12 +28,6 @@ BATCH_BYTES = 1 << 22
 
 SPARING = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}
 """Read 1 MiB ahead per column instead of whole row groups; find damage where the writer left checksums."""
-
-STREAK = 3
-"""Row groups read one after the other from which it is likely that this goes on."""
-AHEAD_BYTES = 1 << 23
-LONGEST_LOOK = 8
-"""Twice as many row groups so often."""
 
 PLAIN_BATCH_ROWS = 4096
 """Rows at a time where no images are read."""
@@ -76,7 +71,7 @@ class ParquetRows:
                     del waiting[0]
                 else:
                     end = bisect_left(waiting, self._start + self._batch.num_rows)
-                    yield from rows_of(self._batch.take(np.array(waiting[:end]) - self._start))
+                    yield from rows_of(pick(self._batch, [row - self._start for row in waiting[:end]]))
                     del waiting[:end]
 
     def labels(self, columns: Collection[str]) -> Iterator[Row | BadRow]:
@@ -123,42 +118,6 @@ class ParquetRows:
             self._batches = None
             return self._broken[group][1]
         return None
-
-
-class ReadAhead:
-    """Says what of a Parquet file will be read soon, once its row groups are read one after the other."""
-
-    def __init__(self, file: DataFile) -> None:
-        self._file = file
-        self._last = self._told = -1
-        self._streak = 0
-
-    def opens(self, group: int, metadata: Any, columns: Sequence[str]) -> None:
-        """The groups that follow are told of, twice as many each time, as far as they are small."""
-        self._streak = self._streak + 1 if group == self._last + 1 else 0
-        self._last = group
-        if self._streak < STREAK or group < self._told:
-            return
-        ranges: list[tuple[int, int]] = []
-        stop = min(group + 2 ** min(self._streak - STREAK, LONGEST_LOOK), metadata.num_row_groups)
-        for self._told in range(group, stop):
-            found = ranges + chunk_ranges(metadata.row_group(self._told), columns)
-            if sum(length for _, length in found) > AHEAD_BYTES:
-                break
-            ranges = found
-        else:
-            self._told = stop
-        self._file.expect(ranges)
-
-
-def chunk_ranges(group: Any, columns: Sequence[str]) -> list[tuple[int, int]]:
-    """Where the columns of a row group are: (offset, length)."""
-    chunks = map(group.column, range(group.num_columns))
-    return [
-        (chunk.dictionary_page_offset or chunk.data_page_offset, chunk.total_compressed_size)
-        for chunk in chunks
-        if chunk.path_in_schema.split(".")[0] in columns
-    ]
 
 
 class ArrowRows:
@@ -266,6 +225,13 @@ def holds_bytes_only(images: Any) -> bool:
     if pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0:
         return not images.field("bytes").null_count
     return is_binary(images.type)
+
+
+def pick(batch: Any, rows: Sequence[int]) -> Any:
+    """The rising rows of a batch; those that follow one another without a copy."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return batch.slice(rows[0], len(rows))
+    return batch.take(np.array(rows))
 
 
 def rows_of(batch: Any) -> Iterator[Row | BadRow]:

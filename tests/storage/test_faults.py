@@ -37,7 +37,7 @@ def storage(troubled: Proxy, tmp_path: Path) -> Storage:
 
 
 def test_faults_of_every_kind_change_nothing(storage: Storage, troubled: Proxy) -> None:
-    texts = {f"stage/{number}.json": f"[{number}]" * 9 for number in range(40)}
+    texts = {f"stage/{number}.json": f"[{number}]" * 9 for number in range(16)}
     for key, text in texts.items():
         assert write_text(storage, key, text, replace=False)
         assert not write_text(storage, key, "second", replace=False)

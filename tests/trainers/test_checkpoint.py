@@ -1,6 +1,7 @@
 """What a checkpoint holds, and what goes on from it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,19 @@ from tests.conftest import BASE, ROOT
 from tests.trainers.conftest import MakeConfig, MakeLesson, save_to
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs a checkpoint leaves it for the others."""
+    return tmp_path_factory.mktemp("kept") / "trained"
+
+
 @pytest.fixture
-def trained(make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path) -> Path:
+def trained(kept: Path, make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path) -> Path:
     """A checkpoint of all parts after three steps."""
-    folder = tmp_path / "trained"
-    config = make_config(train={"learning_rate": 1e-3, "batch_size": 4, "freeze": []})
-    list(build_trainer(config).train(make_lesson(tiny), save_to(folder)))
-    return folder
+    if not kept.exists():
+        config = make_config(train={"learning_rate": 1e-3, "batch_size": 4, "freeze": []})
+        list(build_trainer(config).train(make_lesson(tiny), save_to(kept)))
+    return Path(shutil.copytree(kept, tmp_path / "trained"))
 
 
 def inherit(make_config: MakeConfig, lesson: Lesson, folder: Path, freeze: tuple[str, ...] = ()) -> None:

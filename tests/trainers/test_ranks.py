@@ -63,9 +63,10 @@ def test_the_first_rank_is_heard_and_answered() -> None:
 @pytest.mark.parametrize(
     "lesson, said",
     [
-        (
+        pytest.param(
             ["die"],
             r"^the training lost rank 1 of 2, which was ended by SIGKILL \(exit code -9\), for its memory ",
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             ["raise out of memory"],
