@@ -13,7 +13,8 @@ from mstar.answers.patterns import late
 _BOOLEAN = late(
     r"(?i)(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
     r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
-    r"(?P<word>yes|yeah|sí|oui|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w))"
+    r"(?P<word>yes|yeah|sí|oui|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w)"
+    r"|(?<=ly )not|(?<=course )not)"
     r"(?:$|[\s.,;:!?()—-])"
 )
 _TRUE = ("yes", "yeah", "sí", "oui", "true", "correct", "right", "y", "t", "是", "是的", "对", "正确")

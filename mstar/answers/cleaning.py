@@ -45,7 +45,7 @@ _WRAPPER = late(
 _LATEX = tuple(
     (late(pattern + r"(?![A-Za-z])" if pattern[-1].isalpha() or pattern[-1] == ")" else pattern), plain)
     for pattern, plain in (
-        (r"(?<!\\)\\!\s*", ""), (r"(?<!\\)\\[()\[\]]", " "),
+        (r"(?<!\\)\\(?:!\s*|[,;: ](?=!)|(?<=\d,\\),(?=\d{3}(?!\d)))", ""), (r"(?<!\\)\\[()\[\]]", " "),
         (r"\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\(?:text)?degrees?\b|\^\{°\}", "°"),
         (r"(?<!\\)\\[,;: ]|\\\\\s*$|\\(?=\.)|\\(?:hspace|phantom)\{[^{}]*\}", " "),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])\.?", ""),
@@ -103,7 +103,8 @@ def _without_latex(statement: str) -> str:
             statement = _WRAPPER.sub(r"\1", statement)
         for pattern, plain in _LATEX:
             statement = pattern.sub(plain, statement)
-    statement = statement.replace("$$", " ").replace("^°", "°").replace("~", " ").replace("{,}", ",")
+    for written, plain in (("$$", " "), ("^°", "°"), ("~", " "), ("{,}", ","), ("{}", "")):
+        statement = statement.replace(written, plain)
     if statement.count("$") != 1 or not _CURRENCY.search(statement):
         statement = statement.replace("$", "")
     return statement.replace("\0", "$")

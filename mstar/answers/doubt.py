@@ -63,10 +63,11 @@ HARMLESS = late(rf"""(?ix)
       </?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
       |\bor\ (?:equivalently|in\ other\ words)\b|\b\d+%\ confident|\bnot\ obvious
       |\ba\ common\ (?:mistake|error)|\b(?:wrong|incorrect|false):\s*{_VALUE}(?:(?:,\ |\ and\ ){_VALUE})*
-      |\bno\ (?:other|more|need)\b
+      |\bno\ (?:other|more|need)\b|\b(?:have\ an?\ \w+\ day|happy\ to\ help|good\ luck|cheers|done)\b[.!]*
       |而?不[是选]\s*{_VALUE}
       |\b(?:not|rather\ than|instead\ of|nor|and\ not|unlike|over)\ (?:(?:the|a|an|option|choice)\ )?
-        (?:{_VALUE}|(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""")
+        (?:{_VALUE}(?:(?:,\ |\ (?:or|and|nor)\ ){_VALUE})*
+          |(?!sure|certain|right|correct|true|it\b)[a-z]+(?=\W*$))(?:\s*\([^()]*\))?""")
 
 
 def is_taken_back(rest: str, said: str = "") -> bool:
