@@ -28,6 +28,7 @@ _RESTATES = late(
 )
 
 _BOTH = late(r"[,;.] (?:and |but )?(?:yes|no)\b(?! (?:doubt|more|other|need|one))", re.IGNORECASE)
+_AGAIN = late(r"[,;.] (true|false|correct|incorrect|right|wrong)\W*$", re.IGNORECASE)
 
 
 def read_boolean(statement: str) -> bool | None:
@@ -44,6 +45,8 @@ def read_boolean(statement: str) -> bool | None:
     if not _CLAUSE_STARTS.match(rest) or re.match(r"[/-]\w", rest) or _BOTH.search(rest):
         return None
     value = (match["word"].lower() in _TRUE) != bool(match["negated"])
-    restated = _RESTATES.match(rest)
+    again, restated = _AGAIN.match(rest), _RESTATES.match(rest)
+    if again and (again[1].lower() in _TRUE) != value:
+        return None
     is_wrong = (restated and value) or is_taken_back(rest[restated.end() :] if restated else rest)
     return None if is_wrong else value
