@@ -1,6 +1,6 @@
 """Regular expressions that are compiled when they are first used.
 
-Those of this package take a sixth of a second, which commands that judge nothing should not wait for.
+Those of this package take a tenth of a second, which commands that judge nothing should not wait for.
 """
 
 import re

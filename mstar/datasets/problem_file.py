@@ -159,11 +159,11 @@ class ProblemFile:
         return problems if images else [replace(one, images=()) if one.images else one for one in problems]
 
     def golds(self, rows: Sequence[int]) -> dict[str, Expected]:
-        """What answers to the labelled ones of the problems in these rising rows are compared with, by id;
-        cheaper than `read`, and UserError as there.
+        """What the labelled ones of the problems in these rising rows expect, by id; cheaper than `read`, and
+        UserError as there.
         """
         ids, held = self._index.ids, self.held.problems
-        found = {row: held[row].expected for row in rows if row in held and held[row].answer is not None}
+        found = {ids[row]: held[row].expected for row in rows if row in held and held[row].answer is not None}
         new = (row for row in rows if row not in held)
         for _, row, read in self._rows(new, images=False):
             try:
@@ -173,8 +173,8 @@ class ProblemFile:
             except BadRow as bad:
                 raise self._refusal(row, bad) from None
             if expected is not None:
-                found[row] = expected
-        return {ids[row]: expected for row, expected in found.items()}
+                found[ids[row]] = expected
+        return found
 
     def scan(self, rows: Iterable[int], images: bool = True) -> Iterator[tuple[Row, Problem | BadRow]]:
         """What is in each of these rising rows, as found and as a problem; bad rows do not stop it."""

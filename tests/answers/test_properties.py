@@ -161,4 +161,5 @@ def test_patterns_that_are_compiled_late_are_patterns() -> None:
     values = [value for name in names for value in vars(importlib.import_module(name)).values()]
     written = [value for value in values if type(value) is type(late(""))]
     assert len(written) > 100
-    assert all(value.search("") is None or value.search("")[0] == "" for value in written)
+    for value in written:
+        value.search("")  # raises where it is none

@@ -40,7 +40,8 @@ def mathv360k(tmp_path, picture):
     return write
 
 
-def test_mathv360k_sample(mathv360k, tmp_path):
+@pytest.fixture
+def mathv360k_sample(mathv360k):
     geometry = chat(
         "identity_0",
         "Geometry3K/images/1.png",
@@ -52,7 +53,11 @@ def test_mathv360k_sample(mathv360k, tmp_path):
     )
     figure = chat("identity_2", "FigureQA/images/3.png", "Is Cyan the minimum?", "Answer: yes")
     science = chat("identity_3", "ScienceQA/images/4.png", "Which shape — 形?", "The answer is Cylindrical.")
-    file = open_problems(mathv360k(geometry, table, figure, science))
+    return mathv360k(geometry, table, figure, science)
+
+
+def test_mathv360k_sample(mathv360k_sample, tmp_path):
+    file = open_problems(mathv360k_sample)
 
     def image(path: str) -> tuple[ImageSource, ...]:
         return (ImageSource(path=str(tmp_path / "data_images" / path)),)
@@ -84,7 +89,10 @@ def test_mathv360k_sample(mathv360k, tmp_path):
     ]
     assert file.ids == ("identity_0", "identity_1", "identity_2", "identity_3")
     assert file.sources == ("Geometry3K", "TabMWP", "FigureQA", "ScienceQA")
-    result = check_problems(file.path)
+
+
+def test_a_check_of_mathv360k_finds_nothing_wrong(mathv360k_sample):
+    result = check_problems(mathv360k_sample)
     assert result.bad == ()
     assert result.answer_types == {"choice": 1, "number": 1, "boolean": 1, "text": 1}
     assert result.unknown_keys == {}
