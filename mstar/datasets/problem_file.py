@@ -159,9 +159,7 @@ class ProblemFile:
         return problems if images else [replace(one, images=()) if one.images else one for one in problems]
 
     def golds(self, rows: Sequence[int]) -> dict[str, Expected]:
-        """What the labelled ones of the problems in these rising rows expect, by id; cheaper than `read`, and
-        UserError as there.
-        """
+        """What labelled problems in these rising rows expect, by id; cheaper than `read`, errors as there."""
         ids, held = self._index.ids, self.held.problems
         found = {ids[row]: held[row].expected for row in rows if row in held and held[row].answer is not None}
         new = (row for row in rows if row not in held)
