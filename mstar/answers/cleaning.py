@@ -70,7 +70,7 @@ _MARKUP = tuple(
 )
 _CURRENCY = late(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _QUOTED = late(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
-_PLAIN = late(r"[A-Za-z0-9 ,.()+\-]*")
+_PLAIN = late(r"[^\\<*_`$~{}\x80-\U0010ffff]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
 _CLOSING = late(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$|\s?(?:です|입니다)$")
 

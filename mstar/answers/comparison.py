@@ -76,7 +76,7 @@ def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Q
         case _ if expected.answer_type == "choice":
             agrees = read_letters(reading, expected.choices) == gold
         case _:
-            agrees = any(_is_same_text(text, str(gold)) for text in (reading, without_lead(reading)))
+            agrees = any(_is_same_text(text, str(gold)) for text in {reading, without_lead(reading)})
             agrees = agrees and not _ANOTHER_TEXT.fullmatch(rest)
     return agrees or None
 

@@ -12,6 +12,8 @@ response disowns it or takes it back (`doubt`). Behind a <think> block only what
 Without a marker, `unmarked` looks for an answer.
 """
 
+from functools import lru_cache
+
 from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clauses, clean
 from mstar.answers.comparison import reads_as
 from mstar.answers.doubt import is_taken_back
@@ -74,11 +76,15 @@ def _lowered(text: str, choices: tuple[str, ...]) -> str:
     lowered = text.lower()
     if len(lowered) != len(text):
         lowered = text.replace("\u0130", "I").lower()
-    for choice in choices:
-        content = choice.strip().lower()
-        if " " in content and any(word in content for word in WORDS):
-            lowered = lowered.replace(content, "\0" * len(content))
+    for content in _misleading(choices):
+        lowered = lowered.replace(content, "\0" * len(content))
     return lowered
+
+
+@lru_cache(maxsize=8192)
+def _misleading(choices: tuple[str, ...]) -> list[str]:
+    contents = [choice.strip().lower() for choice in choices if " " in choice.strip()]
+    return [content for content in contents if any(word in content for word in WORDS)]
 
 
 def _line(text: str, start: int) -> tuple[int, int]:

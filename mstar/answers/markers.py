@@ -85,18 +85,18 @@ _ALL_WORDS = (*WORDS, *f"{_CHINESE} {_OTHERS}".split())
 
 def last_statement(text: str, lowered: str) -> Statement | None:
     """The statement of the last marker, of the words' MAX_MENTIONS last mentions."""
-    marked = filter(None, (_boxed(text), _tagged(text, lowered), _hashes(text)))
-    last = max(marked, key=lambda statement: statement.marker, default=None)
+    last = max(filter(None, (_boxed(text), _tagged(text, lowered), _hashes(text))), default=None)
     least = last.marker if last else -1
-    mentions = {word: lowered.rfind(word, least + 1) for word in (WORDS if text.isascii() else _ALL_WORDS)}
+    words = WORDS if text.isascii() else _ALL_WORDS
+    mentions = [lowered.rfind(word, least + 1) for word in words]
     for _ in range(MAX_MENTIONS):
-        word = max(mentions, key=mentions.__getitem__)
-        position = mentions[word]
+        position = max(mentions)
         if position < 0:
-            return last
-        if found := _at(word, text, lowered, position):
+            break
+        place = mentions.index(position)
+        if found := _at(words[place], text, lowered, position):
             return found
-        mentions[word] = lowered.rfind(word, least + 1, position)
+        mentions[place] = lowered.rfind(words[place], least + 1, position)
     return last
 
 

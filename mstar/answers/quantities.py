@@ -7,9 +7,7 @@ beyond 300, ranges, bounds ("at least 3"), uncertainty ("maybe 4"), ordinals, in
 carried out (8+6), and a number before what is no unit (12x). Values are `Fraction`s: nothing is a float.
 """
 
-import math
 import re
-from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -36,25 +34,27 @@ class Quantity(NamedTuple):
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
-_CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
-_CORE = late(rf"""(?ix)
-      (?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
+_ABOUT = (
+    r"(?:(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
+    r"|(?:a )?total(?: of)?)\s*)"
+)
+_CORE = late(rf"""(?i){_ABOUT}?(?x:
+      (?P<sign>[-+]|minus\s|negative\s)?\s*
+      (?:US\s?(?=\$))?(?P<currency>USD|[$€£¥₹]|Rs\.?)?\s*(?P<inner_sign>[-+])?\s*
     (?:(?P<mixed>\d+)(?:\s+|\()(?P<over>\d+)\s*/\s*(?P<under>\d+)\)?
      | \(?(?P<numerator>[-+]?{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
      | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?(?:[eE](?P<exponent>[-+]?\d+)
-       |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*)?
-     | (?P<words>[A-Za-z][A-Za-z -]*))""")
+       |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*
+       |\s?(?(currency)(?P<thousands>k\b)|(?!)))?
+     | (?P<words>[A-Za-z][A-Za-z -]*)))""")
+_SEPARATORS = late("[, ]")
 _SCALES = SCALES | {"万": 10**4, "亿": 10**8}
 _TAIL = late(
     rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b|[万亿])?\s*"
     r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹¢/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
 )
 _UNIT_IN_PARENTHESES = late(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
-_APPROXIMATELY = late(
-    r"(?i)\A(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
-    r"|(?:a )?total(?: of)?)\s*"
-)
-_THOUSANDS = late(r"^([$€£]\d[\d.,]*) ?[kK]$")
+_APPROXIMATELY = late(rf"(?i)\A{_ABOUT}")
 _HALF = late(r"(?<=\d) and a half\b")
 _LEAD = late(
     r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
@@ -131,48 +131,41 @@ def split_unit(statement: str) -> tuple[str, str]:
 
 
 def _bare_quantity(statement: str) -> Quantity | None:
-    statement = _HALF.sub(" 1/2", _APPROXIMATELY.sub("", statement))
-    statement = _THOUSANDS.sub(r"\1 thousand", statement)
+    statement = _HALF.sub(" 1/2", statement)
     if statement[:1] + statement[-1:] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", statement[1:-1]):
         statement = statement[1:-1].strip()
     match = _CORE.match(statement)
     number = _number(match) if match and not (match["sign"] and match["inner_sign"]) else None
-    if match is None or number is None:
+    tail = _tail(statement[number[-1] :]) if number else None
+    if match is None or number is None or tail is None:
         return None
-    quantity, end = number
-    tail = _tail(statement[end:])
-    if tail is None:
-        return None
+    value, decimals, significant_digits, _ = number
+    currency = read_unit(match["currency"] or "")
     scale, unit = tail
-    currency = read_unit(re.sub(r"US\s?(?=\$)", "", match["currency"] or ""))
-    if currency and unit in ("%", "°"):
-        return None
     is_negative = (match["sign"] or match["inner_sign"] or "+")[0] in "-mMnN"
-    value = -quantity.value if is_negative else quantity.value
-    return quantity._replace(value=value, unit=currency or unit, scale=scale)
+    return Quantity(-value if is_negative else value, decimals, significant_digits, currency or unit, scale)
 
 
-def _number(match: re.Match[str]) -> tuple[Quantity, int] | None:
-    """The number of a match of _CORE without its sign, and where it ends."""
+def _number(match: re.Match[str]) -> tuple[Fraction, int | None, int, int] | None:
+    """Value, decimals and significant digits of a match of _CORE without its sign, and where it ends."""
     if match["words"]:
         numeral = numeral_before(match["words"].lower())
-        return numeral and (Quantity(numeral[0], None, 0, ""), match.start("words") + numeral[1])
+        return numeral and (numeral[0], None, 0, match.start("words") + numeral[1])
     if not match["decimal"]:
         above = _exact(match["over"] or match["numerator"])
         below = _exact(match["under"] or match["denominator"])
-        value = int(match["mixed"] or 0) + above / below if below else None
-        return None if value is None else (Quantity(value, None, 0, ""), match.end())
-    plain = re.sub("[, ]", "", match["decimal"]).rstrip(".")
-    shift = (match["exponent"] or match["power"] or "0").replace(" ", "")
-    if len(shift) > 5 or abs(int(shift)) > MAX_EXPONENT:
+        return (int(match["mixed"] or 0) + above / below, None, 0, match.end()) if below else None
+    whole, _, fraction = _SEPARATORS.sub("", match["decimal"]).partition(".")
+    exponent = "3" if match["thousands"] else (match["exponent"] or match["power"] or "0").replace(" ", "")
+    if len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT:
         return None
-    decimals = max(len(plain.partition(".")[2]) - int(shift), 0)
-    significant = len(plain.replace(".", "").lstrip("0"))
-    return Quantity(_exact(plain) * Fraction(10) ** int(shift), decimals, significant, ""), match.end()
+    digits, decimals = whole + fraction, len(fraction) - int(exponent)
+    value = Fraction(int(digits) * 10 ** max(-decimals, 0), 10 ** max(decimals, 0))
+    return value, max(decimals, 0), len(digits.lstrip("0")), match.end()
 
 
 def _exact(number: str) -> Fraction:
-    return Fraction(Decimal(re.sub("[, ]", "", number)))
+    return Fraction(_SEPARATORS.sub("", number))
 
 
 @lru_cache(maxsize=4096)
@@ -249,12 +242,11 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
         return bool(is_decimal) and abs(answer.value - gold.value) <= half_a_place
     if decimals == 0 and precision is None:
         return False
-    return _rounded(gold, decimals) in (_rounded(answer, decimals), round(answer.value, decimals))
+    return _rounded(gold.value, decimals)[0] in _rounded(answer.value, decimals)
 
 
-def _rounded(gold: Quantity, decimals: int) -> Fraction:
-    """The gold's value at so many decimals; half a unit away from zero rounds up."""
-    if gold.decimals is not None and gold.decimals <= decimals:
-        return gold.value
-    rounded = Fraction(math.floor(abs(gold.value) * 10**decimals + Fraction(1, 2)), 10**decimals)
-    return rounded if gold.value >= 0 else -rounded
+def _rounded(value: Fraction, decimals: int) -> tuple[int, int]:
+    """The value in units of the last decimal, a half away from zero, and a half to the even digit."""
+    away, rest = divmod(2 * abs(value.numerator) * 10**decimals + value.denominator, 2 * value.denominator)
+    even = away - (rest == 0 and away % 2)
+    return (away, even) if value.numerator >= 0 else (-away, -even)
