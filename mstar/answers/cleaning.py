@@ -118,8 +118,6 @@ def _trim(statement: str) -> str:
         first, last = statement[:1], statement[-1:]
         if last == "." and not statement.endswith("..") or last == ")" and not re.search(r"[(\[]", statement):
             statement = statement[:-1]
-        elif first in ("'", '"') and statement.count(first) == 1:
-            statement = statement[1:]
         elif first + last in ("''", '""', "<>") and len(statement) > 2:
             statement = statement[1:-1]
     return statement
@@ -197,8 +195,7 @@ def _mark_or_space(match: re.Match[str]) -> str:
     if mark == "'":
         if before.isalnum() and after.isalnum():
             return ""
-        is_prime = before.isalpha() and not after.isalnum() and not text[max(match.start() - 2, 0)].isalpha()
-        return "'" if is_prime or (before.isalpha() and match.start() == 1) else " "
+        return " "
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 

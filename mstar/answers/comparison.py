@@ -136,7 +136,7 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
         return []
     base = unit or next((value.unit for value in known if value.unit), "")
     factors = [Fraction(1, 100) if value.unit == "%" else conversion(base, value.unit) for value in known]
-    plain = [value.value * value.scale * (factor or 0) for value, factor in zip(known, factors, strict=True)]
+    plain = [value.value * (factor or 0) for value, factor in zip(known, factors, strict=True)]
     places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
     is_plain = all(factor in (1, Fraction(1, 100)) for factor in factors)
     rounding = Fraction(1, 2 * 10 ** min(places)) if places and is_plain else Fraction(0)
@@ -156,6 +156,6 @@ def _is_same_text(text: str, gold: str) -> bool:
     if spelled(text).casefold() == spelled(gold).casefold():
         return True
     left, right = parse_quantity(text, sentence=False), parse_quantity(gold, sentence=False)
-    if left is None or right is None or (left.value, left.scale) != (right.value, right.scale):
+    if left is None or right is None or left.value != right.value:
         return False
     return left.unit == right.unit or (not left.unit and right.unit != "%")

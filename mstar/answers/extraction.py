@@ -28,18 +28,13 @@ _SENTENCE_END = late(r"[.!?]\s|\s(?:because|since)\s")
 _BLANK = late(r"\s*(?:(?<=\n)[>*•-] )?")
 
 
-def extract(
-    response: str, answer_type: AnswerType | None = None, choices: tuple[str, ...] = ()
-) -> str | None:
-    """The final answer that a response states, without its explanation, or None.
-
-    Without an answer type, a bare response counts only as a number, a letter or yes/no.
-    """
+def extract(response: str, answer_type: AnswerType, choices: tuple[str, ...] = ()) -> str | None:
+    """The final answer that a response states, without its explanation, or None."""
     statement = find_statement(response, answer_type, choices)
     return None if statement is None else tidy(statement, answer_type, choices)
 
 
-def find_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
+def find_statement(response: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
     """The last statement of a final answer as it stands, with what follows it on its line."""
     opened, closed = response.rfind("<think>"), response.rfind("</think>")
     text = response[:opened] if opened > closed else response[closed + 8 :] if closed >= 0 else response
@@ -56,7 +51,7 @@ def find_statement(response: str, answer_type: AnswerType | None, choices: tuple
     return None if not statement or is_taken_back(text[end:], statement) else statement
 
 
-def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...] = ()) -> str:
+def tidy(statement: str, answer_type: AnswerType, choices: tuple[str, ...] = ()) -> str:
     """A statement without emphasis, closing punctuation and (where it reads as its type) explanation.
 
     A letter stands alone: "(B)." is "B".
@@ -66,7 +61,7 @@ def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...
         return letter[1] if letter else statement
     cleaned = clean(statement)
     for reading, rest in clauses(cleaned):
-        if answer_type and reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
+        if reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
             return reading
     return cleaned or statement
 

@@ -74,7 +74,6 @@ _IS_THE_ANSWER = late(
 )
 _OPTION_IS = late(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
 _CHINESE_IS = late(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
-_CHOSEN = late(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = late(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta", "jawaban")
@@ -110,10 +109,9 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
             if quoted := _QUOTED.match(text, position):
                 return Statement(position, *quoted.span("payload"))
             after = _AFTER_OPTION.match(lowered, position)
-            if after is None or _DESCRIBES.match(lowered, after.end()) or is_disowned(before):
+            if after is None or is_disowned(before):
                 return None
-            is_chosen = _CHOSEN.search(before) or _LETTER_BEHIND.match(text, after.end())
-            return Statement(position, after.end()) if is_chosen else None
+            return Statement(position, after.end()) if _LETTER_BEHIND.match(text, after.end()) else None
         case "correct":
             return _payload_before(_OPTION_IS, text, position)
         case "正确" | "答案" if found := _payload_before(_CHINESE_IS, text, position):
@@ -148,8 +146,6 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
-    if ">" not in text:
-        return None
     tags = (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>"))
     marker, opening, closing = max((lowered.rfind(opening), opening, closing) for opening, closing in tags)
     end = lowered.find(closing, marker)
@@ -190,8 +186,6 @@ def _boxed(text: str) -> Statement | None:
         if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
             break
         first = earlier
-        if marker - first > MAX_ANSWER_CHARACTERS:
-            return Statement(marker, NOWHERE)
     if _BOX_INSIDE.search(text, max(first - LEAD_CHARACTERS, 0), first):
         return Statement(marker, NOWHERE)
     sign = _BOX_SIGN.search(text, max(first - 3, 0), first)

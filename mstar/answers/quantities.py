@@ -29,7 +29,6 @@ class Quantity(NamedTuple):
     decimals: int | None
     significant_digits: int
     unit: str
-    scale: int = 1
 
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
@@ -48,7 +47,7 @@ _CORE = late(rf"""(?i){_ABOUT}?(?x:
        |\s?(?(currency)(?P<thousands>k\b)|(?!)))?
      | (?P<words>[A-Za-z][A-Za-z -]*)))""")
 _SEPARATORS = late("[, ]")
-_SCALES = SCALES | {"万": 10**4, "亿": 10**8}
+_SCALES = SCALES | {"万": 4, "亿": 8}
 _TAIL = late(
     rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b|[万亿])?\s*"
     r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹¢/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
@@ -80,11 +79,9 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
     up to the number ("the area is 12") are read too.
     """
-    if "∞" in statement or "\\infty" in statement:
-        return None
     if sentence:
         statement = _after_equals(statement)
-    plain = spelled(statement) if "\\frac" in statement and is_carried_out(statement) else statement
+    plain = spelled(statement) if "\\frac" in statement else statement
     plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
     quantity = _bare_quantity(plain) or _formula_quantity(plain)
     lead = _LEAD.match(plain) if sentence and quantity is None else None
@@ -140,10 +137,12 @@ def _bare_quantity(statement: str) -> Quantity | None:
     if match is None or number is None or tail is None:
         return None
     value, decimals, significant_digits, _ = number
+    places, unit = tail
     currency = read_unit(match["currency"] or "")
-    scale, unit = tail
     is_negative = (match["sign"] or match["inner_sign"] or "+")[0] in "-mMnN"
-    return Quantity(-value if is_negative else value, decimals, significant_digits, currency or unit, scale)
+    factor = 10**places * (-1 if is_negative else 1)
+    decimals = None if decimals is None else max(decimals - places, 0)
+    return Quantity(value if factor == 1 else value * factor, decimals, significant_digits, currency or unit)
 
 
 def _number(match: re.Match[str]) -> tuple[Fraction, int | None, int, int] | None:
@@ -170,9 +169,7 @@ def _exact(number: str) -> Fraction:
 
 @lru_cache(maxsize=4096)
 def _tail(text: str) -> tuple[int, str] | None:
-    """Scale word and unit behind a number; None where something else stands there."""
-    if not text.strip():
-        return 1, ""
+    """The power of ten and the unit behind a number; None where something else stands there."""
     tail = _TAIL.fullmatch(text)
     if tail is None or tail["unit"][:1] == "-" and tail["unit"].strip(" -."):
         return None
@@ -182,7 +179,7 @@ def _tail(text: str) -> tuple[int, str] | None:
     if len(phrase) == 1 and phrase.isascii() and (phrase not in _UNIT_LETTERS or text == "t"):
         return None
     unit = read_unit(phrase)
-    return None if unit is None else (_SCALES[tail["scale"].lower()] if tail["scale"] else 1, unit)
+    return None if unit is None else (_SCALES[tail["scale"].lower()] if tail["scale"] else 0, unit)
 
 
 def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = None) -> bool:
@@ -194,10 +191,8 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
       exact too, but a decimal of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
     - Percent: a gold in % accepts 50%, 50 and 0.5. A gold without it accepts p% for p/100 and, as golds
       often leave the sign out, for p where p is at least 1 (50: 50%; 0.5: 50%, not 0.5%).
-    - Scale words multiply: "1.2 million" is 1,200,000; a gold "1.2 million" also accepts "1.2".
+    - Scale words multiply: "1.2 million" is 1,200,000.
     """
-    if gold is answer:
-        return True
     if gold.unit == "%" or answer.unit == "%":
         return _percents_agree(gold, answer, precision)
     factor = conversion(gold.unit, answer.unit)
@@ -205,15 +200,15 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
         return False
     if factor != 1:
         answer = answer._replace(value=answer.value * factor, decimals=None)
-    return _values_agree(gold, answer, precision)
+    return _rounds_to(gold, answer, precision)
 
 
 def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    as_stated = _values_agree(gold, answer, precision)
+    as_stated = _rounds_to(gold, answer, precision)
     if gold.unit == "%":
-        as_share = not answer.unit and _values_agree(gold, _shifted(answer, 2), precision)
+        as_share = not answer.unit and _rounds_to(gold, _shifted(answer, 2), precision)
         return answer.unit in ("%", "") and (as_stated or as_share)
-    is_share = _values_agree(gold, _shifted(answer, -2), precision)
+    is_share = _rounds_to(gold, _shifted(answer, -2), precision)
     return not (gold.unit and is_measure(gold.unit)) and (is_share or (as_stated and abs(answer.value) >= 1))
 
 
@@ -221,15 +216,6 @@ def _shifted(answer: Quantity, places: int) -> Quantity:
     """The answer with its decimal point so many places further to the right."""
     decimals = None if answer.decimals is None else max(answer.decimals - places, 0)
     return answer._replace(value=answer.value * Fraction(10) ** places, decimals=decimals)
-
-
-def _values_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    if gold.scale == answer.scale:
-        return _rounds_to(gold, answer, precision)
-    scaled = answer._replace(value=answer.value * answer.scale)
-    if _rounds_to(gold._replace(value=gold.value * gold.scale), scaled, precision):
-        return True
-    return answer.scale == 1 and _rounds_to(gold, answer, precision)
 
 
 def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
