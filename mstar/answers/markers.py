@@ -102,12 +102,12 @@ def last_statement(text: str, lowered: str) -> Statement | None:
 def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
     before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
     before = before[max(0, *map(before.rfind, _SENTENCE_ENDS)) :]
+    if quoted := _QUOTED.match(text, position):
+        return Statement(position, *quoted.span("payload"))
     match word:
         case "answer":
             return _answer_at(text, lowered, position, before)
         case "option" | "choice":
-            if quoted := _QUOTED.match(text, position):
-                return Statement(position, *quoted.span("payload"))
             after = _AFTER_OPTION.match(lowered, position)
             if after is None or is_disowned(before):
                 return None
@@ -124,9 +124,6 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
 def _answer_at(text: str, lowered: str, position: int, before: str) -> Statement | None:
     if _ABOUT_THE_ANSWER.search(before):
         return None
-    quoted = _QUOTED.match(text, position)
-    if quoted:
-        return Statement(position, *quoted.span("payload"))
     after = _AFTER_ANSWER.match(lowered, position)
     if after and (after["mark"] or not _DESCRIBES.match(lowered, after.end())):
         return Statement(position, NOWHERE if is_disowned(before) else after.end())

@@ -17,7 +17,7 @@ from mstar.answers.doubt import UNSURE
 from mstar.answers.numerals import SCALES, numeral_before
 from mstar.answers.patterns import late
 from mstar.answers.spelling import spelled
-from mstar.answers.units import conversion, is_measure, read_unit
+from mstar.answers.units import ONE, conversion, is_measure, read_unit
 
 MAX_EXPONENT, MAX_PRECISION = 300, 30
 
@@ -193,29 +193,24 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
       often leave the sign out, for p where p is at least 1 (50: 50%; 0.5: 50%, not 0.5%).
     - Scale words multiply: "1.2 million" is 1,200,000.
     """
-    if gold.unit == "%" or answer.unit == "%":
-        return _percents_agree(gold, answer, precision)
-    factor = conversion(gold.unit, answer.unit)
-    if factor is None:
-        return False
-    if factor != 1:
-        answer = answer._replace(value=answer.value * factor, decimals=None)
-    return _rounds_to(gold, answer, precision)
+    return any(_rounds_to(gold, _times(answer, factor), precision) for factor in _factors(gold, answer))
 
 
-def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    as_stated = _rounds_to(gold, answer, precision)
+def _factors(gold: Quantity, answer: Quantity) -> list[Fraction]:
+    """What the value of an answer may be multiplied with to be in the gold's unit."""
     if gold.unit == "%":
-        as_share = not answer.unit and _rounds_to(gold, _shifted(answer, 2), precision)
-        return answer.unit in ("%", "") and (as_stated or as_share)
-    is_share = _rounds_to(gold, _shifted(answer, -2), precision)
-    return not (gold.unit and is_measure(gold.unit)) and (is_share or (as_stated and abs(answer.value) >= 1))
+        return {"%": [ONE], "": [ONE, 100 * ONE]}.get(answer.unit, [])
+    if answer.unit == "%":
+        return [] if is_measure(gold.unit) else [ONE / 100, *[ONE] * (abs(answer.value) >= 1)]
+    factor = conversion(gold.unit, answer.unit)
+    return [] if factor is None else [factor]
 
 
-def _shifted(answer: Quantity, places: int) -> Quantity:
-    """The answer with its decimal point so many places further to the right."""
-    decimals = None if answer.decimals is None else max(answer.decimals - places, 0)
-    return answer._replace(value=answer.value * Fraction(10) ** places, decimals=decimals)
+def _times(answer: Quantity, factor: Fraction) -> Quantity:
+    if factor is ONE:
+        return answer
+    decimals = answer.decimals if answer.unit == "%" else None
+    return answer._replace(value=answer.value * factor, decimals=None if decimals is None else decimals + 2)
 
 
 def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
