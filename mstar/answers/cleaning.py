@@ -72,7 +72,7 @@ _CURRENCY = late(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _QUOTED = late(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
 _PLAIN = late(r"[^\\<*_`$~{}\x80-\U0010ffff]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
-_CLOSING = late(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$|\s?(?:です|입니다)$")
+_CLOSING = late(r"!(?<![\d)}!].)(?:(?<!\b[A-Za-z].)|!)!*$|\s?(?:です|입니다)$")
 
 
 @lru_cache(maxsize=4096)
@@ -124,17 +124,17 @@ def _trim(statement: str) -> str:
 
 
 REASON = late(
-    r"(?i)\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
+    r"(?i)(?:[,;(–—-]\s*|\b)(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
     r"|where|so that|given that|due to|based on|obtained"
     r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
     r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
     r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
-    r"|;\s*(?=[a-z]{3})|\s*(?:→|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
-    r"|,?\s*因为|,\s*(?=而?不)"
+    r"|;\s*(?=[a-z]{3})|→|\((?:rounded|since|because|as)\b|:\s+(?=\S+ \S+ \S+)"
+    r"|因为|,\s*(?=而?不)"
 )
 SENTENCE_END = late(
-    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
-    r"(?:[.?]|(?<![\d)}])!|!(?=\s+[^a-z\s]))(?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+    r"(?:[.?]|!(?:(?<![\d)}].)|(?=\s+[^a-z\s])))(?=[\"']?\s)(?<!\bsq.)(?<!\bcu.)(?<!\bapprox.)(?<!\bSt.)"
+    r"(?<!\bDr.)(?<!\bMr.)(?<!\bi\.e.)(?<!\be\.g.)(?<!\bvs.)|\.(?<=\w.)(?=[A-Z][a-z])"
 )
 CONTRAST = late(
     r"(?i)\b(?:not (?!only|just|quite|sure|clear)|neither )[^,.;\n]{1,40}?"
