@@ -7,6 +7,7 @@ is what test_stopping.py and a test of test_cli.py start.
 """
 
 import importlib
+import inspect
 import multiprocessing
 import os
 import sys
@@ -33,8 +34,6 @@ SERVER.set_forkserver_preload(
     ]
 )
 OUTPUT, ERRORS = "output", "errors"
-UNUSED = ("torch", "transformers", "sympy", "pyarrow")
-"""What `mstar pipeline` does not import; kfp looks through all modules of the process for every task."""
 
 
 def mstar(*arguments: str, check: bool = True) -> CompletedProcess[str]:
@@ -96,11 +95,10 @@ def _begin(
 
 
 def main(*arguments: str) -> None:
-    """What is called in the process of a command."""
-    if arguments[:1] == ("pipeline",):
-        for name in list(sys.modules):
-            if name.partition(".")[0] in UNUSED:
-                del sys.modules[name]
+    """What is called in the process of a command. kfp asks for the whole stack at every setting of a task;
+    the fork server's own frame is of no file, and would be looked for in all modules each time.
+    """
+    inspect.modulesbyfile["<string>"] = "__main__"  # type: ignore[attr-defined]
     sys.argv = ["mstar", *arguments]
     from mstar.__main__ import main as run
 
