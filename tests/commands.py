@@ -31,6 +31,7 @@ USUAL = [
     "mstar.prm",
     "mstar.starting",
     "mstar.trainers.single",
+    "tests.warm",
 ]
 RARE = ["mlflow", "peft", "wandb"]
 """What only the server of several workers imports: few tests need them, in thirty commands in all."""
