@@ -22,6 +22,7 @@ from mstar.datasets.bucket_files import WHOLE_BYTES
 from mstar.datasets.checking import check_problems
 from mstar.datasets.overlap import shared_problems
 from mstar.errors import UserError
+from mstar.storage import build_storage
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
 from tests.smoke import prepare_arguments
@@ -325,3 +326,14 @@ def test_a_config_in_a_bucket_names_what_lies_beside_it(
     assert done.returncode == 2 and done.stderr == (
         f"error: {uploads.address}/none.yaml does not exist; name a config in a bucket that is there\n"
     )
+
+
+def test_what_is_stored_under_an_encoding_is_read_as_it_lies(uploads: Uploads) -> None:
+    """As programs label what they have compressed, or have not."""
+    small, large = parquet(rows(3)), parquet(rows(3, images=[random.Random(1).randbytes(WHOLE_BYTES)]))
+    for name, data in (("small.parquet", small), ("large.parquet", large)):
+        address = uploads.put(name, data, **{"Content-Encoding": "gzip"})
+        assert [problem.id for problem in open_problems(address).read(range(3))] == ["p0", "p1", "p2"]
+    storage = build_storage(uploads.address)
+    assert storage.read("small.parquet") == small
+    assert b"".join(storage.blocks("large.parquet")) == large
