@@ -166,6 +166,16 @@ def test_a_row_group_moves_once_and_texts_without_it(uploads: Uploads, moto: str
         assert 0.9 * each < counting.sent_bytes - before < 1.1 * each
 
 
+def test_large_row_groups_are_named_once(uploads: Uploads) -> None:
+    """Not where they are small, nor in the folder that has the same file."""
+    table = large_table(440, 40_000)
+    large, small = parquet(table, row_group_size=110), parquet(table, row_group_size=26)
+    said = mstar("problems", "check", uploads.put("large.parquet", large), check=False).stdout
+    assert said.count("row groups have up to 4.4 MB of images (110 rows)") == 1
+    assert "written with row_group_size=26, less would" in said
+    assert "row group" not in mstar("problems", "check", uploads.put("s.parquet", small), check=False).stdout
+
+
 def test_a_table_that_is_replaced_while_it_is_read_is_refused(uploads: Uploads) -> None:
     address = uploads.put("train.parquet", parquet(large_table(440, 40_000), row_group_size=10))
     file = open_problems(address)
