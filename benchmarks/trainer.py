@@ -8,6 +8,7 @@ The problem file stays open, as in a run, whose generate and score stages have r
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pairs import compare
@@ -67,15 +68,24 @@ def ready_batches(lesson: Lesson, policy: Policy, config: Config) -> list[tuple[
     lesson_rows = LessonRows(lesson, policy.encoder)
     batches = [lesson_rows.read(batch) for batch in plan_batches(RESPONSES, config.train, lesson.seed)]
     return [
-        (sum(row.learned for row in rows), list(cut_micro_batches(rows, policy.encoder, config.train)))
+        (
+            sum(row.learned for row in rows),
+            [on(config.model.device, one) for one in cut_micro_batches(rows, policy.encoder, config.train)],
+        )
         for rows in batches
     ]
+
+
+def on(device: str, one: MicroBatch) -> MicroBatch:
+    inputs = {name: tensor.to(device) for name, tensor in one.inputs.items()}
+    return replace(one, inputs=inputs, labels=one.labels.to(device))
 
 
 def whole(lesson: Lesson, policy: Policy, config: Config) -> Callable[[], None]:
     def train() -> None:
         for _ in SingleTrainer(config).steps(lesson, policy, Progressed(0)):
             pass
+        settle(config.model.device)
 
     return train
 
@@ -92,8 +102,17 @@ def bare(ready: list[tuple[int, list[MicroBatch]]], policy: Policy, config: Conf
             torch.nn.utils.clip_grad_norm_(parameters, config.train.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
+        settle(config.model.device)
 
     return train
+
+
+def settle(device: str) -> None:
+    """Wait until a GPU has done what it was asked for."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

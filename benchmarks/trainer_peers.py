@@ -3,7 +3,8 @@ transformers' Trainer: the same responses, model, batch size and number of steps
 
 The quick start's responses (an image and a short text), texts whose lengths have a long tail, and the former
 again with an adapter (LoRA, by peft); each padded, and packed where it can be. The peers' rows are ready in
-memory, ours are read meanwhile. One thread each, so the processor's time counts: `make peers`.
+memory, ours are read meanwhile. On a CPU one thread each, so the processor's time counts: `make peers`. On a
+GPU the clock does: `python benchmarks/trainer_peers.py adapter model.device=cuda model.dtype=bfloat16`.
 """
 
 import itertools
@@ -16,7 +17,8 @@ import tempfile
 import time
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +63,15 @@ PACKED: tuple[Way, ...] = tuple(("TRL, packed", tokens) for tokens in PACKS)
 
 
 def main() -> None:
-    """All draws, or the one that is named: images, texts, adapter."""
+    """All draws, or those that are named (images, texts, adapter), with settings of one's own."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+    changes = [one for one in sys.argv[1:] if "=" in one]
     with tempfile.TemporaryDirectory() as folder:
-        for name in sys.argv[1:] or DRAWS:
+        for name in [one for one in sys.argv[1:] if one not in changes] or DRAWS:
             draw, settings, ways = DRAWS[name]
             print(f"\n{name}:")
-            ours = {name: config_of(name == "packed", settings) for name in ("padded", "packed")}
+            ours = {name: config_of(name == "packed", [*settings, *changes]) for name in ("padded", "packed")}
             lesson = draw(ours["padded"], Path(folder))
             sides = {
                 f"{side.__name__}, {name}": side(lesson, config)
@@ -79,7 +82,7 @@ def main() -> None:
                 f"{peer}, {size}": peer_side(lesson, ours["padded"], (peer, size), folder)
                 for peer, size in ways
             }
-            seconds = take_turns({**sides, **peers}, ROUNDS, time.process_time)
+            seconds = take_turns({**sides, **peers}, ROUNDS, clock_of(ours["padded"]))
             for pair in itertools.product(sides, peers):
                 print_ratios(pair, seconds)
 
@@ -89,6 +92,18 @@ def config_of(packing: bool, settings: Sequence[str]) -> Config:
     config = load_config(QUICKSTART / "quickstart.yaml", own)
     set_threads(config.model)
     return config
+
+
+def clock_of(config: Config) -> Callable[[], float]:
+    """Seconds of the processor; where a GPU computes, of the clock when it has come to an end."""
+    if config.model.device == "cpu":
+        return time.process_time
+
+    def now() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return now
 
 
 def draw_images(config: Config, folder: Path) -> Lesson:
@@ -203,8 +218,8 @@ def peer_settings(config: Config, way: Way, lengths: Sequence[int], folder: str)
         "learning_rate": config.train.learning_rate,
         "lr_scheduler_type": "constant",
         "gradient_checkpointing": False,
-        "bf16": False,
-        "use_cpu": True,
+        "bf16": config.model.dtype == "bfloat16",
+        "use_cpu": config.model.device == "cpu",
         "disable_tqdm": True,
         "report_to": "none",
         "save_strategy": "no",
@@ -290,8 +305,11 @@ def trl_processor(encoder: Encoder) -> Any:
     import transformers
 
     video = transformers.Qwen3VLVideoProcessor()
+    images = copy(encoder.image_processor)
+    for name, value in (encoder.family.processor_settings or {}).items():
+        setattr(images, name, value)
     return transformers.Qwen3VLProcessor(
-        encoder.image_processor, encoder.tokenizer, video, chat_template=encoder.tokenizer.chat_template
+        images, encoder.tokenizer, video, chat_template=encoder.tokenizer.chat_template
     )
 
 

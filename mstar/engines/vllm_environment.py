@@ -14,6 +14,7 @@ VARIABLES = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of a process in which torch has threads can hang
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",  # not for requests with a seed, as ours are; it asks for a compiler
 }
 """Told to vLLM and its processes, unless the environment says otherwise."""
 PREFIX = "mstar-"

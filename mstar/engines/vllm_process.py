@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 CAUSE_LENGTH = 240
 CPU_CACHE_BYTES = 4 << 30
+LEAST_SHARE = 0.01
+"""Of the memory, where the room for keys and values is given in bytes: the share says nothing then, but a GPU
+on which less is free would be refused.
+"""
 ENDING_SECONDS = 5
 """After this, processes that were asked to end are killed; they hold shared memory, which they clean up. (A
 cluster waits for 10 seconds or more.)"""
@@ -201,8 +205,7 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "generation_config": "vllm",  # the checkpoint's sampling is not ours
         "seed": 0,
         "tensor_parallel_size": section.tensor_parallel_size,
-        "gpu_memory_utilization": section.gpu_memory_share,
-        "kv_cache_memory_bytes": cache_bytes(config, system_memory()),
+        **memory_arguments(config, system_memory()),
         "enforce_eager": is_eager(config),
         "max_model_len": longest,
         "max_num_seqs": generate.rows_in_flight,
@@ -213,6 +216,13 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "worker_extension_cls": "mstar.engines.vllm_worker.BanningWorker",
         "disable_log_stats": False,
     }
+
+
+def memory_arguments(config: Config, memory: Memory | None) -> dict[str, Any]:
+    """What vLLM may take: a share of the memory, or room for keys and values in bytes."""
+    room = cache_bytes(config, memory)
+    share = config.vllm.gpu_memory_share if room is None else LEAST_SHARE
+    return {"gpu_memory_utilization": share, "kv_cache_memory_bytes": room}
 
 
 def cache_bytes(config: Config, memory: Memory | None) -> int | None:

@@ -15,7 +15,7 @@ from mstar.config_file import load_config as load_settings
 from mstar.engines import build_engine
 from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm_environment import socket_folder
-from mstar.engines.vllm_process import cache_bytes
+from mstar.engines.vllm_process import cache_bytes, memory_arguments
 from mstar.engines.vllm_worker import without
 from mstar.errors import UserError
 from mstar.models import FAMILIES
@@ -55,6 +55,16 @@ def test_on_a_cpu_keys_and_values_take_a_bounded_part_of_the_memory(
     assert cache_bytes(config, memory) == expected
 
 
+def test_a_share_of_a_gpu_is_asked_for_only_where_it_says_how_much(make_config: MakeConfig) -> None:
+    """vLLM refuses to start beside others where the share is not free, also if it is given bytes."""
+    model = {"path": "m", "device": "cuda"}
+    shared = memory_arguments(make_config(model=model, vllm={"gpu_memory_share": 0.6}), None)
+    assert shared == {"gpu_memory_utilization": 0.6, "kv_cache_memory_bytes": None}
+    given = memory_arguments(make_config(model=model, vllm={"cache_gib": 12}), None)
+    assert given["kv_cache_memory_bytes"] == 12 * GIB
+    assert given["gpu_memory_utilization"] <= 0.05
+
+
 def test_a_sockets_path_is_short_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Also where that of the temporary folder is not; and the folder is ours alone."""
     long = tmp_path / ("long" * 30)
@@ -74,14 +84,14 @@ def test_banned_tokens_have_no_probability_left() -> None:
     logits = torch.randn((3, 10), generator=torch.Generator().manual_seed(0))
     expected = logits.clone()
     expected[:, [2, 5]] = -torch.inf
-    assert torch.equal(without(logits, [2, 5]), expected)
+    assert torch.equal(without(logits, torch.tensor([2, 5])), expected)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_row_that_is_not_finite_can_only_say_so(value: float) -> None:
     logits = torch.zeros((3, 10))
     logits[1, 7] = value
-    found = without(logits, [2, 5])
+    found = without(logits, torch.tensor([2, 5]))
     assert found[1].argmax() == 2 and found[1].isfinite().sum() == 1
     assert found[[0, 2]].isfinite().sum(-1).tolist() == [8, 8]
 
