@@ -85,9 +85,8 @@ _FACTOR = late(r"\s*\([^()=]*(?:(?<![A-Za-z])[bcknpqru-z](?![A-Za-z])|π|\\pi)[^
 _ITEM_NAME = late(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
 
 
-def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) -> bool:
-    """Whether a line is nothing but an answer of the type: no calculation, no sentence."""
-    answer = clean(line)
+def reads_as(answer_type: AnswerType, answer: str, choices: tuple[str, ...] = ()) -> bool:
+    """Whether a cleaned line is nothing but an answer of the type: no calculation, no sentence."""
     match answer_type:
         case "choice":
             is_named = named_choice(answer, choices) is not None or read_letters(answer, choices) != ""

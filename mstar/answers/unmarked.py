@@ -126,7 +126,7 @@ def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str |
     concludes = _CONCLUDES.search if answer_type == "text" else _CONCLUDES.match
     if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or concludes(text):
         return None
-    return text if reads_as(answer_type, text, choices) else None
+    return text if reads_as(answer_type, clean(text), choices) else None
 
 
 def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
@@ -214,7 +214,7 @@ def _is_all(stated: str, before: str, answer_type: AnswerType, choices: tuple[st
         "text": len(stated) <= MAX_BARE_CHARACTERS,
     }
     return bool(is_apt.get(answer_type, True)) and any(
-        reads_as(answer_type, reading, choices)
+        reads_as(answer_type, clean(reading), choices)
         and not is_taken_back(rest, reading)
         and not re.match(r"[^(]*\d|,? while", HARMLESS.sub(" ", rest).replace(reading, ""))
         for reading, rest in clauses(stated)
