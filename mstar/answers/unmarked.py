@@ -2,11 +2,11 @@ r"""The answer of a response in which no marker states one (`markers`); None whe
 
 - **Bare**: nothing but an answer on one line ("14", "(B)", "yes", "x = 14"), or before an explanation.
 - **Concluded**: the last sentence draws a conclusion ("So the sum is 14.", "∴ x = 5", "I would choose B"), or
-  it is the only one, sets something in bold, or says what its subject is
-  ("The median is 6.") where no other concludes before it. What it says of its subject must be one answer of
-  the type, to its end: behind "is" or an equals sign (the last of a chain), else the only number in it, else
-  the only choice whose content it holds. What leads up to that must neither doubt nor compare it, nor give
-  another value, nor be an equation still to be solved ("so 2x = 14").
+  it is the only one, sets something in bold, or says what its subject is ("The median is 6.") where no other
+  concludes before it. What it says of its subject must be one answer of the type, to its end: behind "is" or
+  an equals sign (the last of a chain), else the only number in it, else the only choice whose content it
+  holds. What leads up to that must neither doubt nor compare it, nor give another value, nor be an equation
+  still to be solved ("so 2x = 14").
 """
 
 import re
