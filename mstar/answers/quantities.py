@@ -135,7 +135,7 @@ def _bare_quantity(statement: str) -> Quantity | None:
     match = _CORE.match(statement)
     number = _number(match) if match and not (match["sign"] and match["inner_sign"]) else None
     tail = _tail(statement[number[-1] :]) if number else None
-    if match is None or number is None or tail is None:
+    if match is None or number is None or tail is None or (match["currency"] and tail[1] in ("%", "°")):
         return None
     value, decimals, significant_digits, _ = number
     places, unit = tail
