@@ -82,7 +82,8 @@ def clean(statement: str) -> str:
         return statement
     if not _PLAIN.fullmatch(statement):
         statement = _without_latex(_plain_unicode(statement))
-    return _trim(_QUOTED.sub(r"\2", " ".join(statement.split())))
+    statement = " ".join(statement.split())
+    return _trim(_QUOTED.sub(r"\2", statement) if statement[:1] in ("'", '"') else statement)
 
 
 def _plain_unicode(statement: str) -> str:

@@ -85,9 +85,8 @@ _FACTOR = late(r"\s*\([^()=]*(?:(?<![A-Za-z])[bcknpqru-z](?![A-Za-z])|π|\\pi)[^
 _ITEM_NAME = late(r"(?<![^\s,;])[A-Za-z](?:_?\d)?\s*=\s*")
 
 
-def reads_as(answer_type: AnswerType, line: str, choices: tuple[str, ...] = ()) -> bool:
-    """Whether a line is nothing but an answer of the type: no calculation, no sentence."""
-    answer = clean(line)
+def reads_as(answer_type: AnswerType, answer: str, choices: tuple[str, ...] = ()) -> bool:
+    """Whether a cleaned line is nothing but an answer of the type: no calculation, no sentence."""
     match answer_type:
         case "choice":
             is_named = named_choice(answer, choices) is not None or read_letters(answer, choices) != ""
@@ -137,17 +136,19 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     return known if is_one else []
 
 
+_FORMAL = late(r"[\d\\^]")
 _ANOTHER_TEXT = late(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
 
 
 def _is_same_text(text: str, gold: str) -> bool:
     if normalize_text(text) == normalize_text(gold):
         return True
-    if not re.search(r"\d", gold) and not re.search(r"[\\^]", text + gold):
+    if not _FORMAL.search(gold + text):
         return False
     if spelled(text).casefold() == spelled(gold).casefold():
         return True
-    left, right = parse_quantity(text, sentence=False), parse_quantity(gold, sentence=False)
-    if left is None or right is None or left.value != right.value:
+    wanted = parse_quantity(gold, sentence=False)
+    stated = parse_quantity(text, sentence=False) if wanted else None
+    if wanted is None or stated is None or wanted.value != stated.value:
         return False
-    return left.unit == right.unit or (not left.unit and right.unit != "%")
+    return wanted.unit == stated.unit or (not stated.unit and wanted.unit != "%")

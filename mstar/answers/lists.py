@@ -6,7 +6,6 @@ sides are, else texts.
 """
 
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 from mstar.answers.cleaning import clean, normalize_text
@@ -15,7 +14,6 @@ from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 
 MAX_ITEMS = 200
 _OR_NAMED = late(r"(?<=[\d)}]) or(?= [A-Za-z]\s?=)")
-_DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
 class Item(NamedTuple):
@@ -68,21 +66,21 @@ _LEAD = late(
 
 def _unwrapped(statement: str) -> tuple[str, str]:
     """The statement without the brackets around all of it, and the opening one of them ("" for none)."""
-    is_wrapped = statement[:1] in ("(", "[", "{") and _depths(statement).index(0) == len(statement) - 1
+    is_wrapped = statement[:1] in ("(", "[", "{") and _depth(statement) == 0
+    is_wrapped = is_wrapped and all(_depth(statement[:end]) for end in range(1, len(statement)))
     return (statement[1:-1], statement[0]) if is_wrapped else (statement, "")
 
 
-def _depths(text: str) -> list[int]:
-    """How many brackets are open behind each character, and at the end none."""
-    return [*accumulate(_DEPTH.get(character, 0) for character in text), 0]
+def _depth(text: str) -> int:
+    """How many brackets are open at the end of a text."""
+    return sum(map(text.count, "([{")) - sum(map(text.count, ")]}"))
 
 
 _SEPARATOR = late(r"[;,、](?:\s*(?:and|&)(?!\w))?|(?<!\w)(?:and|&)(?!\w)")
 
 
 def _split(inner: str) -> list[str]:
-    depths = _depths(inner)
-    cuts = [cut for cut in _SEPARATOR.finditer(inner) if depths[cut.start()] == 0]
+    cuts = [cut for cut in _SEPARATOR.finditer(inner) if not _depth(inner[: cut.start()])]
     if any(cut[0][0] == ";" for cut in cuts):
         cuts = [cut for cut in cuts if cut[0][0] not in ",、"]
     starts, ends = [0, *(cut.end() for cut in cuts)], [*(cut.start() for cut in cuts), len(inner)]

@@ -74,6 +74,7 @@ _IS_THE_ANSWER = late(
 )
 _OPTION_IS = late(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
 _CHINESE_IS = late(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
+_CHOSEN = late(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = late(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta", "jawaban")
@@ -109,9 +110,10 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
             return _answer_at(text, lowered, position, before)
         case "option" | "choice":
             after = _AFTER_OPTION.match(lowered, position)
-            if after is None or is_disowned(before):
+            if after is None or _DESCRIBES.match(lowered, after.end()) or is_disowned(before):
                 return None
-            return Statement(position, after.end()) if _LETTER_BEHIND.match(text, after.end()) else None
+            is_chosen = _CHOSEN.search(before) or _LETTER_BEHIND.match(text, after.end())
+            return Statement(position, after.end()) if is_chosen else None
         case "correct":
             return _payload_before(_OPTION_IS, text, position)
         case "正确" | "答案" if found := _payload_before(_CHINESE_IS, text, position):

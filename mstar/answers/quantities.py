@@ -79,15 +79,16 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
     up to the number ("the area is 12") are read too.
     """
-    if sentence:
-        statement = _after_equals(statement)
-    plain = spelled(statement) if "\\frac" in statement else statement
-    plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
-    quantity = _bare_quantity(plain) or _formula_quantity(plain)
-    lead = _LEAD.match(plain) if sentence and quantity is None else None
+    if not sentence:
+        plain = spelled(statement) if "\\frac" in statement else statement
+        plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
+        return _bare_quantity(plain) or _formula_quantity(plain)
+    statement = _after_equals(statement)
+    quantity = parse_quantity(statement, sentence=False)
+    lead = _LEAD.match(statement) if quantity is None else None
     if lead is None or UNSURE.search(lead["lead"]):
         return quantity
-    return parse_quantity(plain[lead.end() :], sentence=False)
+    return parse_quantity(statement[lead.end() :], sentence=False)
 
 
 def _after_equals(statement: str) -> str:
@@ -134,7 +135,7 @@ def _bare_quantity(statement: str) -> Quantity | None:
     match = _CORE.match(statement)
     number = _number(match) if match and not (match["sign"] and match["inner_sign"]) else None
     tail = _tail(statement[number[-1] :]) if number else None
-    if match is None or number is None or tail is None:
+    if match is None or number is None or tail is None or (match["currency"] and tail[1] in ("%", "°")):
         return None
     value, decimals, significant_digits, _ = number
     places, unit = tail

@@ -2,11 +2,11 @@ r"""The answer of a response in which no marker states one (`markers`); None whe
 
 - **Bare**: nothing but an answer on one line ("14", "(B)", "yes", "x = 14"), or before an explanation.
 - **Concluded**: the last sentence draws a conclusion ("So the sum is 14.", "∴ x = 5", "I would choose B"), or
-  it is the only one, sets something in bold, or says what its subject is
-  ("The median is 6.") where no other concludes before it. What it says of its subject must be one answer of
-  the type, to its end: behind "is" or an equals sign (the last of a chain), else the only number in it, else
-  the only choice whose content it holds. What leads up to that must neither doubt nor compare it, nor give
-  another value, nor be an equation still to be solved ("so 2x = 14").
+  it is the only one, sets something in bold, or says what its subject is ("The median is 6.") where no other
+  concludes before it. What it says of its subject must be one answer of the type, to its end: behind "is" or
+  an equals sign (the last of a chain), else the only number in it, else the only choice whose content it
+  holds. What leads up to that must neither doubt nor compare it, nor give another value, nor be an equation
+  still to be solved ("so 2x = 14").
 """
 
 import re
@@ -126,7 +126,7 @@ def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str |
     concludes = _CONCLUDES.search if answer_type == "text" else _CONCLUDES.match
     if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or concludes(text):
         return None
-    return text if reads_as(answer_type, text, choices) else None
+    return text if reads_as(answer_type, clean(text), choices) else None
 
 
 def _concluded(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
@@ -214,7 +214,7 @@ def _is_all(stated: str, before: str, answer_type: AnswerType, choices: tuple[st
         "text": len(stated) <= MAX_BARE_CHARACTERS,
     }
     return bool(is_apt.get(answer_type, True)) and any(
-        reads_as(answer_type, reading, choices)
+        reads_as(answer_type, clean(reading), choices)
         and not is_taken_back(rest, reading)
         and not re.match(r"[^(]*\d|,? while", HARMLESS.sub(" ", rest).replace(reading, ""))
         for reading, rest in clauses(stated)
