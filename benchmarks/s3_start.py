@@ -28,7 +28,7 @@ from mstar.fingerprints import settings_of
 from mstar.reads import READS, evaluate_reads
 from mstar.records import Decision, Report, Sampled, Scored, Selected, State, Trained, to_json
 from mstar.rundir import INPUTS, RUN, RunDir
-from mstar.stagedir import MANIFEST, Manifest
+from mstar.stage_notes import MANIFEST, Manifest
 from mstar.stages import STAGES, Stage, stage_prefix
 from mstar.starting import contents
 from mstar.storage import FileEntry, build_storage, write_text

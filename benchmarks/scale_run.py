@@ -25,7 +25,8 @@ from mstar.records import Decision, Report, Response, Sampled, Scored, Selected,
 from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
 from mstar.selection import SELECTED
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import ADAPT, EVALUATE, GENERATE, SCORE, SELECT, TRAIN, Stage, stage_prefix
 from mstar.starting import start_run
 

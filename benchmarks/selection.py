@@ -15,7 +15,8 @@ from mstar.config_file import load_config
 from mstar.records import Response, Scored
 from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import SCORE, SELECT, part_names, stage_prefix
 from mstar.starting import start_run
 

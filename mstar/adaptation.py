@@ -11,7 +11,7 @@ from mstar.progress import QUIET, Progress
 from mstar.reads import adapt_reads
 from mstar.records import Decision, Report, State
 from mstar.rundir import RunDir
-from mstar.stagedir import MANIFEST
+from mstar.stage_notes import MANIFEST
 from mstar.stages import ADAPT, EVALUATE
 from mstar.work import Turn, Work, perform
 

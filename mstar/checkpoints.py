@@ -14,7 +14,7 @@ from mstar.errors import PolicyRemoved, UserError
 from mstar.evaluation import read_report
 from mstar.progress import QUIET, Progress
 from mstar.rundir import RunDir
-from mstar.stagedir import REMOVED
+from mstar.stage_notes import REMOVED
 from mstar.stages import TRAIN, stage_prefix
 from mstar.storage import write_text
 from mstar.stored_names import CHECKPOINT, plain_name

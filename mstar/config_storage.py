@@ -15,11 +15,11 @@ class StorageSettings(Section):
     from the environment alone.
     """
 
-    endpoint: Annotated[str | None, FREE] = Field(None, pattern=r"^https?://[^/\s]+/?$")
+    endpoint: Annotated[str | None, FREE] = Field(None, pattern=r"^https?://[^/?#@\s]+/?$")
     """Address of the server, such as `https://minio.example:9000`; null takes `AWS_ENDPOINT_URL_S3`,
     `AWS_ENDPOINT_URL`, or Amazon's server of the region.
     """
-    region: Annotated[str | None, FREE] = Field(None, min_length=1)
+    region: Annotated[str | None, FREE] = Field(None, pattern=r"^[A-Za-z0-9_-]{1,63}$")
     """Where the bucket is; null takes `AWS_REGION`, `AWS_DEFAULT_REGION`, or `us-east-1`."""
     style: Annotated[Literal["path", "virtual"] | None, FREE] = None
     """Whether the bucket is the first part of the path or of the host's name; null takes `MSTAR_S3_STYLE`, or

@@ -20,7 +20,7 @@ from mstar.inputs import ADAPTER_CONFIG
 from mstar.model_card import write_card
 from mstar.model_folders import PROCESSOR_FILES, fetch_from_hub, local_policy
 from mstar.rundir import FIRST_POLICY, RunDir
-from mstar.stagedir import read_manifest
+from mstar.stage_notes import read_manifest
 from mstar.starting import finished_iterations
 from mstar.storage import describe
 from mstar.storage.folder import SCRATCH, FolderStorage

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from mstar.evaluation import REST
 from mstar.rundir import INPUTS, RUN
-from mstar.stagedir import BEGUN, MANIFEST, REMOVED, TIMING, Begun, Checkpoint, Manifest
+from mstar.stage_notes import BEGUN, MANIFEST, REMOVED, TIMING, Begun, Checkpoint, Manifest
 from mstar.stages import EVALUATE, STAGES, Stage, iteration_prefix
 from mstar.storage import Storage
 from mstar.stored_names import CHECKPOINT, plain_name

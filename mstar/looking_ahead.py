@@ -6,7 +6,7 @@ A run of a thousand iterations has ten thousand of them, and in a bucket each is
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from mstar.rundir import STATE, RunDir
-from mstar.stagedir import MANIFEST, REMOVED, TIMING
+from mstar.stage_notes import MANIFEST, REMOVED, TIMING
 from mstar.stages import GENERATE, iteration_prefix, stage_prefix
 
 MOST_AHEAD = 64

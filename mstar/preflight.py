@@ -125,13 +125,15 @@ def _check_problems(run: RunDir, key: str, path: str, ask: ModelCheck, progress:
         progress.note(f"looking at the {total:,} problems of {key}")
     reader = ModelReader(ask, run.config.prompt.max_tokens, total)
     sample = STORED_LOOKED_INTO if is_address(path) else LOOKED_INTO
-    bad = check_problems(path, reader.check, sample, Reading.of(run.config)).bad
-    if bad:
+    found = check_problems(path, reader.check, sample, Reading.of(run.config))
+    if bad := found.bad:
         shown = "; ".join(f"{flaw}" for flaw in bad[:SHOWN])
         raise UserError(
             f"{key} {path} has {counted(len(bad), 'bad rows')}, and a run needs none: {shown[:600]}; "
             f"mstar problems check {path} lists them all"
         )
+    if found.advice:
+        progress.note(f"{key}: {found.advice}")
     if reader.tried < total:
         progress.note(f"{key}: the model's processor was tried on {reader.tried} of {total} problems")
     if reader.unusable:

@@ -24,7 +24,7 @@ from mstar.inventory import (
 from mstar.reads import READS, evaluate_reads
 from mstar.records import Decision, State
 from mstar.rundir import FIRST_POLICY, Finished, RunDir
-from mstar.stagedir import MANIFEST
+from mstar.stage_notes import MANIFEST
 from mstar.stages import ADAPT, Stage, stage_prefix
 from mstar.storage import Storage
 from mstar.stored_records import Unreadable, read_record

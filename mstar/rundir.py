@@ -23,7 +23,7 @@ from mstar.fingerprints import Fingerprint, settings_of
 from mstar.inputs import identity_of_model, models, problem_files
 from mstar.model_folders import local_policy
 from mstar.records import State, to_json
-from mstar.stagedir import MANIFEST, TIMING, Manifest, read_removed
+from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed
 from mstar.stages import ADAPT, TRAIN, Stage, iteration_of, iteration_prefix, stage_prefix
 from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name

@@ -13,49 +13,30 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mstar.errors import UserError
 from mstar.fingerprints import Fingerprint, changed, may_change
 from mstar.records import to_json
+from mstar.stage_notes import (
+    BEGUN,
+    MANIFEST,
+    REMOVED,
+    TIMING,
+    Begun,
+    Checkpoint,
+    Manifest,
+    has_left_something,
+    read_manifest,
+    read_removed,
+)
 from mstar.storage import FileEntry, Storage, describe, write_text
 from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, plain_name, stored_name
-from mstar.stored_records import read_if_whole
+from mstar.stored_records import Unreadable, read_if_whole, read_record
 
 log = logging.getLogger("mstar")
-MANIFEST, BEGUN, REMOVED, TIMING = "manifest.json", "begun.json", "removed.json", "timing.json"
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a finished stage left: `files` by name, and its `result` in plain values (see records.py)."""
-
-    fingerprint: Fingerprint
-    files: dict[str, FileEntry]
-    result: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What version 0.1.0 called the result."""
-    version: int = 1
-    """Of the stage's rules: raised when the same inputs give other files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What an unfinished stage is made from."""
-
-    fingerprint: Fingerprint
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A folder that a stage in hand can go on from: `done` of its work, and the files in it."""
-
-    done: int
-    files: dict[str, FileEntry]
 
 
 class StageDir:
@@ -66,15 +47,12 @@ class StageDir:
         self.storage = storage
         self.prefix = prefix
         self.made_from = Begun(json.loads(json.dumps(made_from.fingerprint)), made_from.version)
-        self.manifest = found or read_manifest(storage, prefix)
-        if self.manifest:
-            self._refuse_other(self.manifest.fingerprint, is_finished=True)
         self._entries: dict[str, FileEntry] = {}
         self._removed: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
-        self._stored = self._find_stored()
-        if self.manifest and not self.done:
-            self._refuse_other(self.manifest.fingerprint)
+        self._stored: dict[str, str] = {}
+        self.manifest: Manifest | None = None
+        self._take_up(found or read_manifest(storage, prefix))
 
     @property
     def done(self) -> bool:
@@ -97,23 +75,27 @@ class StageDir:
         Where nothing has been made yet, a note with other inputs (a model that did not load, say) gives way.
         """
         if self.manifest and self.manifest.version == self.made_from.version:
-            return
+            return None
         text = to_json(self.made_from)
         if not self.manifest:
             if write_text(self.storage, f"{self.prefix}/{BEGUN}", text, replace=False, durable=False):
-                self._forget_without_note()
-                return
-            begun = read_if_whole(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+                return self._begin_first()
+            try:
+                begun = self._read_begun()
+            except FileNotFoundError:  # another process has finished the stage meanwhile
+                self._take_up(read_manifest(self.storage, self.prefix))
+                return None if self.done else self.begin()
             if begun and begun.version == self.made_from.version:
                 if has_left_something(self.storage, self.prefix):
                     self._refuse_other(begun.fingerprint)
                 elif any(changed(begun.fingerprint, self.made_from.fingerprint)):
                     write_text(self.storage, f"{self.prefix}/{BEGUN}", text, durable=False)
-                return
+                return None
         self.manifest, self._stored = None, {}
         self.storage.remove(f"{self.prefix}/{MANIFEST}")
-        self._delete_others(())
+        self._delete_others((), self._list())
         write_text(self.storage, f"{self.prefix}/{BEGUN}", text, durable=False)
+        return None
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Of these files, the ones that are not there as they were written, whoever wrote them."""
@@ -193,7 +175,7 @@ class StageDir:
     def delete_others(self) -> None:
         """What other writers have left beside the files that a finished stage lists."""
         if self.manifest:
-            self._delete_others(self.manifest.files)
+            self._delete_others(self.manifest.files, self._list())
 
     def _checkpoints(self) -> list[tuple[str, Checkpoint]]:
         """Checkpoint folders that count, the one that has come farthest first."""
@@ -226,7 +208,10 @@ class StageDir:
         return {key.removeprefix(start): size for key, size in self.storage.sizes(start).items()}
 
     def _is_what_it_says(self, stored: str) -> bool:
-        entry = self.storage.describe(f"{self.prefix}/{stored}")
+        try:
+            entry = self.storage.describe(f"{self.prefix}/{stored}")
+        except FileNotFoundError:  # another process has finished the stage meanwhile
+            return False
         if stored_name(plain_name(stored), entry.sha256) == stored:
             self._entries[stored] = entry
             return True
@@ -249,27 +234,46 @@ class StageDir:
         log.warning("%s/%s is %s; it will be made again", self.prefix, stored, what)
         return False
 
-    def _delete_others(self, counting: Iterable[str]) -> None:
-        """What others, and a stage at work, have left beside the files that count; the note goes last."""
+    def _delete_others(self, counting: Iterable[str], found: Iterable[str]) -> None:
+        """Of the files that were found, those that do not count; the note goes last."""
         kept = {*counting, MANIFEST, TIMING, REMOVED}
         folders = {name.split("/")[0] for name in kept}
-        start = f"{self.prefix}/"
-        found = (key.removeprefix(start) for key in self.storage.keys(start))
         others = {name if name.split("/")[0] in folders else name.split("/")[0] for name in found} - kept
         for name in sorted(others, key=lambda name: (name == BEGUN, name)):
-            self.storage.remove(start + name)
+            self.storage.remove(f"{self.prefix}/{name}")
 
-    def _forget_without_note(self) -> None:
-        """Parts that nobody has noted as begun are of unknown origin: a loss of power took the note. (That of
-        a finished stage is gone too, but not before the manifest is there.)
+    def _read_begun(self) -> Begun | None:
+        """The note that the stage has begun; None if it says nothing, FileNotFoundError if there is none."""
+        try:
+            return read_record(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+        except Unreadable:
+            log.warning("%s/%s is damaged; it will be made again", self.prefix, BEGUN)
+            return None
+
+    def _take_up(self, manifest: Manifest | None) -> None:
+        self.manifest = manifest
+        if manifest:
+            self._refuse_other(manifest.fingerprint, is_finished=True)
+        self._stored = self._find_stored()
+        if manifest and not self.done:
+            self._refuse_other(manifest.fingerprint)
+
+    def _begin_first(self) -> None:
+        """There was no note. Another process may have finished the stage meanwhile, and deleted it; else what
+        was there before is of unknown origin (a loss of power took its note), and what has come since is of
+        somebody who has read ours.
         """
-        if not self.storage.keys(f"{self.prefix}/{MANIFEST}"):
+        if self.storage.keys(f"{self.prefix}/{MANIFEST}"):
+            self._take_up(read_manifest(self.storage, self.prefix))
+        elif BEGUN not in self._sizes:
             self._stored = {}
-            self._delete_others((BEGUN,))
+            self._delete_others((), self._sizes)
 
     def _refuse_other_begun(self) -> None:
         """Nothing is added to what somebody has begun from other inputs in the meantime."""
-        begun = None if self.manifest else read_if_whole(self.storage, f"{self.prefix}/{BEGUN}", Begun)
+        begun = None
+        with suppress(FileNotFoundError):
+            begun = None if self.manifest else self._read_begun()
         if begun and begun.version == self.made_from.version:
             self._refuse_other(begun.fingerprint)
 
@@ -282,19 +286,3 @@ class StageDir:
                 f"{self.prefix} was made with {key} = {old}, now it is {new}; "
                 f"put it back, choose another output, or delete that folder and the iterations after it"
             )
-
-
-def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
-    """What a finished stage left, or None."""
-    return read_if_whole(storage, f"{prefix}/{MANIFEST}", Manifest)
-
-
-def has_left_something(storage: Storage, prefix: str) -> bool:
-    """Whether a stage below a prefix has made anything: a note that it has begun is nothing yet."""
-    notes = (BEGUN, TIMING)
-    return any(key.rpartition("/")[2] not in notes for key in storage.keys(f"{prefix}/"))
-
-
-def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
-    """Files and folders of a finished stage that went on purpose, and why."""
-    return read_if_whole(storage, f"{prefix}/{REMOVED}", dict) or {}

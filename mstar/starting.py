@@ -20,7 +20,7 @@ from mstar.inputs import check_model_paths, models, pin_revisions, problem_files
 from mstar.preflight import check_inputs, check_trainer
 from mstar.progress import QUIET, Progress
 from mstar.rundir import INPUTS, RUN, RunDir
-from mstar.stagedir import has_left_something
+from mstar.stage_notes import has_left_something
 from mstar.stages import ADAPT, iteration_prefix
 from mstar.storage import Storage, build_storage, read_text, write_text
 

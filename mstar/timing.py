@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from mstar.rundir import RunDir
-from mstar.stagedir import TIMING
+from mstar.stage_notes import TIMING
 from mstar.stages import stage_prefix
 from mstar.storage import Storage, write_text
 from mstar.stored_records import Unreadable, parse_record

@@ -5,6 +5,7 @@ over from one iteration to the next is `train.inherit` (arXiv 2412.17451, sectio
 weights, or nothing, where nothing means the first policy again and every response selected so far.
 """
 
+import errno
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from mstar.records import Trained
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.seeds import derive_seed
 from mstar.selection import SELECTED
+from mstar.stage_notes import Checkpoint
 from mstar.stages import SELECT, TRAIN
 from mstar.trainers import Lesson, Progressed, build_trainer
 from mstar.trainers.saving import saving_meanwhile
@@ -57,8 +59,16 @@ def _train(work: Work, origin: str, selected: Sequence[Path]) -> Trained:
         first_loss=progressed.first_loss,
         loss=progressed.loss,
     )
-    work.folder.commit(result, [], work.folder.newest_checkpoint() if rows else None)
+    work.folder.commit(result, [], _last_checkpoint(work, progressed) if rows else None)
     return result
+
+
+def _last_checkpoint(work: Work, progressed: Progressed) -> tuple[str, Checkpoint]:
+    """The one that training ended with; FileNotFoundError where somebody has deleted it."""
+    newest = work.folder.newest_checkpoint()
+    if newest is None or newest[1].done != progressed.steps_done:
+        raise FileNotFoundError(errno.ENOENT, "the last checkpoint is gone", work.folder.prefix)
+    return newest
 
 
 def _lesson(

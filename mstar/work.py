@@ -5,19 +5,25 @@ A stage module names what it reads (`reads`) and hands `perform` a function that
 writes files through `Work` and returns the stage's result, or None while other shards still owe parts.
 """
 
+import errno
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from mstar.config import Config
 from mstar.fingerprints import Fingerprint
 from mstar.progress import QUIET, Progress
 from mstar.rundir import Finished, RunDir
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import WHOLE, Shard, Stage, stage_prefix
 from mstar.timing import StageClock, stage_clock
 
 Result = TypeVar("Result")
+TRIES = 3
+"""How often a stage is begun whose files go while they are read, as another process has come farther."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +72,23 @@ class Work:
     def missing(self, names: Sequence[str]) -> list[str]:
         """Of the stage's parts, those that this shard owns and nobody has written yet."""
         absent = set(self.folder.missing(names))
-        return [name for number, name in enumerate(names) if name in absent and self.turn.shard.owns(number)]
+        return [name for name in self._own(names) if name in absent]
 
     def commit(self, names: Sequence[str], result: Callable[[], Result]) -> Result | None:
-        """Write the manifest if all parts are there, whoever wrote them; `result` reads them."""
-        if self.folder.missing(names):
+        """Write the manifest if all parts are there, whoever wrote them; `result` reads them.
+        FileNotFoundError where parts of this shard are gone again.
+        """
+        absent = set(self.folder.missing(names))
+        if gone := absent.intersection(self._own(names)):
+            raise FileNotFoundError(errno.ENOENT, "deleted again", f"{self.folder.prefix}/{min(gone)}")
+        if absent:
             return None
         found = result()
         self.folder.commit(found, names)
         return found
+
+    def _own(self, names: Sequence[str]) -> list[str]:
+        return [name for number, name in enumerate(names) if self.turn.shard.owns(number)]
 
 
 def perform(
@@ -89,15 +103,30 @@ def perform(
     `reads` identifies all that the stage reads besides its settings. Several processes may do the same work
     at once: the first to finish writes the manifest, and the others return what that says.
     """
+    begun = partial(_perform, stage, turn, reads, do, folder_name)
+    for _ in range(TRIES - 1):
+        with suppress(FileNotFoundError):
+            return begun()
+    return begun()
+
+
+def _perform(
+    stage: Stage[Result],
+    turn: Turn,
+    reads: Fingerprint,
+    do: Callable[[Work], Result | None],
+    folder_name: str,
+) -> Result | None:
     run, prefix = turn.run, stage_prefix(folder_name or stage.name, turn.iteration)
     run.forget(prefix)
     made_from = Begun(run.settings(stage) | reads, stage.version)
     folder = StageDir(run.storage, prefix, made_from, run.manifest(prefix))
+    if not folder.done:
+        folder.begin()
     if folder.manifest and folder.done:
         if folder.is_half_deleted:
             folder.delete_others()
         return run.result_in(Finished(run.storage, prefix, folder.manifest), stage)
-    folder.begin()
     try:
         with stage_clock(run.storage, prefix) as clock:
             found = do(Work(stage, turn, folder, clock))

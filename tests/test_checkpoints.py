@@ -13,7 +13,8 @@ from mstar.config import Config
 from mstar.errors import UserError
 from mstar.records import Report, State, Trained
 from mstar.rundir import RunDir
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import EVALUATE, TRAIN, stage_prefix
 from mstar.storage import build_storage
 from tests.commands import mstar

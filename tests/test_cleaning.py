@@ -13,7 +13,8 @@ from mstar.config_file import dump_config
 from mstar.errors import UserError
 from mstar.records import Decision
 from mstar.rundir import RunDir
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import ADAPT, stage_prefix
 from mstar.storage import build_storage, write_text
 from mstar.storage.folder import SCRATCH

@@ -19,7 +19,8 @@ from mstar.records import Response
 from mstar.response_parts import write_responses
 from mstar.rundir import Finished
 from mstar.sampling import cut_parts
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import EVALUATE, part_names
 from mstar.starting import start_run
 from mstar.storage.folder import FolderStorage

@@ -2,13 +2,15 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mstar.errors import UserError
-from mstar.stagedir import Begun, StageDir, read_manifest
+from mstar.stage_notes import Begun, read_manifest
+from mstar.stagedir import StageDir
 from mstar.stages import Shard
 from mstar.storage.folder import FolderStorage
 from mstar.stored_names import plain_name
@@ -25,6 +27,10 @@ def open_stage(root: Path, version: int = 1, **changes: object) -> StageDir:
 
 def write_parts(stage: StageDir, names: list[str], text: str = "") -> None:
     stage.begin()
+    add_parts(stage, names, text)
+
+
+def add_parts(stage: StageDir, names: list[str], text: str = "") -> None:
     for name in names:
         with stage.write(name) as path:
             path.write_text(f"contents of {name}{text}")
@@ -129,12 +135,69 @@ def test_a_slow_writer_that_comes_too_late_harms_nothing(tmp_path: Path) -> None
     slow = open_stage(tmp_path)
     write_parts(slow, NAMES[:1], text=", rounded otherwise")
     finish(tmp_path)
-    write_parts(slow, NAMES[1:], text=", rounded otherwise")
+    add_parts(slow, NAMES[1:], text=", rounded otherwise")
     assert open_stage(tmp_path).done
     slow.commit({"writer": "slow"}, NAMES)
     assert slow.manifest is not None and slow.manifest.result == {}
     assert open_stage(tmp_path).done
     assert len(files(tmp_path)) == len(NAMES) + 1
+
+
+class Meanwhile(FolderStorage):
+    """A folder in which others do something between two requests of this process: once, after those that
+    `when` is true of.
+    """
+
+    def __init__(self, root: Path, when: Callable[[str, str], bool], do: Callable[[], None]) -> None:
+        super().__init__(root)
+        self._when, self._do = when, [do]
+
+    def _then(self, request: str, key: str) -> None:
+        if self._do and self._when(request, key):
+            self._do.pop()()
+
+    def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
+        found = super().publish(path, key, replace, durable)
+        self._then("publish", key)
+        return found
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        found = super().sizes(prefix)
+        self._then("sizes", prefix)
+        return found
+
+
+def beside(root: Path, request: str, name: str, do: Callable[[], None]) -> StageDir:
+    """A stage of a process, after whose first `request` about a file of this name others do something."""
+    storage = Meanwhile(root, lambda asked, key: asked == request and key.endswith(name), do)
+    return StageDir(storage, PREFIX, Begun(MADE_FROM, 1))
+
+
+def test_parts_of_another_process_stay_that_has_read_the_note(tmp_path: Path) -> None:
+    """The first one to begin has been slow since it wrote the note."""
+    first = beside(tmp_path, "publish", "begun.json", lambda: write_parts(open_stage(tmp_path), NAMES[1:]))
+    write_parts(first, NAMES[:1])
+    assert first.missing(NAMES) == []
+
+
+def test_a_stage_that_ends_while_it_is_looked_at_is_done(tmp_path: Path) -> None:
+    """Its files that do not count go between the listing and the look at them."""
+    other = open_stage(tmp_path)
+    write_parts(other, ["unjudged.parquet", *NAMES])
+    stage = beside(tmp_path, "sizes", "", lambda: other.commit({}, NAMES))
+    assert not stage.done
+    stage.begin()
+    assert stage.done
+
+
+def test_a_stage_that_ends_before_it_is_begun_stays(tmp_path: Path) -> None:
+    """Its note is there when this process writes one, and gone when it reads it."""
+    other = open_stage(tmp_path)
+    write_parts(other, NAMES)
+    stage = beside(tmp_path, "publish", "begun.json", lambda: other.commit({"writer": "other"}, NAMES))
+    stage.begin()
+    assert stage.done and stage.manifest is not None and stage.manifest.result == {"writer": "other"}
+    assert open_stage(tmp_path).done
 
 
 def test_another_origin_is_refused_with_both_values(tmp_path: Path) -> None:

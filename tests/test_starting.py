@@ -20,7 +20,8 @@ from mstar.progress import Progress
 from mstar.records import Decision, State
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.scoring import score
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import ADAPT, EVALUATE, stage_prefix
 from mstar.starting import finished_iterations, open_run, start_run
 from mstar.storage import build_storage, write_text

@@ -19,6 +19,7 @@ from mstar.rundir import RunDir
 from mstar.selection import SELECTED
 from mstar.stages import SELECT, TRAIN
 from mstar.starting import open_run, start_run
+from mstar.storage.folder import FolderStorage
 from mstar.stored_names import CHECKPOINT, describe_folder, folder_sha256, stored_name
 from mstar.trainers.checkpoint import load_training_state
 from mstar.training import train
@@ -144,6 +145,31 @@ def test_a_killed_training_leaves_the_same_manifest(make_config: MakeConfig) -> 
     whole, killed = manifests
     assert whole == killed
     assert run.result(TRAIN, 0).train_steps == 6
+
+
+class Loses(FolderStorage):
+    """A folder in which the note of the last checkpoint goes once, as soon as it is written."""
+
+    has_lost = False
+
+    def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
+        is_note = key.rpartition("/")[2].startswith("checkpoint-") and key.endswith(".json")
+        is_last = is_note and json.loads(path.read_text())["done"] == 3
+        found = super().publish(path, key, replace, durable)
+        if is_last and not self.has_lost:
+            self.has_lost = True
+            self.remove(key)
+        return found
+
+
+def test_an_earlier_checkpoint_never_stands_for_the_last_one(make_config: MakeConfig) -> None:
+    config = make_config(train={"batch_size": 4, "checkpoint_every": 1, "learning_rate": 1e-4})
+    run = start_run(config)
+    select_by_hand(run, 0, IDS)
+    storage = Loses(Path(config.output))
+    train(RunDir(storage, config), 0)
+    assert storage.has_lost
+    assert load_training_state(policy_of(run, 0)).progressed.steps_done == 3
 
 
 def kill_after_first_checkpoint(output: str) -> None:

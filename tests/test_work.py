@@ -54,3 +54,36 @@ def test_what_a_killed_process_left_beside_a_manifest_goes_at_the_next_start(mak
         (folder / name).write_text("{}")
     assert perform(SELECT, turn, {}, work) == Selected(kept=1)
     assert {path.name for path in folder.iterdir()} == names
+
+
+def test_a_stage_whose_file_goes_while_it_is_read_begins_again(make_config: MakeConfig) -> None:
+    """As a checkpoint to go on from, of which another process has newer ones by then."""
+    config, tries = make_config(), []
+    turn = Turn(RunDir(build_storage(config.output), config), 0)
+
+    def work(work: Work) -> Selected | None:
+        tries.append(work)
+        if len(tries) == 1:
+            raise FileNotFoundError("the other process has removed it")
+        write(work, "counts")
+        return work.commit([NAME], lambda: Selected(kept=1))
+
+    assert perform(SELECT, turn, {}, work) == Selected(kept=1)
+    assert len(tries) == 2
+
+
+def test_a_shard_makes_its_own_parts_again_that_others_have_deleted(make_config: MakeConfig) -> None:
+    """It does not end as if other shards owed them."""
+    config, tries = make_config(), []
+    turn = Turn(RunDir(build_storage(config.output), config), 0)
+
+    def work(work: Work) -> Selected | None:
+        tries.append(work)
+        write(work, "counts")
+        if len(tries) == 1:
+            (deleted,) = (Path(config.output) / "iterations/000/select").glob("selected-*")
+            deleted.unlink()
+        return work.commit([NAME], lambda: Selected(kept=1))
+
+    assert perform(SELECT, turn, {}, work) == Selected(kept=1)
+    assert len(tries) == 2

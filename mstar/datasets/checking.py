@@ -22,6 +22,7 @@ from mstar.datasets.odd_golds import oddities
 from mstar.datasets.opening import AS_IT_IS, open_problems
 from mstar.datasets.own_columns import refuse_unseen
 from mstar.datasets.problem_file import ProblemFile, row_name
+from mstar.datasets.row_groups import advise_row_groups
 from mstar.datasets.rows import BadRow, Row
 from mstar.datasets.values import printable
 from mstar.records import ImageSource, Problem
@@ -74,6 +75,8 @@ class CheckResult:
     bad: tuple[Flaw, ...]
     odd: tuple[Flaw, ...]
     """Good rows whose gold or choices are unusual, which harms nothing."""
+    advice: str | None = None
+    """What would make reading the file cheaper."""
 
 
 def check_problems(
@@ -117,6 +120,7 @@ def check_problems(
         nearest_keys=nearest_keys(unknown_keys, file.format.known),
         bad=tuple(flaws),
         odd=tuple(oddities_found),
+        advice=advise_row_groups(file),
     )
 
 
@@ -216,9 +220,8 @@ class Examiner:
 
     def _shown(self, path: str) -> str:
         """As seen from the problem file, if it is below its folder."""
-        if is_address(path) or not Path(path).is_relative_to(self._folder):
-            return path
-        return str(Path(path).relative_to(self._folder))
+        is_below = not is_address(path) and Path(path).is_relative_to(self._folder)
+        return str(Path(path).relative_to(self._folder)) if is_below else path
 
 
 def odd_golds(problem: Problem) -> list[str]:
@@ -272,6 +275,8 @@ def print_check(result: CheckResult, console: "Console") -> None:
     if result.with_model or result.looked_into < result.rows:
         what = "with the model" if result.with_model else "for images and formulas"
         print_line(f"checked {result.looked_into:,} of {result.rows:,} rows {what}", console)
+    if result.advice:
+        print_line(result.advice, console)
     good, total = result.rows - len(result.bad), counted(result.rows, "rows")
     print_line(f"{result.path}: {total}, {good} good, {len(result.bad)} bad", console)
 

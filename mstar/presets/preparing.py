@@ -26,6 +26,7 @@ from mstar.presets.sources import Source, find_archives, open_split, pinned
 from mstar.presets.writing import open_output, place_of, writing, writing_problems
 from mstar.progress import Progress
 from mstar.storage import Storage
+from mstar.stored_records import Unreadable, read_record
 from mstar.wording import counted
 
 PROVENANCE, MATCHES = "provenance.json", "contamination.jsonl"
@@ -62,12 +63,12 @@ def prepare(
     they are published.
     """
     with open_output(output) as storage:
-        if PROVENANCE in storage.keys(PROVENANCE):
-            raise UserError(
-                f"{output} holds a prepared preset ({PROVENANCE}); delete it, or name another with --output"
-            )
         found = {one.name: pinned(addresses.get(one.name, one.address)) for one in preset.sets}
         done = Provenance(preset.name, drop=drop)
+        if PROVENANCE in storage.keys(PROVENANCE):
+            before = prepared_before(storage, output, done, made_from(preset, found))
+            progress.note(f"{output} holds just this already; it stays as it is")
+            return before
         writer = PresetWriter(output, storage, done, progress)
         for published in preset.tests:
             for split in published.splits:
@@ -76,6 +77,11 @@ def prepare(
                     writer.write_held_out(published.name + split.suffix, opened)
         if preset.train:
             writer.write_training(preset.train, found[preset.train.name], preset.most_train)
+        if name := first_changed(storage, done):
+            raise UserError(
+                f"{place_of(output, name)} was written by somebody else meanwhile; name another folder with "
+                "--output, or start again when the other one has ended"
+            )
         with writing(storage, PROVENANCE) as file:
             file.write(json.dumps(asdict(done), indent=2, ensure_ascii=False).encode() + b"\n")
     return done
@@ -84,6 +90,50 @@ def prepare(
 def open_all(published: PublishedSet, split: Split, address: str) -> Opened:
     source = open_split(published, split, address)
     return Opened(published, split, source, partial(find_archives, published, address), range(len(source)))
+
+
+def made_from(preset: Preset, addresses: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The hashes of all files that a preset is made from, by the address of the split."""
+    wanted = [(one, split) for one in preset.tests for split in one.splits if split.role == "test"]
+    if preset.train:
+        wanted += [(preset.train, split) for split in preset.train.splits if split.role != "test"]
+    sources = [open_split(one, split, addresses[one.name]) for one, split in wanted]
+    return {source.address: hashes_of(source) for source in sources}
+
+
+def prepared_before(
+    storage: Storage, output: str, asked: Provenance, sources: Mapping[str, Mapping[str, str]]
+) -> Provenance:
+    """What was prepared where the same is asked for once more; UserError where it is something else."""
+    try:
+        found = read_record(storage, PROVENANCE, Provenance)
+        differences = {
+            "another preset": found.preset != asked.preset,
+            "another --drop": found.drop != asked.drop,
+            "another version of mstar": found.mstar != asked.mstar,
+            "other sources": {one.address: one.made_from for one in found.files.values()} != sources,
+            "files that were changed since": first_changed(storage, found) is not None,
+        }
+    except Unreadable:
+        differences = {"a damaged note": True}
+    if because := [why for why, differs in differences.items() if differs]:
+        raise UserError(
+            f"{output} holds a prepared preset ({PROVENANCE}), with {because[0]}; delete it, or name another "
+            "with --output"
+        )
+    return found
+
+
+def first_changed(storage: Storage, done: Provenance) -> str | None:
+    """The first file that is not what was written."""
+    for name, file in done.files.items():
+        try:
+            is_same = storage.describe(name).sha256 == file.sha256
+        except FileNotFoundError:
+            is_same = False
+        if not is_same:
+            return name
+    return None
 
 
 class PresetWriter:

@@ -14,7 +14,7 @@ from mstar.evaluation import REST, read_report
 from mstar.looking_ahead import TOLD, in_turn
 from mstar.records import Decision, Report, Sampled, Scored, Selected, Trained
 from mstar.rundir import RunDir
-from mstar.stagedir import TIMING
+from mstar.stage_notes import TIMING
 from mstar.stages import EVALUATE, STAGES, Stage, stage_prefix
 from mstar.stored_records import Unreadable, parse_record, read_if_whole
 

@@ -18,6 +18,7 @@ from mstar.config_storage import StorageSettings
 from mstar.content_hashes import cache_folder
 from mstar.storage.folder import FolderStorage, explained, held_lock
 
+SETTING = "storage.cache"
 OBJECTS, FETCHING, HOLDS = "objects", "fetching", "holds"
 SHARE_OF_ROOM = 16
 """One process uses a sixteenth of what is free before it looks again."""
@@ -48,7 +49,7 @@ class Cache:
         self._limit_bytes = limit_bytes
         self._sure_bytes = 0
         """Room that this process may use before it looks again."""
-        self._local = FolderStorage(folder)
+        self._local = FolderStorage(folder, SETTING)
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A path to make something at, as every storage has it."""
@@ -88,13 +89,15 @@ class Cache:
         """The file, locked against deletion; None where it is not there, or was deleted a moment ago."""
         place = self._place(name)
         try:
-            file = place.open("rb")
+            with explained(place, SETTING):
+                file = place.open("rb")
         except FileNotFoundError:
             return None
         fcntl.flock(file, fcntl.LOCK_SH)
         with suppress(OSError):
             if os.path.samestat(os.fstat(file.fileno()), place.stat()):
-                os.utime(place)
+                with suppress(PermissionError):  # of another user's: it goes by when it came
+                    os.utime(place)
                 return file
         file.close()
         return None
@@ -103,7 +106,7 @@ class Cache:
     def _fetching(self, name: str) -> Iterator[None]:
         """One at a time; the locks are shared by names that begin alike, so that they stay few."""
         place = self._folder / FETCHING / name[:2]
-        with explained(place):
+        with explained(place, SETTING):
             place.parent.mkdir(parents=True, exist_ok=True)
             lock = place.open("w")
         with lock:
@@ -113,7 +116,7 @@ class Cache:
     def _admit(self, path: Path, name: str) -> None:
         """A link does not touch a file that is there already: somebody may hold it."""
         place = self._place(name)
-        with explained(place):
+        with explained(place, SETTING):
             place.parent.mkdir(parents=True, exist_ok=True)
             path.chmod(0o444)
             with suppress(FileExistsError):

@@ -18,12 +18,12 @@ BLOCK_BYTES = 1 << 20
 REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
-    errno.EFBIG: "files may not grow that large here; raise the limit or choose another output",
-    errno.EROFS: "the file system is read-only; choose another output",
-    errno.EACCES: "writing is not allowed there; choose another output or change its permissions",
-    errno.EPERM: "writing is not allowed there; choose another output or change its permissions",
-    errno.ENOTDIR: "a part of the path is a file; choose another output",
-    errno.EEXIST: "a part of the path is a file; choose another output",
+    errno.EFBIG: "files may not grow that large here; raise the limit or choose another {what}",
+    errno.EROFS: "the file system is read-only; choose another {what}",
+    errno.EACCES: "writing is not allowed there; choose another {what} or change its permissions",
+    errno.EPERM: "writing is not allowed there; choose another {what} or change its permissions",
+    errno.ENOTDIR: "a part of the path is a file; choose another {what}",
+    errno.EEXIST: "a part of the path is a file; choose another {what}",
     errno.EIO: "the disk reports an error; check it",
 }
 
@@ -39,22 +39,24 @@ def open_folder(output: str) -> "FolderStorage":
 class FolderStorage:
     """Files below one folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, what: str = "output") -> None:
+        """`what` names the setting that says where it is."""
         self.root = root
+        self._what = what
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A lock tells others that its maker lives: what the dead have left is deleted on the way."""
         folder = self.root / SCRATCH
         path = folder / f"{secrets.token_hex(8)}.part"
-        with explained(path):
+        with explained(path, self._what):
             folder.mkdir(parents=True, exist_ok=True)
             _discard_leftovers(folder)
             lock = path.with_suffix(".lock").open("w")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
-                with explained(path):
+                with explained(path, self._what):
                     yield path
             finally:
                 _discard(path)
@@ -62,7 +64,7 @@ class FolderStorage:
 
     def publish(self, path: Path, key: str, replace: bool = False, durable: bool = True) -> bool:
         target = self._place(key)
-        with explained(target):
+        with explained(target, self._what):
             if durable:
                 _flush(path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -228,17 +230,17 @@ def _discard(scratch: Path) -> None:
 
 
 @contextmanager
-def explained(target: Path) -> Iterator[None]:
-    """Failed writes of the block as UserErrors with a remedy."""
+def explained(target: Path, what: str = "output") -> Iterator[None]:
+    """Failed writes of the block as UserErrors with a remedy; `what` is the setting that says where to."""
     try:
         yield
     except Exception as error:
-        if explained := _explain(error, target):
+        if explained := _explain(error, target, what):
             raise explained from error
         raise
 
 
-def _explain(error: Exception, target: Path) -> UserError | None:
+def _explain(error: Exception, target: Path, what: str) -> UserError | None:
     """The user's side of a failed write.
 
     Libraries wrap the system's error in their own, so its number is also looked for in the message, and a
@@ -252,7 +254,8 @@ def _explain(error: Exception, target: Path) -> UserError | None:
     if reason is None:
         return None
     return UserError(
-        f"cannot write {target}: {reason}; then start the same command again; what is committed is kept"
+        f"cannot write {target}: {reason.format(what=what)}; then start the same command again; what is "
+        "committed is kept"
     )
 
 

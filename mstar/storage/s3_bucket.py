@@ -118,7 +118,7 @@ class Bucket:
                 headers = response.headers
                 size = int(headers.get("content-length", 0))
                 found = Object(size, headers.get("etag", ""), headers.get(SHA256), headers.get(WRITER))
-                return found, response.read() if size <= most else None
+                return found, response.read(decode_content=False) if size <= most else None
 
         return self._ask(get, key)
 
@@ -134,7 +134,7 @@ class Bucket:
     def get_block(self, key: str, offset: int, length: int) -> bytes:
         def get(client: Minio) -> bytes:
             with self._answer(client, key, offset, length) as response:
-                return response.read()
+                return response.read(decode_content=False)
 
         return self._ask(get, key)
 

@@ -16,6 +16,7 @@ from typing import Any
 import certifi
 import urllib3
 from minio import Minio
+from pydantic import ValidationError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry, Timeout
 
@@ -23,11 +24,24 @@ from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
 from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS, find_credentials
 from mstar.storage.s3_errors import RETRIED_STATUSES
+from mstar.storage.s3_proxies import find_proxy, pool_through
 
 FIRST_RETRIES = 2
 """Of connections that cannot be made, until one was: a wrong address is told of soon. A server that answers
 badly, or hangs up, is there, and is waited for from the first request on."""
 CONNECT_SECONDS = 10.0
+VARIABLES = {
+    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
+    "style": ("MSTAR_S3_STYLE",),
+    "ca_file": ("AWS_CA_BUNDLE", "SSL_CERT_FILE"),
+}
+"""Where settings come from that are left open, the first one first."""
+RULES = {
+    "endpoint": "write http://host:port or https://host; user and password have variables of their own",
+    "region": "write one such as eu-west-1",
+    "style": "write path or virtual",
+}
 TOLD_AFTER = 3
 """Failures in a row before a line says that the server is in trouble."""
 log = logging.getLogger("mstar")
@@ -59,17 +73,22 @@ def parse_address(text: str) -> Address:
 
 
 def resolve(settings: StorageSettings) -> StorageSettings:
-    """What is left open taken from the environment."""
-    env = os.environ.get
-    region = settings.region or env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "us-east-1"
-    endpoint = settings.endpoint or env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL")
-    found = {
-        "region": region,
-        "endpoint": (endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/"),
-        "style": settings.style or env("MSTAR_S3_STYLE"),
-        "ca_file": settings.ca_file or env("AWS_CA_BUNDLE") or env("SSL_CERT_FILE"),
-    }
-    return StorageSettings.model_validate(settings.model_dump() | found)
+    """What is left open taken from the environment; UserError where that cannot be right."""
+    given, found = settings.model_dump(), dict[str, str]()
+    for key, names in VARIABLES.items():
+        for name in names:
+            if os.environ.get(name) and not given[key]:
+                found.setdefault(key, name)
+    given |= {key: os.environ[name] for key, name in found.items()}
+    given["region"] = given["region"] or "us-east-1"
+    given["endpoint"] = given["endpoint"] or f"https://s3.{given['region']}.amazonaws.com"
+    given["endpoint"] = given["endpoint"].removesuffix("/")
+    try:
+        return StorageSettings.model_validate(given)
+    except ValidationError as error:
+        key = next(str(one["loc"][0]) for one in error.errors() if one["loc"][0] in found)
+        shown = re.sub(r"//.*@", "//...@", given[key])
+        raise UserError(f"{found[key]} is {shown!r}; {RULES[key]}") from None
 
 
 class Pool(urllib3.PoolManager):
@@ -79,12 +98,15 @@ class Pool(urllib3.PoolManager):
     """
 
     def __init__(self, settings: StorageSettings) -> None:
-        super().__init__(
-            timeout=Timeout(connect=CONNECT_SECONDS, read=settings.timeout_seconds),
-            maxsize=settings.parts_in_flight + 4,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=settings.ca_file or certifi.where(),
-        )
+        options: dict[str, Any] = {
+            "timeout": Timeout(connect=CONNECT_SECONDS, read=settings.timeout_seconds),
+            "maxsize": settings.parts_in_flight + 4,
+            "cert_reqs": "CERT_REQUIRED",
+            "ca_certs": settings.ca_file or certifi.where(),
+        }
+        super().__init__(**options)
+        proxy = find_proxy(str(settings.endpoint))
+        self._ask = pool_through(proxy, **options).urlopen if proxy else super().urlopen
         self._retries = settings.retries
         self._has_answered = False
         self._thread = threading.local()
@@ -105,7 +127,7 @@ class Pool(urllib3.PoolManager):
         if completes and getattr(self._thread, "only_if_absent", False):
             options["headers"].add("If-None-Match", "*")
         first = None if self._has_answered else min(FIRST_RETRIES, self._retries)
-        response = super().urlopen(method, url, redirect, retries=patience(self._retries, first), **options)
+        response = self._ask(method, url, redirect, retries=patience(self._retries, first), **options)
         self._has_answered = True
         return response
 
@@ -160,13 +182,20 @@ def connect(settings: StorageSettings, pool: Pool) -> Minio:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     _refuse_no_authority(settings.ca_file)
     scheme, _, host = settings.endpoint.partition("://")
-    client = Minio(
-        endpoint=host,
-        secure=scheme == "https",
-        region=settings.region,
-        http_client=pool,
-        credentials=find_credentials(settings),
-    )
+    credentials = find_credentials(settings)
+    try:
+        client = Minio(
+            endpoint=host,
+            secure=scheme == "https",
+            region=settings.region,
+            http_client=pool,
+            credentials=credentials,
+        )
+    except ValueError as error:
+        raise UserError(
+            f"storage.endpoint is {settings.endpoint}, storage.region {settings.region}: {error}; write "
+            "http://host:port or https://host, and a region such as eu-west-1"
+        ) from None
     if settings.style == "virtual":
         client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
     elif settings.style == "path":

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import certifi
 import urllib3
@@ -25,19 +26,25 @@ from urllib3.util import Retry, Timeout
 
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
+from mstar.storage.s3_proxies import pool_to
 
 WEB_IDENTITY = "AWS_WEB_IDENTITY_TOKEN_FILE"
 OF_CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 LONGEST_WAIT_SECONDS = 20.0
+AMAZON_STS = "https://sts.amazonaws.com"
 
 
 def find_credentials(settings: StorageSettings) -> "FoundCredentials":
     """Those of this process, by resolved settings. Nothing is sent yet."""
-    services = urllib3.PoolManager(
-        timeout=Timeout(connect=2.0, read=10.0),
-        retries=Retry(total=1),
-        ca_certs=settings.ca_file or certifi.where(),
-    )
+    options: dict[str, Any] = {
+        "timeout": Timeout(connect=2.0, read=10.0),
+        "retries": Retry(total=1),
+        "ca_certs": settings.ca_file or certifi.where(),
+    }
+    if WEB_IDENTITY in os.environ:
+        services = pool_to(_endpoint() or AMAZON_STS, **options)
+    else:  # those of containers and instances are next to them
+        services = urllib3.PoolManager(**options)
     roles = _Roles(custom_endpoint=_endpoint(), http_client=services, region=settings.region)
     return FoundCredentials(roles, settings.retries)
 

@@ -118,8 +118,9 @@ def _explain_unreachable(reason: Exception | None, address: str, endpoint: str) 
             f"{address}: the certificate of {endpoint} is not trusted, or it does not speak TLS "
             f"({said[:200]}); set storage.ca_file to the authority's PEM file, or correct storage.endpoint"
         )
-    through = "the proxy to " if isinstance(reason, ProxyError) else ""
+    is_proxy = isinstance(reason, ProxyError)
+    through, wrong = ("the proxy to ", "HTTPS_PROXY or NO_PROXY") if is_proxy else ("", "storage.endpoint")
     return UserError(
-        f"{address}: {through}{endpoint} cannot be reached ({said[:200]}); correct storage.endpoint, or "
+        f"{address}: {through}{endpoint} cannot be reached ({said[:200]}); correct {wrong}, or "
         "start again when the server is up; what is committed is kept"
     )

@@ -68,7 +68,7 @@ class InputBucket:
             return offset + len(data), length - len(data)
 
         def write(response: BaseHTTPResponse) -> None:
-            for block in response.stream(BLOCK_BYTES):
+            for block in response.stream(BLOCK_BYTES, decode_content=False):
                 data.extend(block[: length - len(data)])
             if len(data) < length:
                 raise ProtocolError(f"the answer ends {length - len(data)} bytes too early")

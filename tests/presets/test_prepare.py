@@ -15,6 +15,7 @@ import yaml
 from mstar.config import Data
 from mstar.datasets import Reading, open_problems
 from mstar.datasets.checking import check_problems
+from mstar.errors import UserError
 from mstar.presets import PRESETS
 from mstar.presets.preparing import prepare as prepare_preset
 from mstar.progress import Progress
@@ -109,8 +110,42 @@ def test_the_same_source_gives_the_same_files(mathv360k: Callable[..., Path], tm
     prepare = ["datasets", "prepare", "mathv360k", "--from", source, "--output"]
     mstar(*prepare, str(tmp_path / "alone"))
     assert contents(tmp_path / "alone") == contents(tmp_path / "both")
-    refused = mstar(*prepare, str(tmp_path / "alone"), check=False)
-    assert refused.returncode == 2 and "delete it, or name another with --output" in refused.stderr
+
+
+def test_what_is_prepared_stays_and_is_said_again(mathv360k: Callable[..., Path], tmp_path: Path):
+    """Something else does not take its place."""
+    output, source, other = tmp_path / "out", mathv360k(), write_mathv360k(tmp_path / "other", 40, False)
+    prepare = ["datasets", "prepare", "mathv360k", "--output", str(output), "--from"]
+    first = mstar(*prepare, str(source))
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    again = mstar(*prepare, str(source))
+    assert printed_settings(again.stdout) == printed_settings(first.stdout)
+    assert f"{output} holds just this already; it stays as it is" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+    asked = {"other sources": [str(other)], "another --drop": [str(source), "--drop", "near"]}
+    for because, arguments in asked.items():
+        refused = mstar(*prepare, *arguments, check=False)
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+        assert f"with {because}; delete it, or name another with --output" in refused.stderr
+    (output / "train.jsonl").write_text("")
+    assert "files that were changed since" in mstar(*prepare, str(source), check=False).stderr
+    (output / "provenance.json").write_text("{")
+    assert "a damaged note" in mstar(*prepare, str(source), check=False).stderr
+
+
+def test_two_that_write_other_files_do_not_both_end_well(mathv360k: Callable[..., Path], tmp_path: Path):
+    source, output = str(mathv360k()), str(tmp_path / "out")
+
+    class Overtaken(Progress):
+        """Somebody else writes the training problems once they are there."""
+
+        def note(self, line: str) -> None:
+            if "train.jsonl" in line:
+                (tmp_path / "out" / "train.jsonl").write_text("of somebody else")
+
+    with pytest.raises(UserError, match=r"train.jsonl was written by somebody else meanwhile"):
+        prepare_preset(PRESETS["mathv360k"], {"mathv360k": source}, output, None, Overtaken())
+    assert not (tmp_path / "out" / "provenance.json").exists()
 
 
 def test_m_star_with_duplicates_dropped(mathv360k: Callable[..., Path], tmp_path: Path):

@@ -20,7 +20,8 @@ from mstar.config_file import dump_config, parse_config
 from mstar.records import Decision, Estimate, Report, Response, State
 from mstar.response_parts import write_responses
 from mstar.rundir import RunDir
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import STAGES, stage_prefix
 from mstar.storage import build_storage, write_text
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mstar.errors import UserError
 from mstar.storage.cache import OBJECTS, Cache
 
 SIZE = 10_000
@@ -70,6 +71,25 @@ def test_a_file_larger_than_the_cache_is_read_all_the_same(tmp_path: Path) -> No
         path.write_bytes(contents(2))
         cache.keep(path, name_of(2))
     assert name_of(2) not in held(tmp_path)
+
+
+def test_files_of_other_users_are_read_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only their owners may say that they were used."""
+    cache, fetched = Cache(tmp_path, 3 * SIZE), list[int]()
+    read(cache, 1, fetched)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert read(cache, 1, fetched) == contents(1)
+    assert fetched == [1]
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="a part of the path is a file; choose another storage.cache; then"):
+        read(Cache(tmp_path / "file" / "cache", SIZE), 1, [])
 
 
 def read_many(folder: Path, seed: int, limit: int, told: Path) -> None:

@@ -1,5 +1,7 @@
 """Ways to a server: TLS with an authority of one's own, the bucket in the host's name, roles, regions."""
 
+import base64
+import re
 import socket
 import uuid
 from pathlib import Path
@@ -79,3 +81,57 @@ def test_the_endpoint_by_environment(moto: str, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
         build_storage(f"s3://{BUCKET}/none", settings).keys("")
     assert open_at(moto, tmp_path).keys("") == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"AWS_ENDPOINT_URL_S3": "127.0.0.1:9000"}, "AWS_ENDPOINT_URL_S3 is '127.0.0.1:9000'; write http://"),
+        (
+            {"AWS_ENDPOINT_URL": "http://s3.test/path"},
+            "AWS_ENDPOINT_URL is 'http://s3.test/path'; write http://",
+        ),
+        ({"AWS_ENDPOINT_URL": "http://me:hush@s3.test"}, "AWS_ENDPOINT_URL is 'http://...@s3.test'; write"),
+        ({"AWS_ENDPOINT_URL": "http://s3.test:99999"}, "invalid port; write http://host:port"),
+        ({"AWS_REGION": "eu west"}, "AWS_REGION is 'eu west'; write one such as eu-west-1"),
+        ({"MSTAR_S3_STYLE": "paths"}, "MSTAR_S3_STYLE is 'paths'; write path or virtual"),
+    ],
+)
+def test_an_environment_that_cannot_be_right_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=re.escape(said)) as raised:
+        build_storage("s3://runs/run", StorageSettings(cache=str(tmp_path))).keys("")
+    assert "\n" not in str(raised.value) and "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("left_out", ["", "127.0.0.1"])
+def test_a_proxy_by_environment(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: str
+) -> None:
+    with proxy(moto) as server:
+        monkeypatch.setenv("http_proxy", server.address.replace("://", "://me:pass%3Aword@"))
+        monkeypatch.setenv("no_proxy", left_out)
+        storage = open_at(moto, tmp_path)
+        assert [write_text(storage, "file.json", "{}", replace=False) for _ in range(2)] == [True, False]
+    asked = [(path.startswith(moto), headers["proxy-authorization"]) for path, headers in server.seen]
+    secret = base64.b64encode(b"me:pass:word").decode()
+    assert set(asked) == (set() if left_out else {(True, f"Basic {secret}")})
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "the proxy to .* cannot be reached .*; correct HTTPS_PROXY or NO_PROXY"),
+        ("socks5://127.0.0.1:1", "names a proxy of the kind socks5; .*: set HTTPS_PROXY to one, or NO_PROXY"),
+    ],
+)
+def test_a_proxy_that_does_not_serve_is_one_line(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("all_proxy", address)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(UserError, match=said):
+        open_at(moto, tmp_path).keys("")

@@ -12,7 +12,8 @@ import pytest
 
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.storage import Storage, build_storage, read_text, s3, s3_parts, write_text
 from tests.commands import mstar, start
 from tests.smoke import fingerprints, smoke_arguments

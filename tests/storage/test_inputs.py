@@ -22,6 +22,7 @@ from mstar.datasets.bucket_files import WHOLE_BYTES
 from mstar.datasets.checking import check_problems
 from mstar.datasets.overlap import shared_problems
 from mstar.errors import UserError
+from mstar.storage import build_storage
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
 from tests.smoke import prepare_arguments
@@ -163,6 +164,16 @@ def test_a_row_group_moves_once_and_texts_without_it(uploads: Uploads, moto: str
         before = counting.sent_bytes
         file.read([3, 20, 43])
         assert 0.9 * each < counting.sent_bytes - before < 1.1 * each
+
+
+def test_large_row_groups_are_named_once(uploads: Uploads) -> None:
+    """Not where they are small, nor in the folder that has the same file."""
+    table = large_table(440, 40_000)
+    large, small = parquet(table, row_group_size=110), parquet(table, row_group_size=26)
+    said = mstar("problems", "check", uploads.put("large.parquet", large), check=False).stdout
+    assert said.count("row groups have up to 4.4 MB of images (110 rows)") == 1
+    assert "written with row_group_size=26, less would" in said
+    assert "row group" not in mstar("problems", "check", uploads.put("s.parquet", small), check=False).stdout
 
 
 def test_a_table_that_is_replaced_while_it_is_read_is_refused(uploads: Uploads) -> None:
@@ -325,3 +336,14 @@ def test_a_config_in_a_bucket_names_what_lies_beside_it(
     assert done.returncode == 2 and done.stderr == (
         f"error: {uploads.address}/none.yaml does not exist; name a config in a bucket that is there\n"
     )
+
+
+def test_what_is_stored_under_an_encoding_is_read_as_it_lies(uploads: Uploads) -> None:
+    """As programs label what they have compressed, or have not."""
+    small, large = parquet(rows(3)), parquet(rows(3, images=[random.Random(1).randbytes(WHOLE_BYTES)]))
+    for name, data in (("small.parquet", small), ("large.parquet", large)):
+        address = uploads.put(name, data, **{"Content-Encoding": "gzip"})
+        assert [problem.id for problem in open_problems(address).read(range(3))] == ["p0", "p1", "p2"]
+    storage = build_storage(uploads.address)
+    assert storage.read("small.parquet") == small
+    assert b"".join(storage.blocks("large.parquet")) == large

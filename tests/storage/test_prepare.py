@@ -38,7 +38,7 @@ def test_mathvista(uploads: Uploads, tmp_path: Path) -> None:
 
 
 def test_into_a_bucket(uploads: Uploads, tmp_path: Path) -> None:
-    """The files of a folder; a run reads them there, and what is prepared already is refused."""
+    """The files of a folder; a run reads them there, and what is prepared already stays."""
     folder = write_mathv360k(tmp_path / "set", 40, False)
     local, output = tmp_path / "local", f"{uploads.address}/out"
     prepare = ("datasets", "prepare", "mathv360k", "--from", str(folder), "--output")
@@ -52,7 +52,8 @@ def test_into_a_bucket(uploads: Uploads, tmp_path: Path) -> None:
     }
     checked = mstar("problems", "check", f"{output}/train.jsonl")
     assert checked.returncode == 0
-    refused = mstar(*prepare, output, check=False)
+    assert "it stays as it is" in mstar(*prepare, output).stdout
+    refused = mstar(*prepare, output, "--drop", "near", check=False)
     assert refused.returncode == 2 and "holds a prepared preset" in refused.stderr
     denied = mstar(*prepare, "s3://no-such-bucket/set", check=False)
     assert denied.returncode == 2 and "there is no such bucket" in denied.stderr

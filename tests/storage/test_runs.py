@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mstar.config_storage import StorageSettings
-from mstar.stagedir import Begun, StageDir
+from mstar.stage_notes import Begun
+from mstar.stagedir import StageDir
 from mstar.stages import STAGE_NAMES
 from mstar.storage import build_storage
 from tests.commands import mstar, start

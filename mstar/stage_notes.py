@@ -1,0 +1,63 @@
+"""The small files in a stage's folder that say what the others are.
+
+    manifest.json   what a finished stage left, and what from
+    begun.json      what an unfinished one is made from
+    removed.json    checkpoints that went on purpose
+    timing.json     how long it took, for people
+
+Who writes them, and when, is in stagedir.py.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mstar.fingerprints import Fingerprint
+from mstar.storage import FileEntry, Storage
+from mstar.stored_records import read_if_whole
+
+MANIFEST, BEGUN, REMOVED, TIMING = "manifest.json", "begun.json", "removed.json", "timing.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a finished stage left: `files` by name, and its `result` in plain values (see records.py)."""
+
+    fingerprint: Fingerprint
+    files: dict[str, FileEntry]
+    result: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What version 0.1.0 called the result."""
+    version: int = 1
+    """Of the stage's rules: raised when the same inputs give other files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What an unfinished stage is made from."""
+
+    fingerprint: Fingerprint
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder that a stage in hand can go on from: `done` of its work, and the files in it."""
+
+    done: int
+    files: dict[str, FileEntry]
+
+
+def read_manifest(storage: Storage, prefix: str) -> Manifest | None:
+    """What a finished stage left, or None."""
+    return read_if_whole(storage, f"{prefix}/{MANIFEST}", Manifest)
+
+
+def has_left_something(storage: Storage, prefix: str) -> bool:
+    """Whether a stage below a prefix has made anything: a note that it has begun is nothing yet."""
+    notes = (BEGUN, TIMING)
+    return any(key.rpartition("/")[2] not in notes for key in storage.keys(f"{prefix}/"))
+
+
+def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
+    """Files and folders of a finished stage that went on purpose, and why."""
+    return read_if_whole(storage, f"{prefix}/{REMOVED}", dict) or {}
