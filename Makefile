@@ -96,9 +96,10 @@ lint: $(VENV)/installed  ## ruff and mypy
 fuzz: $(VENV)/installed  ## 100,000 generated responses to the answer checker (FUZZ of them)
 	MSTAR_FUZZ=$(FUZZ) $(BIN)/python -m pytest -q -n 0 tests/answers/test_fuzz.py
 
-kills: $(VENV)/installed  ## kill -9 at random moments (KILLS of them), and compare with a run that was not
+kills: $(VENV)/installed  ## two of each process, and kill -9 at random moments (KILLS of them); compared with a run without
 	MSTAR_KILLS=$(KILLS) $(BIN)/python -m pytest -q -n 0 -m "slow or not slow" \
-		tests/test_kills.py tests/test_lora.py::test_killed_while_it_trains_it_ends_like_one_that_was_not
+		tests/test_stage_commands.py tests/test_kills.py \
+		tests/test_lora.py::test_killed_while_it_trains_it_ends_like_one_that_was_not
 
 seeds: $(VENV)/installed  ## the quick start over several seeds, with the table for the README
 	$(BIN)/python benchmarks/seeds.py $(SEEDS)

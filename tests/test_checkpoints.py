@@ -92,7 +92,8 @@ def test_a_policy_that_went_and_is_asked_for_says_how_to_get_it_back(make_config
 def thinned(problems: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that learns next to nothing, so that its first policy stays as the best one."""
     settings = (
-        "iterations={count: 4, problems_share: 0.125}",
+        "iterations={count: 4, problems_share: 0.0625}",
+        f"data.tests={{six_terms: {problems}/six_terms.parquet}}",
         "data.validation=null",
         "adapt.policy=fixed",
         "train.learning_rate=1e-7",

@@ -22,7 +22,7 @@ from tests.smoke import fingerprints, smoke_arguments
 
 MakeConfig = Callable[..., Config]
 LORA = (
-    "iterations.problems_share=0.125",
+    "iterations.problems_share=0.0625",
     "train.lora.rank=4",
     "train.lora.dropout=0.1",
     "train.learning_rate=0.001",

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.commands import at_once, mstar
 from tests.smoke import fingerprints, of_first_iteration, prepare_arguments
 
 
+@pytest.mark.slow
 def test_two_processes_on_every_shard_leave_the_same_files(
     problems: Path, finished: Path, tmp_path: Path
 ) -> None:
