@@ -12,7 +12,7 @@ DEEPSPEED ?= slow or not slow
 FUZZ ?= 100000
 LARGEST ?= 1000000
 
-.PHONY: help quickstart smoke test test-vllm test-deepspeed test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images test-cluster test-containers clean
+.PHONY: help quickstart smoke test test-vllm test-deepspeed test-families test-s3 lint fuzz kills seeds benchmarks peers swift scale growth images test-cluster test-containers clean
 
 help:  ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -54,6 +54,9 @@ test-vllm: $(VLLM_VENV)/installed  ## the tests of the engine vllm, in an enviro
 test-deepspeed: $(VLLM_VENV)/installed  ## the tests of the trainer deepspeed, in the same one
 	PYTHONPATH=tests/torchvision_shim OMP_NUM_THREADS=1 $(VLLM_BIN)/python -m pytest -q -n 0 -W default \
 		-m "$(DEEPSPEED)" tests/trainers/test_deepspeed.py tests/trainers/test_ranks.py
+
+test-families: $(VENV)/installed  ## whole rounds of the families that share their code with another
+	$(BIN)/python -m pytest -q -n 2 -m slow tests/test_families.py tests/trainers/test_lora.py
 
 test-s3: $(VENV)/installed  ## runs in buckets: shards, kills, faults; a real MinIO where `minio` is on PATH
 	$(BIN)/python -m pytest -q -n 2 -m "$(S3)" tests/storage

@@ -1,40 +1,68 @@
 """The `mstar` command, each in a process of its own, that starts from one which has imported torch already.
 
 Loading torch and transformers takes seconds of CPU; a test that starts twenty commands would spend most of
-its time there. A fork server imports them once for each pytest worker, and every command is forked from it:
-arguments, folder, environment, output, signals and exit code are its own, as of `python -m mstar`. The latter
-is what test_stopping.py and a test of test_cli.py start.
+its time there. A fork server imports them once for all workers of pytest, and every command is forked from
+it: arguments, folder, environment, output, signals and exit code are its own, as of `python -m mstar`. The
+latter is what test_stopping.py and a test of test_cli.py start.
 """
 
 import importlib
+import inspect
 import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    [
-        "kfp.client",
-        "kfp.compiler",
-        "kfp.kubernetes",
-        "transformers.models.qwen3_vl.modeling_qwen3_vl",
-        "mstar.cli",
-        "mstar.engines.transformers",
-        "mstar.loop",
-        "mstar.preflight",
-        "mstar.prm",
-        "mstar.starting",
-        "mstar.trainers.single",
-    ]
-)
+USUAL = [
+    "kfp.client",
+    "kfp.compiler",
+    "kfp.kubernetes",
+    "transformers.models.qwen3_vl.modeling_qwen3_vl",
+    "mstar.cli",
+    "mstar.engines.transformers",
+    "mstar.loop",
+    "mstar.preflight",
+    "mstar.prm",
+    "mstar.starting",
+    "mstar.trainers.single",
+    "tests.warm",
+]
+RARE = ["mlflow", "peft", "wandb"]
+"""What only the server of several workers imports: few tests need them, in thirty commands in all."""
+SERVER.set_forkserver_preload(USUAL)
+ADDRESS = "MSTAR_TEST_FORK_SERVER"
+"""Where the workers of pytest find the server that the process above them has started."""
 OUTPUT, ERRORS = "output", "errors"
-UNUSED = ("torch", "transformers", "sympy", "pyarrow")
-"""What `mstar pipeline` does not import; kfp looks through all modules of the process for every task."""
+
+
+def serve_workers() -> None:
+    """Start the server in the process that starts the workers; it imports while they collect."""
+    SERVER.set_forkserver_preload([*USUAL, *RARE])
+    server = forkserver._forkserver  # type: ignore[attr-defined]
+    server.ensure_running()
+    os.environ[ADDRESS] = server._forkserver_address
+
+
+class _Above(forkserver.ForkServer):
+    """The server of the process above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._forkserver_address = os.environ[ADDRESS]
+        self._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)  # it ends with the process above
+
+    def ensure_running(self) -> None:
+        resource_tracker.ensure_running()
+
+
+if ADDRESS in os.environ:
+    forkserver.connect_to_new_process = _Above().connect_to_new_process
 
 
 def mstar(*arguments: str, check: bool = True) -> CompletedProcess[str]:
@@ -96,11 +124,10 @@ def _begin(
 
 
 def main(*arguments: str) -> None:
-    """What is called in the process of a command."""
-    if arguments[:1] == ("pipeline",):
-        for name in list(sys.modules):
-            if name.partition(".")[0] in UNUSED:
-                del sys.modules[name]
+    """What is called in the process of a command. kfp asks for the whole stack at every setting of a task;
+    the fork server's own frame is of no file, and would be looked for in all modules each time.
+    """
+    inspect.modulesbyfile["<string>"] = "__main__"  # type: ignore[attr-defined]
     sys.argv = ["mstar", *arguments]
     from mstar.__main__ import main as run
 

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from mstar.config import Config
 from mstar.config_file import parse_config
-from tests.commands import mstar
+from tests.commands import mstar, serve_workers
 from tests.sharing import made_once
 from tests.smoke import smoke_arguments
 
@@ -43,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
     cache = tempfile.TemporaryDirectory(prefix="mstar-cache-")
     config.add_cleanup(cache.cleanup)
     os.environ["MSTAR_CACHE"] = cache.name
+    # These are read when the libraries are imported.
+    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+    if config.getoption("numprocesses", 0) and "PYTEST_XDIST_WORKER" not in os.environ:
+        serve_workers()
     gc.disable()
 
 

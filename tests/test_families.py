@@ -12,12 +12,12 @@ import yaml
 from torch.nn import functional
 
 from mstar.config import Images, Model
-from mstar.models import FAMILIES, Encoder, collate, load_model, part_of
+from mstar.models import Encoder, collate, load_model, part_of
 from mstar.prompts import build_request
 from mstar.records import Problem
 from tests.commands import mstar
 from tests.engines.asking import QUESTION, picture, problem
-from tests.tiny_models import save_tiny_model, save_tiny_prm
+from tests.tiny_models import OWN_CODE, save_tiny_model, save_tiny_prm
 
 MIXTURE = ["Answer:yes", "Answer:no", "Answer:no", "1;Answer:no"]
 """What the policy is taught to say to everything, in equal shares; right is yes."""
@@ -73,7 +73,7 @@ def write_problems(path: Path, problems: list[Problem], pictures: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", OWN_CODE)
 def test_a_round_through_the_real_commands(model_type: str, tmp_path: Path) -> None:
     finished = run_and_export(model_type, tmp_path)
     check_that_it_learned_what_its_own_responses_teach(finished)

@@ -6,12 +6,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
 
+from mstar.models import FAMILIES
 from tests.tiny_configs import TEXT, build_config
 from tests.tiny_processors import build_tiny_image_processor, build_tiny_tokenizer
+
+OWN_CODE = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("qwen2_vl", "smolvlm") else [])
+    for name in FAMILIES
+]
+"""For tests that take seconds a family. `make test-families` has two that share all our code."""
 
 
 def save_tiny_model(model_type: str, folder: Path, /, **text: Any) -> Path:

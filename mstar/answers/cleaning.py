@@ -70,9 +70,9 @@ _MARKUP = tuple(
 )
 _CURRENCY = late(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _QUOTED = late(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
-_PLAIN = late(r"[A-Za-z0-9 ,.()+\-]*")
+_PLAIN = late(r"[^\\<*_`$~{}\x80-\U0010ffff]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
-_CLOSING = late(r"(?<![\d)}!])(?<!\b[A-Za-z])!+$|(?<![\d)}!])!{2,}$|\s?(?:です|입니다)$")
+_CLOSING = late(r"!(?<![\d)}!].)(?:(?<!\b[A-Za-z].)|!)!*$|\s?(?:です|입니다)$")
 
 
 @lru_cache(maxsize=4096)
@@ -118,25 +118,23 @@ def _trim(statement: str) -> str:
         first, last = statement[:1], statement[-1:]
         if last == "." and not statement.endswith("..") or last == ")" and not re.search(r"[(\[]", statement):
             statement = statement[:-1]
-        elif first in ("'", '"') and statement.count(first) == 1:
-            statement = statement[1:]
         elif first + last in ("''", '""', "<>") and len(statement) > 2:
             statement = statement[1:-1]
     return statement
 
 
 REASON = late(
-    r"(?i)\s*[,;(–—-]?\s*\b(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
+    r"(?i)(?:[,;(–—-]\s*|\b)(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
     r"|where|so that|given that|due to|based on|obtained"
     r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
     r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
     r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
-    r"|;\s*(?=[a-z]{3})|\s*(?:→|\((?:rounded|since|because|as)\b)|:\s+(?=\S+ \S+ \S+)"
-    r"|,?\s*因为|,\s*(?=而?不)"
+    r"|;\s*(?=[a-z]{3})|→|\((?:rounded|since|because|as)\b|:\s+(?=\S+ \S+ \S+)"
+    r"|因为|,\s*(?=而?不)"
 )
 SENTENCE_END = late(
-    r"(?<!\bsq)(?<!\bcu)(?<!\bapprox)(?<!\bSt)(?<!\bDr)(?<!\bMr)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)"
-    r"(?:[.?]|(?<![\d)}])!|!(?=\s+[^a-z\s]))(?=[\"']?\s)|(?<=\w)\.(?=[A-Z][a-z])"
+    r"(?:[.?]|!(?:(?<![\d)}].)|(?=\s+[^a-z\s])))(?=[\"']?\s)(?<!\bsq.)(?<!\bcu.)(?<!\bapprox.)(?<!\bSt.)"
+    r"(?<!\bDr.)(?<!\bMr.)(?<!\bi\.e.)(?<!\be\.g.)(?<!\bvs.)|\.(?<=\w.)(?=[A-Z][a-z])"
 )
 CONTRAST = late(
     r"(?i)\b(?:not (?!only|just|quite|sure|clear)|neither )[^,.;\n]{1,40}?"
@@ -197,8 +195,7 @@ def _mark_or_space(match: re.Match[str]) -> str:
     if mark == "'":
         if before.isalnum() and after.isalnum():
             return ""
-        is_prime = before.isalpha() and not after.isalnum() and not text[max(match.start() - 2, 0)].isalpha()
-        return "'" if is_prime or (before.isalpha() and match.start() == 1) else " "
+        return " "
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
 
 

@@ -9,7 +9,6 @@ in every type but list.
 """
 
 import re
-from fractions import Fraction
 from typing import NamedTuple
 
 from mstar.answers import expressions, lists
@@ -76,7 +75,7 @@ def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Q
         case _ if expected.answer_type == "choice":
             agrees = read_letters(reading, expected.choices) == gold
         case _:
-            agrees = any(_is_same_text(text, str(gold)) for text in (reading, without_lead(reading)))
+            agrees = any(_is_same_text(text, str(gold)) for text in {reading, without_lead(reading)})
             agrees = agrees and not _ANOTHER_TEXT.fullmatch(rest)
     return agrees or None
 
@@ -122,26 +121,19 @@ _ALTERNATIVES = late(
     r"|\s*[≈=;]\s*|,?\s+and\s+|\s+\((?=[\w-])"
 )
 _LOOSE_ENDS = " ().=,"
-_RELATIVE_DIFFERENCE = Fraction(1, 100)
 
 
 def _same_values(statement: str, unit: str) -> list[Quantity]:
-    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)" if they are one value, within a rounding
-    and one per cent; values without a unit are meant in `unit`, the gold's.
+    """The numbers of "1/2 or 0.5", "1/3 ≈ 0.33", "14 cm (140 mm)" if they are one value, within a rounding;
+    values without a unit are meant in `unit`, the gold's.
     """
     parts = [part.strip(_LOOSE_ENDS) for part in _ALTERNATIVES.split(NAME_EQUALS.sub("", statement))]
     values = [parse_quantity(part) for part in parts]
-    known = [value for value in values if value is not None]
+    known = [value._replace(unit=value.unit or unit) for value in values if value is not None]
     if not 2 <= len(known) == len(values) <= 3:
         return []
-    base = unit or next((value.unit for value in known if value.unit), "")
-    factors = [Fraction(1, 100) if value.unit == "%" else conversion(base, value.unit) for value in known]
-    plain = [value.value * value.scale * (factor or 0) for value, factor in zip(known, factors, strict=True)]
-    places = [value.decimals + 2 * (value.unit == "%") for value in known if value.decimals is not None]
-    is_plain = all(factor in (1, Fraction(1, 100)) for factor in factors)
-    rounding = Fraction(1, 2 * 10 ** min(places)) if places and is_plain else Fraction(0)
-    allowed = min(rounding, abs(plain[0]) * _RELATIVE_DIFFERENCE)
-    is_one = None not in factors and all(abs(value - plain[0]) <= allowed for value in plain)
+    first, *others = known
+    is_one = all(quantities_agree(first, one) or quantities_agree(one, first) for one in others)
     return known if is_one else []
 
 
@@ -156,6 +148,6 @@ def _is_same_text(text: str, gold: str) -> bool:
     if spelled(text).casefold() == spelled(gold).casefold():
         return True
     left, right = parse_quantity(text, sentence=False), parse_quantity(gold, sentence=False)
-    if left is None or right is None or (left.value, left.scale) != (right.value, right.scale):
+    if left is None or right is None or left.value != right.value:
         return False
     return left.unit == right.unit or (not left.unit and right.unit != "%")

@@ -58,6 +58,7 @@ _ANOTHER = late(rf"""(?ix)
       {_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
       |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""")
 _DIGIT = late(r"\d")
+_CLOSING = " \t\r\n.,;:!?)}$*\"'`"
 _SENTENCE_END = late(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
 HARMLESS = late(rf"""(?ix)
       </?\w+>|\\(?:text|quad)\b|<\|\w*\|>|\bif\ (?:you|there\ (?:is|are)\ any)\b[^.!?\n]*|\bhope[^.!?\n]*
@@ -75,7 +76,7 @@ def is_taken_back(rest: str, said: str = "") -> bool:
 
     `said` is the answer: that it is said again does no harm.
     """
-    if not rest or rest.isspace():
+    if not rest.strip(_CLOSING):
         return False
     if len(rest) > 2 * MAX_CHARACTERS:
         rest = f"{rest[:MAX_CHARACTERS]}\n{rest[-MAX_CHARACTERS:]}"
@@ -93,7 +94,7 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     is_alike = (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)
     if said and is_alike and _ANOTHER.search(next_line):
         return True
-    if line.strip(" .,;:!?)}$*\"'`"):
+    if line.strip(_CLOSING):
         first, *later = _SENTENCE_END.split(line)
         if _HEDGE.search(first) or any(map(_LATER_HEDGE.search, later)):
             return True

@@ -12,6 +12,8 @@ response disowns it or takes it back (`doubt`). Behind a <think> block only what
 Without a marker, `unmarked` looks for an answer.
 """
 
+from functools import lru_cache
+
 from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clauses, clean
 from mstar.answers.comparison import reads_as
 from mstar.answers.doubt import is_taken_back
@@ -26,18 +28,13 @@ _SENTENCE_END = late(r"[.!?]\s|\s(?:because|since)\s")
 _BLANK = late(r"\s*(?:(?<=\n)[>*•-] )?")
 
 
-def extract(
-    response: str, answer_type: AnswerType | None = None, choices: tuple[str, ...] = ()
-) -> str | None:
-    """The final answer that a response states, without its explanation, or None.
-
-    Without an answer type, a bare response counts only as a number, a letter or yes/no.
-    """
+def extract(response: str, answer_type: AnswerType, choices: tuple[str, ...] = ()) -> str | None:
+    """The final answer that a response states, without its explanation, or None."""
     statement = find_statement(response, answer_type, choices)
     return None if statement is None else tidy(statement, answer_type, choices)
 
 
-def find_statement(response: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
+def find_statement(response: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
     """The last statement of a final answer as it stands, with what follows it on its line."""
     opened, closed = response.rfind("<think>"), response.rfind("</think>")
     text = response[:opened] if opened > closed else response[closed + 8 :] if closed >= 0 else response
@@ -54,7 +51,7 @@ def find_statement(response: str, answer_type: AnswerType | None, choices: tuple
     return None if not statement or is_taken_back(text[end:], statement) else statement
 
 
-def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...] = ()) -> str:
+def tidy(statement: str, answer_type: AnswerType, choices: tuple[str, ...] = ()) -> str:
     """A statement without emphasis, closing punctuation and (where it reads as its type) explanation.
 
     A letter stands alone: "(B)." is "B".
@@ -64,7 +61,7 @@ def tidy(statement: str, answer_type: AnswerType | None, choices: tuple[str, ...
         return letter[1] if letter else statement
     cleaned = clean(statement)
     for reading, rest in clauses(cleaned):
-        if answer_type and reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
+        if reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
             return reading
     return cleaned or statement
 
@@ -74,11 +71,15 @@ def _lowered(text: str, choices: tuple[str, ...]) -> str:
     lowered = text.lower()
     if len(lowered) != len(text):
         lowered = text.replace("\u0130", "I").lower()
-    for choice in choices:
-        content = choice.strip().lower()
-        if " " in content and any(word in content for word in WORDS):
-            lowered = lowered.replace(content, "\0" * len(content))
+    for content in _misleading(choices):
+        lowered = lowered.replace(content, "\0" * len(content))
     return lowered
+
+
+@lru_cache(maxsize=8192)
+def _misleading(choices: tuple[str, ...]) -> list[str]:
+    contents = [choice.strip().lower() for choice in choices if " " in choice.strip()]
+    return [content for content in contents if any(word in content for word in WORDS)]
 
 
 def _line(text: str, start: int) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def _read_gold(expected: Expected, written: str) -> Gold:
         case "text":
             gold = normalize_text(answer) and answer or None
         case "list":
-            gold = lists.read_items(answer, of_gold=True)
+            gold = lists.read_items(answer)
         case "expression":
             gold = _gold_expression(expected, answer)
     if gold is None:

@@ -29,18 +29,15 @@ class Items(NamedTuple):
 
 
 @lru_cache(maxsize=8192)
-def read_items(statement: str, *, of_gold: bool = False) -> Items | None:
+def read_items(statement: str) -> Items | None:
     """The items of a cleaned statement; None where there are none, too many, or an empty one."""
     statement = _OR_NAMED.sub(",", statement.replace("\\{", "{").replace("\\}", "}"))
     lead = _LEAD.match(statement)
     inner, bracket = _unwrapped(statement[lead.end() if lead else 0 :])
     parts = [clean(part) for part in _split(inner)]
-    if not 1 <= len(parts) <= MAX_ITEMS or not all(normalize_text(part) for part in parts):
-        return None
-    if len(parts) == 1 and not bracket and not of_gold and len(parts[0].split()) > 6:
-        return None
-    items = tuple(Item(normalize_text(part), parse_quantity(part)) for part in parts)
-    return Items(items, bracket == "{")
+    items = tuple(Item(normalize_text(part), parse_quantity(part)) for part in parts[: MAX_ITEMS + 1])
+    is_list = len(items) <= MAX_ITEMS and all(item.text for item in items)
+    return Items(items, bracket == "{") if is_list else None
 
 
 def items_agree(gold: Items, statement: str, precision: int | None) -> bool:

@@ -74,7 +74,6 @@ _IS_THE_ANSWER = late(
 )
 _OPTION_IS = late(rf"(?:option|choice)[ *]+(?P<payload>{_LETTER})[ *]+is (?:the )?$", re.IGNORECASE)
 _CHINESE_IS = late(rf"(?:选[项择]?)?\s*(?P<payload>{_LETTER})\s*(?:选项)?(?:[是为](?:正确的?)?)?$")
-_CHOSEN = late(r"(?:correct|right|best|final|chosen|appropriate) $")
 _LETTER_BEHIND = late(r"[\W_]{0,8}(?:\\[a-z]+\{)?[\W_]{0,4}(?:[A-Z](?![A-Za-z])|[a-z][).\]])")
 _SENTENCE_ENDS = (". ", "! ", "? ", "\n")
 WORDS = ("answer", "option", "choice", "correct", "ans", "antwort", "respuesta", "jawaban")
@@ -85,35 +84,34 @@ _ALL_WORDS = (*WORDS, *f"{_CHINESE} {_OTHERS}".split())
 
 def last_statement(text: str, lowered: str) -> Statement | None:
     """The statement of the last marker, of the words' MAX_MENTIONS last mentions."""
-    marked = filter(None, (_boxed(text), _tagged(text, lowered), _hashes(text)))
-    last = max(marked, key=lambda statement: statement.marker, default=None)
+    last = max(filter(None, (_boxed(text), _tagged(text, lowered), _hashes(text))), default=None)
     least = last.marker if last else -1
-    mentions = {word: lowered.rfind(word, least + 1) for word in (WORDS if text.isascii() else _ALL_WORDS)}
+    words = WORDS if text.isascii() else _ALL_WORDS
+    mentions = [lowered.rfind(word, least + 1) for word in words]
     for _ in range(MAX_MENTIONS):
-        word = max(mentions, key=mentions.__getitem__)
-        position = mentions[word]
+        position = max(mentions)
         if position < 0:
-            return last
-        if found := _at(word, text, lowered, position):
+            break
+        place = mentions.index(position)
+        if found := _at(words[place], text, lowered, position):
             return found
-        mentions[word] = lowered.rfind(word, least + 1, position)
+        mentions[place] = lowered.rfind(words[place], least + 1, position)
     return last
 
 
 def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
     before = lowered[max(position - LEAD_CHARACTERS, 0) : position]
     before = before[max(0, *map(before.rfind, _SENTENCE_ENDS)) :]
+    if quoted := _QUOTED.match(text, position):
+        return Statement(position, *quoted.span("payload"))
     match word:
         case "answer":
             return _answer_at(text, lowered, position, before)
         case "option" | "choice":
-            if quoted := _QUOTED.match(text, position):
-                return Statement(position, *quoted.span("payload"))
             after = _AFTER_OPTION.match(lowered, position)
-            if after is None or _DESCRIBES.match(lowered, after.end()) or is_disowned(before):
+            if after is None or is_disowned(before):
                 return None
-            is_chosen = _CHOSEN.search(before) or _LETTER_BEHIND.match(text, after.end())
-            return Statement(position, after.end()) if is_chosen else None
+            return Statement(position, after.end()) if _LETTER_BEHIND.match(text, after.end()) else None
         case "correct":
             return _payload_before(_OPTION_IS, text, position)
         case "正确" | "答案" if found := _payload_before(_CHINESE_IS, text, position):
@@ -126,9 +124,6 @@ def _at(word: str, text: str, lowered: str, position: int) -> Statement | None:
 def _answer_at(text: str, lowered: str, position: int, before: str) -> Statement | None:
     if _ABOUT_THE_ANSWER.search(before):
         return None
-    quoted = _QUOTED.match(text, position)
-    if quoted:
-        return Statement(position, *quoted.span("payload"))
     after = _AFTER_ANSWER.match(lowered, position)
     if after and (after["mark"] or not _DESCRIBES.match(lowered, after.end())):
         return Statement(position, NOWHERE if is_disowned(before) else after.end())
@@ -148,8 +143,6 @@ def _payload_before(pattern: re.Pattern[str], text: str, position: int) -> State
 
 
 def _tagged(text: str, lowered: str) -> Statement | None:
-    if ">" not in text:
-        return None
     tags = (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>"))
     marker, opening, closing = max((lowered.rfind(opening), opening, closing) for opening, closing in tags)
     end = lowered.find(closing, marker)
@@ -190,8 +183,6 @@ def _boxed(text: str) -> Statement | None:
         if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
             break
         first = earlier
-        if marker - first > MAX_ANSWER_CHARACTERS:
-            return Statement(marker, NOWHERE)
     if _BOX_INSIDE.search(text, max(first - LEAD_CHARACTERS, 0), first):
         return Statement(marker, NOWHERE)
     sign = _BOX_SIGN.search(text, max(first - 3, 0), first)

@@ -3,7 +3,8 @@
 import re
 from fractions import Fraction
 
-SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+"""Words for powers of ten."""
 _SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
 _VALUES = {word: value for value, word in enumerate(f"{_SMALL} sixteen seventeen eighteen nineteen".split())}
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
@@ -46,7 +47,7 @@ def _whole(words: list[str]) -> tuple[int, int]:
         elif word == "hundred" and 0 < group < 20:
             group, last = group * 100, 100
         elif word in SCALES and word != "hundred" and group:
-            total, group, last = total + group * SCALES[word], 0, 100
+            total, group, last = total + group * 10 ** SCALES[word], 0, 100
         elif not (word == "and" and last == 100 and _VALUES.keys() & words[position + 1 : position + 2]):
             break
         used = position + 1

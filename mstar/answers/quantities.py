@@ -7,9 +7,7 @@ beyond 300, ranges, bounds ("at least 3"), uncertainty ("maybe 4"), ordinals, in
 carried out (8+6), and a number before what is no unit (12x). Values are `Fraction`s: nothing is a float.
 """
 
-import math
 import re
-from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,7 +17,7 @@ from mstar.answers.doubt import UNSURE
 from mstar.answers.numerals import SCALES, numeral_before
 from mstar.answers.patterns import late
 from mstar.answers.spelling import spelled
-from mstar.answers.units import conversion, is_measure, read_unit
+from mstar.answers.units import ONE, conversion, is_measure, read_unit
 
 MAX_EXPONENT, MAX_PRECISION = 300, 30
 
@@ -31,30 +29,31 @@ class Quantity(NamedTuple):
     decimals: int | None
     significant_digits: int
     unit: str
-    scale: int = 1
 
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?:[ ]\d{3})+(?![ ]?\d)|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d+|\.(?!\d))?|\.\d+)"
-_CURRENCY = r"(?:US\s?\$|USD|[$€£¥₹]|Rs\.?)"
-_CORE = late(rf"""(?ix)
-      (?P<sign>[-+]|minus\s|negative\s)?\s*(?P<currency>{_CURRENCY})?\s*(?P<inner_sign>[-+])?\s*
+_ABOUT = (
+    r"(?:(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
+    r"|(?:a )?total(?: of)?)\s*)"
+)
+_CORE = late(rf"""(?i){_ABOUT}?(?x:
+      (?P<sign>[-+]|minus\s|negative\s)?\s*
+      (?:US\s?(?=\$))?(?P<currency>USD|[$€£¥₹]|Rs\.?)?\s*(?P<inner_sign>[-+])?\s*
     (?:(?P<mixed>\d+)(?:\s+|\()(?P<over>\d+)\s*/\s*(?P<under>\d+)\)?
      | \(?(?P<numerator>[-+]?{_DECIMAL})\)?\s*/\s*\(?(?P<denominator>[-+]?{_DECIMAL})\)?
      | (?P<decimal>{_DECIMAL})(?:\.\.\.*)?(?:[eE](?P<exponent>[-+]?\d+)
-       |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*)?
-     | (?P<words>[A-Za-z][A-Za-z -]*))""")
-_SCALES = SCALES | {"万": 10**4, "亿": 10**8}
+       |\s*[×x·*]\s*10\s*(?:\^|\*\*)\s*[{{(]*\s*(?P<power>[-+]?\s?\d+)\s*[}})]*
+       |\s?(?(currency)(?P<thousands>k\b)|(?!)))?
+     | (?P<words>[A-Za-z][A-Za-z -]*)))""")
+_SEPARATORS = late("[, ]")
+_SCALES = SCALES | {"万": 4, "亿": 8}
 _TAIL = late(
     rf"(?i)\s*(?P<scale>(?:{'|'.join(SCALES)})\b|[万亿])?\s*"
     r"(?P<unit>(?:[^\W\d_]|[\s%°$€£¥₹¢/·*'.-]|\^\s?\{?-?\d\}?|(?<=[a-z])[23](?!\w)){0,60})"
 )
 _UNIT_IN_PARENTHESES = late(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
-_APPROXIMATELY = late(
-    r"(?i)\A(?:大?约|approximately|approx\.?|about|around|roughly|nearly|almost|≈|~|exactly|just|only"
-    r"|(?:a )?total(?: of)?)\s*"
-)
-_THOUSANDS = late(r"^([$€£]\d[\d.,]*) ?[kK]$")
+_APPROXIMATELY = late(rf"(?i)\A{_ABOUT}")
 _HALF = late(r"(?<=\d) and a half\b")
 _LEAD = late(
     r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
@@ -80,11 +79,9 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
     up to the number ("the area is 12") are read too.
     """
-    if "∞" in statement or "\\infty" in statement:
-        return None
     if sentence:
         statement = _after_equals(statement)
-    plain = spelled(statement) if "\\frac" in statement and is_carried_out(statement) else statement
+    plain = spelled(statement) if "\\frac" in statement else statement
     plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
     quantity = _bare_quantity(plain) or _formula_quantity(plain)
     lead = _LEAD.match(plain) if sentence and quantity is None else None
@@ -131,55 +128,48 @@ def split_unit(statement: str) -> tuple[str, str]:
 
 
 def _bare_quantity(statement: str) -> Quantity | None:
-    statement = _HALF.sub(" 1/2", _APPROXIMATELY.sub("", statement))
-    statement = _THOUSANDS.sub(r"\1 thousand", statement)
+    statement = _HALF.sub(" 1/2", statement)
     if statement[:1] + statement[-1:] in ("()", "[]", "{}") and not re.search(r"[()\[\]{}]", statement[1:-1]):
         statement = statement[1:-1].strip()
     match = _CORE.match(statement)
     number = _number(match) if match and not (match["sign"] and match["inner_sign"]) else None
-    if match is None or number is None:
+    tail = _tail(statement[number[-1] :]) if number else None
+    if match is None or number is None or tail is None:
         return None
-    quantity, end = number
-    tail = _tail(statement[end:])
-    if tail is None:
-        return None
-    scale, unit = tail
-    currency = read_unit(re.sub(r"US\s?(?=\$)", "", match["currency"] or ""))
-    if currency and unit in ("%", "°"):
-        return None
+    value, decimals, significant_digits, _ = number
+    places, unit = tail
+    currency = read_unit(match["currency"] or "")
     is_negative = (match["sign"] or match["inner_sign"] or "+")[0] in "-mMnN"
-    value = -quantity.value if is_negative else quantity.value
-    return quantity._replace(value=value, unit=currency or unit, scale=scale)
+    factor = 10**places * (-1 if is_negative else 1)
+    decimals = None if decimals is None else max(decimals - places, 0)
+    return Quantity(value if factor == 1 else value * factor, decimals, significant_digits, currency or unit)
 
 
-def _number(match: re.Match[str]) -> tuple[Quantity, int] | None:
-    """The number of a match of _CORE without its sign, and where it ends."""
+def _number(match: re.Match[str]) -> tuple[Fraction, int | None, int, int] | None:
+    """Value, decimals and significant digits of a match of _CORE without its sign, and where it ends."""
     if match["words"]:
         numeral = numeral_before(match["words"].lower())
-        return numeral and (Quantity(numeral[0], None, 0, ""), match.start("words") + numeral[1])
+        return numeral and (numeral[0], None, 0, match.start("words") + numeral[1])
     if not match["decimal"]:
         above = _exact(match["over"] or match["numerator"])
         below = _exact(match["under"] or match["denominator"])
-        value = int(match["mixed"] or 0) + above / below if below else None
-        return None if value is None else (Quantity(value, None, 0, ""), match.end())
-    plain = re.sub("[, ]", "", match["decimal"]).rstrip(".")
-    shift = (match["exponent"] or match["power"] or "0").replace(" ", "")
-    if len(shift) > 5 or abs(int(shift)) > MAX_EXPONENT:
+        return (int(match["mixed"] or 0) + above / below, None, 0, match.end()) if below else None
+    whole, _, fraction = _SEPARATORS.sub("", match["decimal"]).partition(".")
+    exponent = "3" if match["thousands"] else (match["exponent"] or match["power"] or "0").replace(" ", "")
+    if len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT:
         return None
-    decimals = max(len(plain.partition(".")[2]) - int(shift), 0)
-    significant = len(plain.replace(".", "").lstrip("0"))
-    return Quantity(_exact(plain) * Fraction(10) ** int(shift), decimals, significant, ""), match.end()
+    digits, decimals = whole + fraction, len(fraction) - int(exponent)
+    value = Fraction(int(digits) * 10 ** max(-decimals, 0), 10 ** max(decimals, 0))
+    return value, max(decimals, 0), len(digits.lstrip("0")), match.end()
 
 
 def _exact(number: str) -> Fraction:
-    return Fraction(Decimal(re.sub("[, ]", "", number)))
+    return Fraction(_SEPARATORS.sub("", number))
 
 
 @lru_cache(maxsize=4096)
 def _tail(text: str) -> tuple[int, str] | None:
-    """Scale word and unit behind a number; None where something else stands there."""
-    if not text.strip():
-        return 1, ""
+    """The power of ten and the unit behind a number; None where something else stands there."""
     tail = _TAIL.fullmatch(text)
     if tail is None or tail["unit"][:1] == "-" and tail["unit"].strip(" -."):
         return None
@@ -189,7 +179,7 @@ def _tail(text: str) -> tuple[int, str] | None:
     if len(phrase) == 1 and phrase.isascii() and (phrase not in _UNIT_LETTERS or text == "t"):
         return None
     unit = read_unit(phrase)
-    return None if unit is None else (_SCALES[tail["scale"].lower()] if tail["scale"] else 1, unit)
+    return None if unit is None else (_SCALES[tail["scale"].lower()] if tail["scale"] else 0, unit)
 
 
 def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = None) -> bool:
@@ -201,42 +191,26 @@ def quantities_agree(gold: Quantity, answer: Quantity, precision: int | None = N
       exact too, but a decimal of at least 3 significant digits may be its rounding (1/3: 0.333 yes, 0.33 no).
     - Percent: a gold in % accepts 50%, 50 and 0.5. A gold without it accepts p% for p/100 and, as golds
       often leave the sign out, for p where p is at least 1 (50: 50%; 0.5: 50%, not 0.5%).
-    - Scale words multiply: "1.2 million" is 1,200,000; a gold "1.2 million" also accepts "1.2".
+    - Scale words multiply: "1.2 million" is 1,200,000.
     """
-    if gold is answer:
-        return True
-    if gold.unit == "%" or answer.unit == "%":
-        return _percents_agree(gold, answer, precision)
-    factor = conversion(gold.unit, answer.unit)
-    if factor is None:
-        return False
-    if factor != 1:
-        answer = answer._replace(value=answer.value * factor, decimals=None)
-    return _values_agree(gold, answer, precision)
+    return any(_rounds_to(gold, _times(answer, factor), precision) for factor in _factors(gold, answer))
 
 
-def _percents_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    as_stated = _values_agree(gold, answer, precision)
+def _factors(gold: Quantity, answer: Quantity) -> list[Fraction]:
+    """What the value of an answer may be multiplied with to be in the gold's unit."""
     if gold.unit == "%":
-        as_share = not answer.unit and _values_agree(gold, _shifted(answer, 2), precision)
-        return answer.unit in ("%", "") and (as_stated or as_share)
-    is_share = _values_agree(gold, _shifted(answer, -2), precision)
-    return not (gold.unit and is_measure(gold.unit)) and (is_share or (as_stated and abs(answer.value) >= 1))
+        return {"%": [ONE], "": [ONE, 100 * ONE]}.get(answer.unit, [])
+    if answer.unit == "%":
+        return [] if is_measure(gold.unit) else [ONE / 100, *[ONE] * (abs(answer.value) >= 1)]
+    factor = conversion(gold.unit, answer.unit)
+    return [] if factor is None else [factor]
 
 
-def _shifted(answer: Quantity, places: int) -> Quantity:
-    """The answer with its decimal point so many places further to the right."""
-    decimals = None if answer.decimals is None else max(answer.decimals - places, 0)
-    return answer._replace(value=answer.value * Fraction(10) ** places, decimals=decimals)
-
-
-def _values_agree(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
-    if gold.scale == answer.scale:
-        return _rounds_to(gold, answer, precision)
-    scaled = answer._replace(value=answer.value * answer.scale)
-    if _rounds_to(gold._replace(value=gold.value * gold.scale), scaled, precision):
-        return True
-    return answer.scale == 1 and _rounds_to(gold, answer, precision)
+def _times(answer: Quantity, factor: Fraction) -> Quantity:
+    if factor is ONE:
+        return answer
+    decimals = answer.decimals if answer.unit == "%" else None
+    return answer._replace(value=answer.value * factor, decimals=None if decimals is None else decimals + 2)
 
 
 def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
@@ -249,12 +223,11 @@ def _rounds_to(gold: Quantity, answer: Quantity, precision: int | None) -> bool:
         return bool(is_decimal) and abs(answer.value - gold.value) <= half_a_place
     if decimals == 0 and precision is None:
         return False
-    return _rounded(gold, decimals) in (_rounded(answer, decimals), round(answer.value, decimals))
+    return _rounded(gold.value, decimals)[0] in _rounded(answer.value, decimals)
 
 
-def _rounded(gold: Quantity, decimals: int) -> Fraction:
-    """The gold's value at so many decimals; half a unit away from zero rounds up."""
-    if gold.decimals is not None and gold.decimals <= decimals:
-        return gold.value
-    rounded = Fraction(math.floor(abs(gold.value) * 10**decimals + Fraction(1, 2)), 10**decimals)
-    return rounded if gold.value >= 0 else -rounded
+def _rounded(value: Fraction, decimals: int) -> tuple[int, int]:
+    """The value in units of the last decimal, a half away from zero, and a half to the even digit."""
+    away, rest = divmod(2 * abs(value.numerator) * 10**decimals + value.denominator, 2 * value.denominator)
+    even = away - (rest == 0 and away % 2)
+    return (away, even) if value.numerator >= 0 else (-away, -even)

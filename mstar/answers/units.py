@@ -27,6 +27,7 @@ _FILLERS_TEXT = (
     "approx remaining more there are is each left together"
 )
 _FILLERS = frozenset(_FILLERS_TEXT.split())
+ONE = Fraction(1)
 _GENERIC = frozenset({"", "unit", "unit^2", "unit^3", "单位"})
 _COUNTERS = frozenset(
     "个只人张本支条块名位辆台件次种棵朵头匹把双对盒箱袋杯瓶页题道组层倍步分点号颗根间座艘架"
@@ -89,12 +90,12 @@ def conversion(gold: str, given: str) -> Fraction | None:
     No unit agrees with any; a counted noun agrees where the given phrase contains it.
     """
     if not gold or not given or gold == given or (gold, given) in (("£", "lb"), ("°c", "°"), ("°f", "°")):
-        return Fraction(1)
+        return ONE
     wanted, stated = _dimension(gold), _dimension(given)
     if wanted and stated and wanted[0] == stated[0]:
         return stated[1] / wanted[1]
     is_part = not is_measure(gold) and set(gold.split()) <= set(given.split())
-    return Fraction(1) if is_part else None
+    return ONE if is_part else None
 
 
 def _parts(unit: str) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@ r"""The answer of a response in which no marker states one (`markers`); None whe
 
 - **Bare**: nothing but an answer on one line ("14", "(B)", "yes", "x = 14"), or before an explanation.
 - **Concluded**: the last sentence draws a conclusion ("So the sum is 14.", "∴ x = 5", "I would choose B"), or
-  it is the only one, sets something in bold, stands under a heading "Conclusion", or says what its subject is
+  it is the only one, sets something in bold, or says what its subject is
   ("The median is 6.") where no other concludes before it. What it says of its subject must be one answer of
   the type, to its end: behind "is" or an equals sign (the last of a chain), else the only number in it, else
   the only choice whose content it holds. What leads up to that must neither doubt nor compare it, nor give
@@ -56,7 +56,6 @@ _CONCLUDES = late(r"""(?ix)
       |(?:since|because|given\ that)\ [^,;]{1,80},
       |i\.e\.|∴|\\therefore|因此|所以|(?:我|应)?选择?|综上(?:所述)?|故|可得|于是)[,，:：\s]*)+""")
 _ROW = late(r"^\|([^|]+)\|([^|]+)\|$")
-_HEADING = late(r"\bconclusion[*:：\s]*$", re.IGNORECASE)
 _LETTER = r"[*(\[]*([A-Za-z])[*)\]]*"
 _LAST_LETTER = rf"{_LETTER}[^\w✗✘❌×?]*$"
 _OPTION = late(rf"""(?ix)
@@ -113,15 +112,9 @@ _OF_A_TRUTH = late(
 )
 
 
-def unmarked(text: str, answer_type: AnswerType | None, choices: tuple[str, ...]) -> str | None:
-    """The bare or concluded answer; without a type, only a bare number, letter or yes/no counts."""
-    if answer_type is None:
-        types: tuple[AnswerType, ...] = ("number", "choice", "boolean")
-        return next(filter(None, (_bare(text, kind, choices) for kind in types)), None)
-    kinds = [_bare, _concluded]
-    if answer_type in ("text", "list") and SENTENCE_END.search(text[:LINE_CHARACTERS]):
-        kinds.reverse()
-    return next(filter(None, (kind(text, answer_type, choices) for kind in kinds)), None)
+def unmarked(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
+    """The bare or concluded answer."""
+    return _bare(text, answer_type, choices) or _concluded(text, answer_type, choices)
 
 
 def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str | None:
@@ -130,7 +123,8 @@ def _bare(text: str, answer_type: AnswerType, choices: tuple[str, ...]) -> str |
         if answer_type == "list" and _BULLETS.fullmatch(text):
             text = ", ".join(re.split(_BULLET, text)[1:])
     text = _EXPLANATION.split(text[: 2 * MAX_BARE_CHARACTERS], maxsplit=1)[0] or text
-    if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or _CONCLUDES.match(text):
+    concludes = _CONCLUDES.search if answer_type == "text" else _CONCLUDES.match
+    if not text or len(text) > MAX_BARE_CHARACTERS or "\n" in text or concludes(text):
         return None
     return text if reads_as(answer_type, text, choices) else None
 
@@ -164,9 +158,7 @@ def _last_sentence(text: str) -> tuple[str, bool]:
         return "", False
     is_only = len(said) == 1 and len(text) <= LINE_CHARACTERS
     states = _STATES.match(last) and not any(map(_EARLIER.search, said[:-1]))
-    return _ROW.sub(r"\1: \2", last), bool(
-        is_only or states or "**" in last or any(map(_HEADING.search, said[-2:-1]))
-    )
+    return _ROW.sub(r"\1: \2", last), bool(is_only or states or "**" in last)
 
 
 def _readings(said: str, answer_type: AnswerType) -> Iterator[tuple[str, str]]:

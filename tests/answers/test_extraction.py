@@ -44,7 +44,6 @@ def test_a_bare_answer_is_its_own_statement(response: str, answer_type: AnswerTy
 @pytest.mark.parametrize("response", ["8+6=14", "14\n15", "It may be 14", "8, then 14", "It is 14 " * 20])
 def test_reasoning_is_no_bare_answer(response: str) -> None:
     assert extract(response, "number") is None
-    assert extract(response) is None
 
 
 @pytest.mark.parametrize(

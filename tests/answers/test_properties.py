@@ -57,7 +57,7 @@ def test_no_response_raises(checker: AnswerChecker, response: str, expected: Exp
 def test_no_statement_raises_for_an_expression(checker: AnswerChecker, response: str) -> None:
     # Whether a worker decides or not, no formula that such a response contains is an error.
     checker.check(Expected("x+1", "expression"), f"Answer: {response[:20]}")
-    extract(response)
+    extract(response, "expression")
 
 
 @settings(deadline=None)

@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
+
+if TYPE_CHECKING:  # it takes half a second, and only slow tests need it
+    from kubernetes.client import V1ContainerState
 
 NEEDS = "needs Kubernetes: KUBECONFIG for a cluster where a namespace may be made"
 LOOK_SECONDS = 0.2
@@ -25,6 +26,8 @@ def restricted_namespace() -> Iterator["Namespace"]:
     """The test is skipped where there is no cluster, and fails where it does not answer."""
     if not os.environ.get("KUBECONFIG"):
         pytest.skip(NEEDS)
+    from kubernetes import config
+
     config.load_config()
     made = Namespace(f"mstar-tests-{uuid.uuid4().hex[:8]}")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -41,8 +44,10 @@ class Namespace:
     """Made and deleted by `restricted_namespace`."""
 
     def __init__(self, name: str) -> None:
+        from kubernetes.client import CoreV1Api
+
         self.name = name
-        self.core = client.CoreV1Api()
+        self.core = CoreV1Api()
 
     def wait_until_ready(self) -> None:
         """Pods are refused before there is an account for them."""
@@ -51,6 +56,8 @@ class Namespace:
 
     def admit(self, pod: dict[str, Any]) -> None:
         """Ask the server whether it would take this; AssertionError with its words where it would not."""
+        from kubernetes.client.exceptions import ApiException
+
         try:
             self.core.create_namespaced_pod(self.name, pod, dry_run="All")
         except ApiException as error:
@@ -112,8 +119,10 @@ class Pod:
         said: str = self._core.read_namespaced_pod_log(self.name, self._namespace)
         return said
 
-    def _state(self) -> client.V1ContainerState:
+    def _state(self) -> "V1ContainerState":
+        from kubernetes.client import V1ContainerState
+
         found = self._core.read_namespaced_pod(self.name, self._namespace).status.container_statuses
-        state = found[0].state if found else client.V1ContainerState()
+        state = found[0].state if found else V1ContainerState()
         assert not state.waiting or state.waiting.reason in STARTING, f"{self.name}: {state.waiting}"
         return state

@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save_file
 from mstar.config import Config
 from mstar.engines import Chunk, Sampling, build_engine
 from mstar.errors import UserError
-from mstar.models import FAMILIES, load_model
+from mstar.models import load_model
 from mstar.models.adapters import adapter_weights
 from mstar.trainers import Lesson, build_trainer
 from mstar.trainers.checkpoint import load_training_state
 from mstar.trainers.policy import open_policy
 from tests.commands import SERVER
 from tests.engines.asking import MIXED
-from tests.tiny_models import save_tiny_model
+from tests.tiny_models import OWN_CODE, save_tiny_model
 from tests.trainers.conftest import MakeConfig, MakeLesson, files_of, save_to, steps_saved
 from tests.trainers.test_single import add_dropout, train_elsewhere
 
@@ -53,7 +53,7 @@ def merged_by_peft(model: Path, adapter: Path) -> dict[str, torch.Tensor]:
     return dict(merged.state_dict())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", OWN_CODE)
 def test_every_family_learns_by_an_adapter_that_peft_and_the_engine_read(
     make_config: MakeConfig, make_lesson: MakeLesson, tmp_path: Path, family: str
 ) -> None:
