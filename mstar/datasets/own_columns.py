@@ -60,7 +60,10 @@ def parse_columns(given: Sequence[str]) -> dict[str, str]:
             raise UserError(
                 f"--column is {key}{equals}{name}; write KEY=NAME, such as question=problem; keys are {known}"
             )
-    return {key: name for key, _, name in pairs}
+    found = {key: name for key, _, name in pairs}
+    if len(found) < len(pairs):
+        raise UserError(f"--column is {', '.join(given)}; name each key once")
+    return found
 
 
 def names_of(key: str, columns: Mapping[str, str]) -> tuple[str, ...]:

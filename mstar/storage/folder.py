@@ -70,12 +70,15 @@ class FolderStorage:
             target.parent.mkdir(parents=True, exist_ok=True)
             if replace and target.is_dir():
                 self.remove(key)
-            try:
-                _move(path, target, replace)
-            except OSError as error:
-                if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and target.exists():
+            while True:
+                try:
+                    _move(path, target, replace)
+                    break
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+                if os.path.lexists(target):  # else another process has removed it meanwhile
                     return False
-                raise
             if durable:
                 _flush_entry(target.parent)
             return True

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mstar.config import Prompt
-from mstar.datasets import Reading, open_problems
+from mstar.datasets import Reading, open_problems, parse_columns
 from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.prompts import build_request
@@ -113,6 +113,11 @@ def test_a_key_that_is_none_is_one_line(tmp_path: Path) -> None:
     done = mstar("problems", "check", str(tmp_path), "--column", "quetsion=problem", check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: --column is quetsion=problem; write KEY=NAME")
+
+
+def test_a_key_that_comes_twice_is_one_line() -> None:
+    with pytest.raises(UserError, match="--column is question=a, question=b; name each key once"):
+        parse_columns(["question=a", "question=b"])
 
 
 def contents(problem: Problem) -> list[object]:

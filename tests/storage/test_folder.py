@@ -70,3 +70,20 @@ def test_a_read_only_disk_is_explained(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(UserError, match="read-only; choose another output"):
         write_text(FolderStorage(small_disk), "x.json", "1")
+
+
+def test_what_goes_while_it_is_written_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process removes the file between the try to write it and the look why that failed."""
+    storage, link = FolderStorage(tmp_path), os.link
+    write_text(storage, "begun.json", "of another")
+
+    def overtaken(path: Path, target: Path) -> None:
+        try:
+            link(path, target)
+        except FileExistsError:
+            target.unlink()
+            raise
+
+    monkeypatch.setattr(os, "link", overtaken)
+    assert write_text(storage, "begun.json", "ours", replace=False)
+    assert storage.read("begun.json") == b"ours"
