@@ -72,7 +72,7 @@ _CURRENCY = late(r"\$\s*[-+]?\s*[\d.]|[\d.]\s*\$")
 _QUOTED = late(r"^([\"'])([^\"']{1,80})\1(?=\s|$)")
 _PLAIN = late(r"[^\\<*_`$~{}\x80-\U0010ffff]*")
 _TRAILING, _LEADING = " \t\r\n;?,。*_`", " \t\r\n:;*`"
-_CLOSING = late(r"!(?<![\d)}!].)(?:(?<!\b[A-Za-z].)|!)!*$|\s?(?:です|입니다)$")
+_CLOSING = late(r"!(?<![\d)}!].)(?:(?<!\b[A-Za-z].)|!)!*$|です$|입니다$")
 
 
 @lru_cache(maxsize=4096)
