@@ -185,6 +185,8 @@ def _boxed(text: str) -> Statement | None:
         if earlier_end is None or not _JOINT.fullmatch(text, earlier_end + 1, first):
             break
         first = earlier
+        if marker - first > MAX_ANSWER_CHARACTERS:
+            return Statement(marker, NOWHERE)
     if _BOX_INSIDE.search(text, max(first - LEAD_CHARACTERS, 0), first):
         return Statement(marker, NOWHERE)
     sign = _BOX_SIGN.search(text, max(first - 3, 0), first)
