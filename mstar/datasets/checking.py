@@ -87,8 +87,8 @@ def check_problems(
 ) -> CheckResult:
     """Look at every row and decode every image at a path; UserError only where nothing can be read at all.
 
-    `check_with` says what is wrong with a problem for a model, or None. With `sample`, no more rows are looked
-    into so closely, always the same; all are counted (images in a bucket in these alone: others stay there).
+    `check_with` says what is wrong with a problem for a model, or None. With `sample`, no more rows are
+    looked into so closely, always the same; all are counted (images in a bucket in these alone).
     """
     file = open_problems(path, reading)
     chosen = chosen_rows(len(file), sample, at_once=STORED_TOGETHER if is_address(path) else 1)
