@@ -18,7 +18,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from pairs import Side, print_ratios, take_turns
 from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.nn.utils.rnn import pad_sequence
+from trl_rows import trl_images, trl_processor, trl_tokens
 
 from mstar.config import Config
 from mstar.config_file import load_config
@@ -272,44 +272,6 @@ def build_trainer(
         TrainingArguments(remove_unused_columns=False, **settings),
         train_dataset=[example(row) for row in read],
         data_collator=collate,
-    )
-
-
-def trl_tokens(read: Sequence[Row]) -> Any:
-    from datasets import Dataset
-
-    ids = [row.encoded.ids for row in read]
-    learned = [[-100] * (len(row.encoded.ids) - row.learned) for row in read]
-    labels = [masked + own[len(masked) :] for masked, own in zip(learned, ids, strict=True)]
-    return Dataset.from_dict({"input_ids": ids, "labels": labels})
-
-
-def trl_images(rows: LessonRows) -> Any:
-    from datasets import Dataset
-
-    tokenizer = rows.encoder.tokenizer
-    requests = [rows.held[number][0] for number in rows.numbers]
-    return Dataset.from_dict(
-        {
-            "prompt": [
-                tokenizer.apply_chat_template(one.messages, add_generation_prompt=True, tokenize=False)
-                for one in requests
-            ],
-            "completion": [text + tokenizer.eos_token for text in rows.texts],
-            "images": [rows.encoder.decode_images(one) for one in requests],
-        }
-    )
-
-
-def trl_processor(encoder: Encoder) -> Any:
-    import transformers
-
-    video = transformers.Qwen3VLVideoProcessor()
-    images = copy(encoder.image_processor)
-    for name, value in (encoder.family.processor_settings or {}).items():
-        setattr(images, name, value)
-    return transformers.Qwen3VLProcessor(
-        images, encoder.tokenizer, video, chat_template=encoder.tokenizer.chat_template
     )
 
 
