@@ -25,7 +25,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import MOMENTS, fitting_moments, save_policy, save_progress
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import open_policy
-from mstar.trainers.prefetch import prefetch
+from mstar.trainers.prefetch import prefetch_for
 from mstar.trainers.probing import probe_policy
 from mstar.trainers.ranks import Parent
 from mstar.trainers.rows import LessonRows, MicroBatch, Row, build_micro_batch, group_rows
@@ -71,7 +71,8 @@ class Rank:
         """Take the optimizer steps that are left, and save nothing."""
         progressed, done = self.begun, self.begun.steps_done
         batches = plan_batches(len(self.lesson.rows), self.config.train, self.lesson.seed)
-        for number, batch in enumerate(prefetch(self.rows.read_in_turn(batches[done:])), done):
+        made = prefetch_for(self.learner.device, self.rows.read_in_turn(batches[done:]))
+        for number, batch in enumerate(made, done):
             torch.manual_seed(self._dropout_seed(number))
             learned = sum(row.learned for row in batch)
             progressed = self.learner.step(self._micro_batches(batch), learned, progressed)

@@ -1,5 +1,5 @@
-"""Making what comes next while the model learns from what is there: images are decoded and rows padded in a
-thread, so that neither a GPU nor torch on a CPU waits for them.
+"""Making what comes next while a GPU learns from what is there: images are decoded and rows padded in a thread,
+so that it does not wait for them.
 """
 
 from collections import deque
@@ -7,9 +7,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
 Item = TypeVar("Item")
 AHEAD = 2
 """Items that are ready, or being made, while one is used."""
+
+
+def prefetch_for(device: torch.device, items: Iterator[Item]) -> Iterator[Item]:
+    """The same items. For a CPU they are made in turn: a thread would take it away from the model, and each of
+    torch's operations in it would bring a team of threads of its own.
+    """
+    return items if device.type == "cpu" else prefetch(items)
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:

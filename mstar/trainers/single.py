@@ -18,7 +18,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
-from mstar.trainers.prefetch import prefetch
+from mstar.trainers.prefetch import prefetch_for
 from mstar.trainers.probing import probe_policy
 from mstar.trainers.rows import LessonRows, MicroBatch, cut_micro_batches
 
@@ -56,7 +56,8 @@ class SingleTrainer:
 
     def steps(self, lesson: Lesson, policy: Policy, progressed: Progressed) -> Iterator[Progressed]:
         """Take the optimizer steps that are left, and save nothing."""
-        made = prefetch(self._micro_batches(lesson, policy.encoder, progressed.steps_done))
+        own = self._micro_batches(lesson, policy.encoder, progressed.steps_done)
+        made = prefetch_for(policy.learner.device, own)
         for (number, learned), group in groupby(made, itemgetter(0, 1)):
             torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
             progressed = policy.learner.step((micro_batch for *_, micro_batch in group), learned, progressed)

@@ -4,8 +4,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from mstar.trainers.prefetch import AHEAD, prefetch
+from mstar.trainers.prefetch import AHEAD, prefetch, prefetch_for
 
 
 def test_the_same_items_in_the_same_order() -> None:
@@ -47,3 +48,15 @@ def test_whoever_stops_in_the_middle_leaves_no_thread() -> None:
     assert next(made) == 0
     made.close()  # type: ignore[attr-defined]
     assert not [one for one in threading.enumerate() if one.name.startswith("prefetch")]
+
+
+def test_a_cpu_makes_its_own_items() -> None:
+    threads = []
+
+    def items() -> Iterator[int]:
+        threads.append(threading.current_thread())
+        yield 1
+
+    assert list(prefetch_for(torch.device("cpu"), items())) == [1]
+    assert list(prefetch_for(torch.device("cuda"), items())) == [1]
+    assert threads[0] is threading.current_thread() is not threads[1]
