@@ -1,9 +1,14 @@
 """The engine `vllm` where vLLM is not installed, and its parts that do without."""
 
+import os
+import signal
 import socket
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -78,6 +83,61 @@ def test_a_sockets_path_is_short_enough(monkeypatch: pytest.MonkeyPatch, tmp_pat
                 with socket.socket(socket.AF_UNIX) as one:
                     one.bind(f"{folder}/{uuid4()}")
             assert not Path(folder).exists()
+
+
+HOLD = """
+from mstar.engines.vllm_environment import socket_folder
+with socket_folder() as folder:
+    open(folder + "/socket", "w").close()
+    print(folder, flush=True)
+    input()
+"""
+
+
+@contextmanager
+def starting(parent: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process in the midst of its start, and its folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD],
+        env=os.environ | {"TMPDIR": str(parent)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        yield process, Path(process.stdout.readline().strip())
+        process.kill()
+
+
+def test_what_a_killed_start_leaves_goes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of a process that lives, or that has another purpose."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        other = Path(short) / "mstar-merged-0"
+        other.mkdir()
+        with starting(Path(short)) as (living, kept), starting(Path(short)) as (dying, left):
+            assert kept.parent == left.parent == Path(short)
+            dying.send_signal(signal.SIGKILL)
+            dying.wait()
+            assert left.is_dir()
+            with socket_folder() as folder:
+                assert set(Path(short).iterdir()) == {other, kept, Path(folder)}
+            assert living.poll() is None
+            assert list(kept.iterdir())
+
+
+def test_starts_at_one_moment_leave_each_other_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one looks at another's folder before that is locked."""
+
+    def start(_: int) -> bool:
+        with socket_folder() as folder:
+            return Path(folder).is_dir()
+
+    with tempfile.TemporaryDirectory(dir="/tmp") as short, ThreadPoolExecutor(8) as threads:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        assert all(threads.map(start, range(400)))
+        assert not list(Path(short).iterdir())
 
 
 def test_banned_tokens_have_no_probability_left() -> None:
