@@ -15,20 +15,23 @@ from uuid import uuid4
 import pytest
 import torch
 
-from mstar.config import Config
+from mstar.config import Config, Images, Prompt
 from mstar.config_file import load_config as load_settings
 from mstar.engines import build_engine
 from mstar.engines.transformers import TransformersEngine
 from mstar.engines.vllm_environment import socket_folder
 from mstar.engines.vllm_process import cache_bytes, memory_arguments
+from mstar.engines.vllm_prompts import why_refused
 from mstar.engines.vllm_worker import without
 from mstar.errors import UserError
-from mstar.models import FAMILIES
+from mstar.models import FAMILIES, Encoder
 from mstar.models.loading import load_generation_config
 from mstar.models.tokens import end_ids
 from mstar.resources import Memory
 from tests.conftest import BASE, QUICKSTART
+from tests.engines.vllm_policies import change_config
 from tests.tiny_models import save_tiny_model
+from tests.tiny_processors import GRIDS
 
 MakeConfig = Callable[..., Config]
 GIB = 2**30
@@ -138,6 +141,26 @@ def test_starts_at_one_moment_leave_each_other_alone(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(tempfile, "tempdir", short)
         assert all(threads.map(start, range(400)))
         assert not list(Path(short).iterdir())
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_families_are_refused_where_vllm_reads_images_otherwise(model_type: str, tmp_path: Path) -> None:
+    """Among the tiny models two are: Gemma 3 as every one is, and LLaVA-OneVision as no release is."""
+    why = why_refused(Encoder(save_tiny_model(model_type, tmp_path), Images(), Prompt()).family)
+    expected = {
+        "gemma3": "whose images' tokens see each other",
+        "llava_onevision": "whose vision_aspect_ratio is anyres_max_4, which vLLM takes for anyres_max_9",
+    }
+    assert (why or "").startswith(expected[model_type]) if model_type in expected else why is None
+
+
+def test_grids_that_vllm_reads_in_two_places_must_agree(tmp_path: Path) -> None:
+    folder = save_tiny_model("llava_onevision", tmp_path)
+    change_config(folder, vision_aspect_ratio="anyres_max_9")
+    for grids, is_refused in ((GRIDS, False), (GRIDS[:2], True)):
+        change_config(folder, image_grid_pinpoints=grids)
+        why = why_refused(Encoder(folder, Images(), Prompt()).family)
+        assert (why is not None) == is_refused
 
 
 def test_banned_tokens_have_no_probability_left() -> None:
