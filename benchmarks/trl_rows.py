@@ -39,7 +39,7 @@ def trl_processor(encoder: Encoder) -> Any:
 
     video = transformers.Qwen3VLVideoProcessor()
     images = copy(encoder.image_processor)
-    for name, value in (encoder.family.processor_settings or {}).items():
+    for name, value in encoder.family.processor_settings.items():
         setattr(images, name, value)
     return transformers.Qwen3VLProcessor(
         images, encoder.tokenizer, video, chat_template=encoder.tokenizer.chat_template

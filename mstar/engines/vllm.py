@@ -3,7 +3,7 @@
 Requests of several chunks are in flight together, so that the engine does not drain while a chunk comes to
 its end. The samples of a request are asked for at once, and requests about the same image follow each other:
 then vLLM's caches of images and of prompts are of use. Prompts are tokenised by our Encoder, images go
-through the image processor of training, and the tokens that vLLM makes of both are compared with training's.
+through the image processor of training, and vLLM must see as many embeddings in them (vllm_prompts).
 
 A response depends on its request's seed alone, up to rounding: how vLLM's batches are composed depends on
 time, and so does the rounding of their sums.
@@ -25,8 +25,9 @@ from mstar.engines.probe import expect, other_weights
 from mstar.engines.reading import RequestReader
 from mstar.engines.vllm_adapter import served
 from mstar.engines.vllm_process import VllmProcess
+from mstar.engines.vllm_prompts import engine_input, why_refused
 from mstar.errors import UnusableRequest, UserError
-from mstar.models import Encoded, Encoder
+from mstar.models import Encoder
 from mstar.models.loading import load_generation_config
 from mstar.models.probe import Probe, probe_requests
 from mstar.models.tokens import banned_ids, broken_logits, end_ids, text_after
@@ -44,7 +45,6 @@ class _Part:
     """A chunk at work."""
 
     chunk: Chunk
-    rows: list[Encoded]
     samples: list[list[Generated]]
     owed: int
     """Requests that are not finished."""
@@ -70,10 +70,10 @@ class VllmEngine:
         revision = config.model.revision
         self.policy, self.dtype = policy, config.model.dtype
         self.encoder = Encoder(policy, config.images, config.prompt, revision)
-        if self.encoder.family.processor_settings is None:
+        if why := why_refused(self.encoder.family):
             raise UserError(
-                f"model {policy} is of type {self.encoder.config.model_type}, for which vLLM has not been "
-                "compared with training; take generate.engine transformers"
+                f"model {policy} is of type {self.encoder.config.model_type}, {why}; take generate.engine "
+                "transformers"
             )
         self.reader = RequestReader(self.encoder)
         text = self.encoder.config.get_text_config(decoder=True)
@@ -131,7 +131,7 @@ class VllmEngine:
         """The requests of one chunk after the other; a chunk is taken when all before it are asked."""
         for chunk in chunks:
             rows = self.reader.plan(chunk.requests)
-            part = _Part(chunk, rows, [[] for _ in rows], len(rows))
+            part = _Part(chunk, [[] for _ in rows], len(rows))
             flight.parts.append(part)
             for index in by_image(chunk.requests):
                 self._refuse_long(chunk.requests[index])
@@ -146,14 +146,9 @@ class VllmEngine:
 
     def _add(self, request: Request, params: Any) -> str:
         """Hand a request that is planned to vLLM; the name under which its output will come."""
-        plain_text = self.encoder.plain_text
-        [ids] = plain_text.prompt_ids([request.messages])
-        prompt: dict[str, Any] = {"prompt_token_ids": [*ids, *plain_text.ids(request.prefix)]}
-        if request.images:
-            prompt["multi_modal_data"] = {"image": list(self.reader.images(request))}
-        name = next(self.names)
+        row, images, name = self.reader.row(request), self.reader.images(request), next(self.names)
         try:
-            self.process.add(name, prompt, params)
+            self.process.add(name, lambda engine: engine_input(engine, self.encoder, row, images), params)
         except UserError:
             raise
         except ValueError as error:
@@ -164,7 +159,6 @@ class VllmEngine:
         """Note the finished samples of a request."""
         part, index = flight.asked.pop(output.request_id)
         request, sampling = part.chunk.requests[index], part.chunk.sampling
-        self._compare_prompt(request, output.prompt_token_ids, part.rows[index].ids)
         found = [self._finish(request, one) for one in output.outputs]
         part.samples[index] = found if len(found) > 1 else found * sampling.samples_per_problem
         part.owed -= 1
@@ -188,15 +182,6 @@ class VllmEngine:
                 request.id, f"has a prompt of {length} tokens, and the model has {self.longest} positions"
             )
 
-    def _compare_prompt(self, request: Request, found: Sequence[int], expected: Sequence[int]) -> None:
-        """vLLM must see a prompt and its images as training does."""
-        if list(found) != list(expected):
-            raise UserError(
-                f"vLLM reads the prompt of problem {request.id} as {len(found)} tokens and training as "
-                f"{len(expected)}, or as other ones: it treats images of model {self.policy} in another way; "
-                "take generate.engine transformers"
-            )
-
     def _verify(self, probe: Probe, is_noted: bool) -> None:
         """UserError where vLLM answers a probe otherwise than it must."""
         requests = {request.id: request for request in probe_requests()}
@@ -204,7 +189,6 @@ class VllmEngine:
             self.reader.plan([requests[expected.id]])
             name = self._add(requests[expected.id], probing(expected.tokens))
             [output] = self._finished(name)
-            self._compare_prompt(requests[expected.id], output.prompt_token_ids, expected.prompt)
             [found] = output.outputs[0].logprobs
             difference = expected.difference([found[token].logprob for token in expected.tokens])
             if not difference <= probe.tolerance(self.dtype):

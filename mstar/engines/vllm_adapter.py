@@ -1,7 +1,7 @@
 """What vLLM loads for a policy: a whole model; or a base, and the adapter that every request is asked with.
 
-vLLM puts adapters into the text model. One that has learned elsewhere too is merged with its base, into a
-folder that goes again with the engine.
+vLLM puts adapters into the text model. One that has learned elsewhere too, or whose base vLLM takes none for,
+is merged with it into a folder that goes again with the engine.
 """
 
 import os
@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import safe_open
 
 from mstar.config import Model
+from mstar.engines.vllm_prompts import takes_adapters
 from mstar.models import Family, part_of
 from mstar.models.adapters import ADAPTER_FILES, PREFIX, WEIGHTS, base_of, is_adapter, rank_of
 from mstar.models.loading import write_merged
@@ -57,7 +58,7 @@ def served(policy: Path, model: Model, family: Family) -> Iterator[Served]:
         yield Served(policy)
         return
     room = smallest_room(rank_of(policy))
-    if room is not None and learns_text_alone(policy, family):
+    if room is not None and takes_adapters(family) and learns_text_alone(policy, family):
         yield Served(base_of(policy, model), policy, room)
         return
     with FolderStorage(merged_folder()).scratch() as whole:

@@ -1,10 +1,12 @@
 """What vLLM finds around it while it starts: variables, a folder for sockets, and a log for what it says."""
 
+import fcntl
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mstar.config import Config
@@ -17,7 +19,7 @@ VARIABLES = {
     "VLLM_USE_FLASHINFER_SAMPLER": "0",  # not for requests with a seed, as ours are; it asks for a compiler
 }
 """Told to vLLM and its processes, unless the environment says otherwise."""
-PREFIX = "mstar-"
+PREFIX = "mstar-sockets-"
 LONGEST_PARENT = 107 - len(f"/{PREFIX}12345678/") - 36
 """Bytes: a socket's path may have 107, and vLLM takes 36 for a name."""
 
@@ -44,11 +46,44 @@ def environment(config: Config) -> Iterator[None]:
 @contextmanager
 def socket_folder() -> Iterator[str]:
     """Where vLLM's processes meet. It goes when they have met, so that no sockets are left, however they end;
-    in /tmp where the temporary folder's path is too long for sockets.
+    in /tmp where the temporary folder's path is too long for sockets. What a process left that was killed
+    meanwhile goes with the next one.
     """
-    parent = None if len(os.fsencode(tempfile.gettempdir())) <= LONGEST_PARENT else "/tmp"
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=parent, ignore_cleanup_errors=True) as folder:
+    usual = tempfile.gettempdir()
+    parent = Path(usual if len(os.fsencode(usual)) <= LONGEST_PARENT else "/tmp")
+    _discard_leftovers(parent)
+    folder, lock = _locked_folder(parent)
+    try:
         yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder(parent: Path) -> tuple[str, int]:
+    """A new folder, and the descriptor that locks it: the kernel lets go of it even after kill -9. Another
+    process may have taken the folder for a leftover before it was locked: then one more is made.
+    """
+    while True:
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        with suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.isdir(folder):
+                return folder, lock
+            os.close(lock)
+
+
+def _discard_leftovers(parent: Path) -> None:
+    """Folders that nobody holds. Other users' cannot be opened."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def is_eager(config: Config) -> bool:

@@ -82,13 +82,14 @@ class VllmProcess:
         """What takes requests and gives outputs, until `close`."""
         return self.llm.llm_engine
 
-    def add(self, name: str, prompt: dict[str, Any], params: Any) -> None:
-        """Hand over a request, whose output will have this name. ValueError says why vLLM refuses it."""
+    def add(self, name: str, read: Callable[[Any], Any], params: Any) -> None:
+        """Hand over a request, whose output will have this name; `read` makes the engine's input with the
+        engine. ValueError says why vLLM refuses it.
+        """
         from vllm.exceptions import VLLMClientError
 
         try:
-            [rendered] = self.engine.renderer.render_cmpl([prompt])
-            self.engine.add_request(name, rendered, params, lora_request=self._adapter)
+            self.engine.add_request(name, read(self.engine), params, lora_request=self._adapter)
         except VLLMClientError as error:
             raise ValueError(str(error)) from error
         except ValueError:
@@ -200,6 +201,7 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "model": str(served.model),
         "revision": revision,
         "tokenizer_revision": revision,
+        **dict.fromkeys(("config_format", "load_format", "tokenizer_mode"), "hf"),  # not Mistral's own files
         "served_model_name": "policy",
         "dtype": config.model.dtype,
         "generation_config": "vllm",  # the checkpoint's sampling is not ours
@@ -211,7 +213,7 @@ def _arguments(served: Served, config: Config, encoder: Encoder, longest: int) -
         "max_num_seqs": generate.rows_in_flight,
         "max_num_batched_tokens": max(generate.tokens_per_prefill, generate.rows_in_flight),
         "enable_prefix_caching": True,
-        "mm_processor_kwargs": {"use_fast": False, **(encoder.family.processor_settings or {})},
+        "mm_processor_kwargs": {"use_fast": False, **encoder.family.processor_settings},
         "limit_mm_per_prompt": {"video": 0},
         "worker_extension_cls": "mstar.engines.vllm_worker.BanningWorker",
         "disable_log_stats": False,

@@ -41,10 +41,8 @@ class Family(Protocol):
     """Whether the tokens of an image see those that follow in it."""
     never_sampled: frozenset[int]
     """Tokens of images and videos, which a response must not hold."""
-    processor_settings: Mapping[str, Any] | None
-    """What the checkpoint's own processor is told, where another program uses it, to see what we see; None
-    where that has not been compared.
-    """
+    processor_settings: Mapping[str, Any]
+    """What the checkpoint's own processor is told, where another program uses it, to see what we see."""
     parts: Mapping[Part, tuple[str, ...]]
     """Beginnings of the names of the model's parameters; the longest that fits decides. See `part_of`."""
 

@@ -22,7 +22,6 @@ class Gemma3(TowerFamily):
     """See families.Family. A shape is (tokens,)."""
 
     frame = ("\n\n", "\n\n")
-    sees_ahead = True
 
     def __init__(self, config: Any, image_processor: Any, images: Images) -> None:
         self.image_processor = image_processor
@@ -30,7 +29,9 @@ class Gemma3(TowerFamily):
         self.placeholder_id: int = config.boi_token_id
         self.end_id: int = config.eoi_token_id
         self.never_sampled = frozenset((self.image_id, self.placeholder_id, self.end_id))
+        self.processor_settings = {"do_pan_and_scan": False}
         self.tokens: int = config.mm_tokens_per_image
+        self.sees_ahead = self.tokens > 1
         pixels = image_processor.size["height"] * image_processor.size["width"]
         refuse_too_few(images, pixels, "its only size")
         refuse_more(images, pixels)
@@ -43,7 +44,7 @@ class Gemma3(TowerFamily):
 
     def read_images(self, images: Sequence[Image.Image], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Per image (channels, height, width)."""
-        read = self.image_processor(images=list(images), do_pan_and_scan=False, return_tensors="pt")
+        read = self.image_processor(images=list(images), return_tensors="pt", **self.processor_settings)
         return list(read["pixel_values"])
 
     def image_inputs(self, ids: Tensor, rows: Sequence[Encoded]) -> dict[str, Tensor]:

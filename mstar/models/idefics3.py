@@ -49,6 +49,7 @@ class Idefics3(TowerFamily):
         own = image_processor.size["longest_edge"]
         self.longest_side = longest_side(images, own, self.side, "one tile")
         refuse_more(images, self.side**2)
+        self.processor_settings = {"size": {"longest_edge": self.longest_side}}
         self.layouts: dict[tuple[int, ...], list[int]] = {}
 
     def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
@@ -75,9 +76,9 @@ class Idefics3(TowerFamily):
 
     def read_images(self, images: Sequence[Image.Image], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Per image its tiles (tiles, channels, height, width)."""
-        size = {"longest_edge": self.longest_side}
+        settings = self.processor_settings
         return [
-            self.image_processor(images=[[image]], size=size, return_tensors="pt")["pixel_values"][0]
+            self.image_processor(images=[[image]], return_tensors="pt", **settings)["pixel_values"][0]
             for image in images
         ]
 

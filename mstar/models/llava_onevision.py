@@ -62,7 +62,7 @@ class LlavaOneVision(TowerFamily):
         company = [image for image, shape in zip(images, shapes, strict=True) if not shape[-1]]
         whole = iter(self._read(company) if company else ())
         return [
-            self._read([_resized(image, shape)])[0] if shape[-1] else next(whole)
+            self._read([resized(image, shape)])[0] if shape[-1] else next(whole)
             for image, shape in zip(images, shapes, strict=True)
         ]
 
@@ -76,7 +76,7 @@ class LlavaOneVision(TowerFamily):
     def _read(self, images: Sequence[Image.Image]) -> Tensor:
         """The images of one prompt."""
         read = self.image_processor(
-            images=[list(images)], image_grid_pinpoints=self.grids, return_tensors="pt"
+            images=[list(images)], return_tensors="pt", image_grid_pinpoints=self.grids
         )
         pixels: Tensor = read["pixel_values"]
         return pixels
@@ -95,7 +95,8 @@ class LlavaOneVision(TowerFamily):
         return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
-def _resized(image: Image.Image, shape: tuple[int, ...]) -> Image.Image:
+def resized(image: Image.Image, shape: tuple[int, ...]) -> Image.Image:
+    """The image in the size of its shape."""
     height, width, _ = shape
     if image.size == (width, height):
         return image

@@ -36,6 +36,7 @@ class Mistral3(TowerFamily):
         """Pixels on a side of what becomes one token."""
         own = image_processor.size["longest_edge"]
         self.longest_side = longest_side(images, own, self.side, "one token")
+        self.processor_settings = {"size": {"longest_edge": self.longest_side}}
         refuse_more(images, self.side**2)
 
     def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
@@ -58,12 +59,9 @@ class Mistral3(TowerFamily):
 
     def read_images(self, images: Sequence[Image.Image], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Per image (channels, height, width)."""
-        size = {"longest_edge": self.longest_side}
-        patch = {"height": self.side, "width": self.side}
+        settings = {**self.processor_settings, "patch_size": {"height": self.side, "width": self.side}}
         return [
-            self.image_processor(images=[image], size=size, patch_size=patch, return_tensors="pt")[
-                "pixel_values"
-            ][0]
+            self.image_processor(images=[image], return_tensors="pt", **settings)["pixel_values"][0]
             for image in images
         ]
 

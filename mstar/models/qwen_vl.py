@@ -48,7 +48,7 @@ class QwenVL:
         self.side = image_processor.patch_size * self.merge
         """Pixels on a side of what becomes one token."""
         self.limits = _pixel_limits(image_processor.size, images, self.side**2)
-        self.processor_settings: Mapping[str, Any] | None = {"size": self.limits}
+        self.processor_settings: Mapping[str, Any] = {"size": self.limits}
 
     def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
         rows, columns = smart_resize(

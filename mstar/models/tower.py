@@ -5,6 +5,7 @@ positions have three axes, does not.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ class TowerFamily:
     axes = 1
     frame = ("", "")
     sees_ahead = False
-    processor_settings: Mapping[str, Any] | None = None
+    processor_settings: Mapping[str, Any] = MappingProxyType({})
     parts: Mapping[Literal["vision", "projector", "text"], tuple[str, ...]] = {
         "vision": ("model.vision_tower.",),
         "projector": ("model.multi_modal_projector.",),

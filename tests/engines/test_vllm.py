@@ -221,9 +221,9 @@ def test_its_metrics_are_on_the_port_of_the_stage(vllm: VllmEngine) -> None:
     assert labels == {"run", "model_name", "engine"}
 
 
-def test_a_family_that_is_not_compared_is_refused(config: Config, tmp_path: Path) -> None:
+def test_a_family_that_vllm_reads_otherwise_is_refused(config: Config, tmp_path: Path) -> None:
     policy = save_tiny_model("gemma3", tmp_path / "gemma3")
-    with pytest.raises(UserError, match="of type gemma3, for which vLLM has not been compared"):
+    with pytest.raises(UserError, match="of type gemma3, whose images' tokens see each other"):
         build_engine(config, policy)
 
 
