@@ -1,5 +1,5 @@
-"""Making what comes next while a GPU learns from what is there: images are decoded and rows padded in a thread,
-so that it does not wait for them.
+"""Making what comes next while a GPU learns from what is there: images are decoded and rows padded in a
+thread, so that it does not wait for them.
 """
 
 from collections import deque
@@ -15,8 +15,8 @@ AHEAD = 2
 
 
 def prefetch_for(device: torch.device, items: Iterator[Item]) -> Iterator[Item]:
-    """The same items. For a CPU they are made in turn: a thread would take it away from the model, and each of
-    torch's operations in it would bring a team of threads of its own.
+    """The same items. For a CPU they are made in turn: a thread would take it away from the model, and each
+    of torch's operations in it would bring a team of threads of its own.
     """
     return items if device.type == "cpu" else prefetch(items)
 
