@@ -91,7 +91,10 @@ class ParquetPages:
             page_checksum_verification=True,
         )
         rows = page.stop - page.first
-        batch = next(shown.iter_batches(rows, row_groups=[group], columns=[chunk.path_in_schema], use_threads=False), None)
+        batch = next(
+            shown.iter_batches(rows, row_groups=[group], columns=[chunk.path_in_schema], use_threads=False),
+            None,
+        )
         if batch is None or batch.num_rows != rows:
             raise pa.ArrowInvalid(f"a page has not the {rows} rows that its index says")
         return batch
