@@ -217,6 +217,9 @@ def split_columns(file: DataFile, names: list[str], format: Format) -> tuple[lis
                 f"{file} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
             )
     unknown = tuple(name for name in names if name not in format.known)
+    twice = [name for name in names if name in format.known and names.count(name) > 1]
+    if twice:
+        raise UserError(f"{file} has {names.count(twice[0])} columns {twice[0]}; keep one of them")
     if (
         "answer" in format.known
         and not {"answer", "answers"} & set(names)
