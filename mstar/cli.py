@@ -119,7 +119,7 @@ def run(
         ):
             summary = evolve(started, metrics, tracking, progress)
             progress.note(say_headline(summary))
-            print(f"report: {settings.output}/report.html", flush=True)
+            print(f"report: {settings.output.rstrip('/')}/report.html", flush=True)
 
 
 @app.command()

@@ -26,7 +26,7 @@ def report(run: RunAddress, executor_input: ExecutorInput = None, page: Page = N
 
     outputs, opened = read_outputs(executor_input), open_run(run)
     summary = write_report(opened)
-    print(f"report: {run}/report.html", flush=True)
+    print(f"report: {run.rstrip('/')}/report.html", flush=True)
     if page is not None:
         copy_page(opened, page)
     if outputs is not None:

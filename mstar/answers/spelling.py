@@ -20,6 +20,9 @@ _ROOT = late(r"(?:\\sqrt|√|(?<![A-Za-z])sqrt)\s*(?:\{([^{}]*)\}|\(([^()]*)\)|(
 _SCRIPT = late(r"([_^])\s*\{([^{}]*)\}")
 _NO_SIGN = late(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\w)])\s*[·×*]\s*(?=[A-Zπ√(a-wyz])")
 _ION = late(r"(?<=[A-Za-z\d)])\^\(?(\d?[+-])\)?(?![\w(])")
+_FORMULA = late(r"[^A-Za-z\d\s.,;:()%/+=-]|pi|sqrt")
+"""Without one of these there is nothing but spaces to spell otherwise."""
+_SPACE = late(r"\s+")
 _INNER_SPACE = late(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
 
 
@@ -28,6 +31,13 @@ def spelled(statement: str) -> str:
     """A cleaned statement without LaTeX and without spaces around signs, roots and fractions in one form."""
     if statement.isalnum() and statement.isascii():
         return statement
+    if _FORMULA.search(statement):
+        statement = _without_commands(statement)
+    return _SPACE.sub("", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
+
+
+def _without_commands(statement: str) -> str:
+    """LaTeX, signs of multiplication and brackets of roots and powers in one form; spaces stay."""
     previous = None
     while statement != previous and re.search(r"[\\{√]|sqrt", statement) and len(statement) < 2000:
         previous = statement
@@ -36,8 +46,7 @@ def spelled(statement: str) -> str:
         statement = _FRACTION.sub(_fraction, statement)
     statement = _COMMAND.sub(lambda match: _SYMBOL_OF.get(match[1], match[1][1:] + " "), statement)
     statement = _ION.sub(r"\1", statement)
-    statement = _NO_SIGN.sub("", _PI.sub("π", statement.replace("**", "^").replace("\\", "")))
-    return re.sub(r"\s+", "", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
+    return _NO_SIGN.sub("", _PI.sub("π", statement.replace("**", "^").replace("\\", "")))
 
 
 def _fraction(match: re.Match[str]) -> str:

@@ -9,7 +9,9 @@ be told apart.
 import json
 import re
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from mstar.datasets.files import DataFile
 from mstar.datasets.rows import BadRow, Row
@@ -65,7 +67,7 @@ class JsonRows:
 def parse_row(data: bytes) -> Row | str:
     """The object in the bytes of one row, or what is wrong with them."""
     try:
-        row = json.loads(data.decode())
+        row = DECODER.decode(data.decode())
     except UnicodeDecodeError as error:
         return f"is not UTF-8 text (byte {error.start + 1})"
     except json.JSONDecodeError as error:
@@ -73,6 +75,18 @@ def parse_row(data: bytes) -> Row | str:
     except (ValueError, RecursionError) as error:
         return f"is not readable JSON ({error})"
     return row if isinstance(row, dict) else 'is not an object such as {"id": ..., "question": ...}'
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; ValueError where a key comes twice, of which one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {keys.most_common(1)[0][0]} comes twice; keep one of them")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
 def open_lines(file: DataFile) -> JsonRows:

@@ -1,4 +1,6 @@
-"""How much moves for one problem of a Parquet file that is read by ranges: the images of its row group."""
+"""How much moves for one problem of a Parquet file that is read by ranges: the images of its row group, or of
+its page where the file has a page index.
+"""
 
 import io
 from collections.abc import Collection, Iterator
@@ -6,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from mstar.datasets.parquet_pages import find_pages
 from mstar.datasets.problem_file import ProblemFile
 
 LARGE_BYTES = 2 << 20
@@ -26,11 +29,15 @@ def advise_row_groups(file: ProblemFile) -> str | None:
 
 
 def _image_bytes(file: ProblemFile) -> Iterator[tuple[int, int]]:
-    """Of each row group that is read by ranges the bytes of its images, and its rows; from footers alone."""
+    """Of what is read by ranges at once the bytes of its images, and its rows; from footers alone."""
     for part in file.files:
         opened = part.seekable() if part.name.suffix.lower() == ".parquet" else None
         if isinstance(opened, io.RawIOBase):
             metadata = pq.read_metadata(opened)
+            if pages := find_pages(part, metadata, file.format.image_columns):
+                largest = pages.largest()
+                yield largest.length, largest.stop - largest.first
+                continue
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
                 yield sum(_sizes(group, file.format.image_columns)), group.num_rows

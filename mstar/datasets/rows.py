@@ -15,7 +15,7 @@ from typing import Any
 from mstar.addresses import BUCKET, joined, scheme_of
 from mstar.answers import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.golds import read_golds
-from mstar.datasets.values import quote, whole, written, written_each
+from mstar.datasets.values import quote, reachable, whole, written, written_each
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
@@ -251,9 +251,9 @@ def image_source(value: object, position: int) -> ImageSource:
         case {"bytes": bytes() as data}:
             return ImageSource(data=data)
         case str() as path if path.strip() and "\0" not in path:
-            return ImageSource(path=path)
+            return ImageSource(path=reachable(path, f"image {position}"))
         case {"path": str() as path} if path.strip() and "\0" not in path:
-            return ImageSource(path=path)
+            return ImageSource(path=reachable(path, f"image {position}"))
     raise ValueError(f"image {position} is {quote(value)}; it must be a path or the bytes of an image file")
 
 

@@ -9,7 +9,8 @@ its own rows only.
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
+from functools import cached_property
+from itertools import accumulate, groupby, islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mstar.datasets.files import DataFile
+from mstar.datasets.parquet_pages import ParquetPages, find_pages
 from mstar.datasets.read_ahead import ReadAhead
 from mstar.datasets.rows import BadRow, Format, Row, misspelt
 from mstar.errors import UserError
@@ -28,6 +30,9 @@ BATCH_BYTES = 1 << 22
 
 SPARING = {"buffer_size": 1 << 20, "pre_buffer": False, "page_checksum_verification": True}
 """Read 1 MiB ahead per column instead of whole row groups; find damage where the writer left checksums."""
+
+ROWS_BY_PAGE = 16
+"""Whose pages of images are asked for at the same time."""
 
 PLAIN_BATCH_ROWS = 4096
 """Rows at a time where no images are read."""
@@ -60,6 +65,33 @@ class ParquetRows:
 
     def rows(self, indices: Iterable[int], images: bool = True) -> Iterator[Row | BadRow]:
         """The rows at these rising indices; without `images`, those columns are not read."""
+        if images and self._pages:
+            return self._rows_by_page(indices, self._pages)
+        return self._rows_by_batch(indices, images)
+
+    @cached_property
+    def _pages(self) -> ParquetPages | None:
+        names = [name for name in self.columns if name not in self._plain_columns]
+        return find_pages(self.file, self._metadata, names)
+
+    def _rows_by_page(self, indices: Iterable[int], pages: ParquetPages) -> Iterator[Row | BadRow]:
+        waiting = iter(indices)
+        while own := list(islice(waiting, ROWS_BY_PAGE)):
+            groups = [bisect_right(self._ends, index) for index in own]
+            starts = [self._ends[group - 1] if group else 0 for group in groups]
+            places = [(group, index - start) for group, index, start in zip(groups, own, starts, strict=True)]
+            pages.expect(places)
+            for place, row in zip(places, self._rows_by_batch(own, images=False), strict=True):
+                yield row if isinstance(row, BadRow) else self._with_images(row, place, pages)
+
+    def _with_images(self, row: Row, place: tuple[int, int], pages: ParquetPages) -> Row | BadRow:
+        try:
+            found = {**row, **pages.row(*place)}
+        except (pa.ArrowException, OSError) as error:
+            return BadRow([broken_group(place[0], error)])
+        return {name: found[name] for name in self.columns}
+
+    def _rows_by_batch(self, indices: Iterable[int], images: bool) -> Iterator[Row | BadRow]:
         if images != self._images:
             self._images, self._batches = images, None
         for _, own in groupby(indices, key=lambda index: index // BATCH_ROWS):
@@ -185,6 +217,9 @@ def split_columns(file: DataFile, names: list[str], format: Format) -> tuple[lis
                 f"{file} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
             )
     unknown = tuple(name for name in names if name not in format.known)
+    twice = [name for name in names if name in format.known and names.count(name) > 1]
+    if twice:
+        raise UserError(f"{file} has {names.count(twice[0])} columns {twice[0]}; keep one of them")
     if (
         "answer" in format.known
         and not {"answer", "answers"} & set(names)

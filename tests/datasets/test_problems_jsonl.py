@@ -128,6 +128,14 @@ BAD_ROWS = [
     ({"images": [" "]}, 'image 1 is " "; it must be a path'),
     ({"images": ["a.png"], "image": "b.png"}, "images and image are both given; keep one of them"),
     ({"images": [{"bytes": None, "path": None}]}, "image 1 is {"),
+    (
+        {"images": ["a.png", "https://example.com/1.png"]},
+        'image 2 is "https://example.com/1.png"; only files,',
+    ),
+    ({"images": [{"path": "gs://bucket/1.png"}]}, 'image 1 is "gs://bucket/1.png"; only files, bytes and s3'),
+    ({"image": "data:image/png;base64,iVBO"}, "; download it beside the file"),
+    ({"image": "s3://bucket/"}, 'image 1 is "s3://bucket/", which names no object; write s3://bucket/key'),
+    ({"image": "iVBORw0K" * 600}, "image 1 is a text of 4,800 characters, no path; write Base64 as bytes"),
     ({"answer": "fourteen apples or so, maybe"}, "fourteen apples or so, maybe"),
     ({"choices": ["12", "15"], "answer": "99", "answer_type": "choice"}, "99"),
 ]
@@ -157,6 +165,10 @@ def test_bad_rows_are_refused_and_found_and_hide_nothing(jsonl, row, change, rea
         (b"p2", "line 3 is not valid JSON (Expecting value at column 1)"),
         (b'{"id": "caf\xe9"}', "line 3 is not UTF-8 text (byte 12)"),
         (b'["p2"]', 'line 3 is not an object such as {"id": ..., "question": ...}'),
+        (
+            b'{"id": "p2", "answer": "1", "answer": "2"}',
+            "line 3 is not readable JSON (the key answer comes twice",
+        ),
         (b"[" * 100_000, "line 3 is not readable JSON (maximum recursion depth"),
         (b'{"id": ' + b"9" * 5000 + b"}", "line 3 is not readable JSON (Exceeds the limit"),
     ],

@@ -166,6 +166,24 @@ def test_a_row_group_moves_once_and_texts_without_it(uploads: Uploads, moto: str
         assert 0.9 * each < counting.sent_bytes - before < 1.1 * each
 
 
+def test_of_a_file_with_a_page_index_single_pages_move(uploads: Uploads, moto: str) -> None:
+    """All of it is one row group, as in what the library `datasets` writes; no advice to write it anew."""
+    chunks = {"min_chunk_size": 1 << 16, "max_chunk_size": 1 << 18, "norm_level": 0}
+    options = {"use_dictionary": False, "use_content_defined_chunking": chunks, "write_page_index": True}
+    data = parquet(large_table(440, 40_000), compression="none", **options)
+    address = uploads.put("train.parquet", data)
+    wanted = random.Random(1).sample(range(440), 8)
+    with proxy(moto) as counting:
+        file = open_problems(address, reached_at(counting))
+        assert len(file.ids) == 440
+        opened = counting.sent_bytes
+        problems = file.read(wanted)
+        assert counting.sent_bytes - opened <= 0.12 * len(data)
+    assert [one.id for one in problems] == [f"p{row}" for row in wanted]
+    assert {len(one.images[0].data or b"") for one in problems} == {40_000}
+    assert "row group" not in mstar("problems", "check", address, check=False).stdout
+
+
 def test_large_row_groups_are_named_once(uploads: Uploads) -> None:
     """Not where they are small, nor in the folder that has the same file."""
     table = large_table(440, 40_000)

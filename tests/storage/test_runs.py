@@ -45,7 +45,7 @@ def test_a_run_in_a_bucket_leaves_the_files_of_one_in_a_folder(
     headers = stored.headers("report.html")
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert headers["x-amz-meta-sha256"] == hashlib.sha256(stored.read("report.html")).hexdigest()
-    mstar("report", output)
+    assert f"report: {output}/report.html" in mstar("report", f"{output}/").stdout
     mstar("export", output, str(tmp_path / "policy"))
     mstar("export", str(finished), str(tmp_path / "same"))
     weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("policy", "same")]
