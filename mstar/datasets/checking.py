@@ -18,7 +18,7 @@ from mstar.addresses import is_address
 from mstar.answers import AnswerChecker, Expected
 from mstar.datasets.files import Reading
 from mstar.datasets.images import UnreadableImage, decode_image
-from mstar.datasets.odd_golds import oddities
+from mstar.datasets.odd_golds import odd_golds
 from mstar.datasets.opening import AS_IT_IS, open_problems
 from mstar.datasets.own_columns import refuse_unseen
 from mstar.datasets.problem_file import ProblemFile, row_name
@@ -91,19 +91,21 @@ def check_problems(
     looked into so closely, always the same; all are counted (images in a bucket in these alone).
     """
     file = open_problems(path, reading)
-    chosen = chosen_rows(len(file), sample, at_once=STORED_TOGETHER if is_address(path) else 1)
+    is_stored, known = is_address(path), file.format.known
+    chosen = chosen_rows(len(file), sample, at_once=STORED_TOGETHER if is_stored else 1)
     counts, unknown_keys, flaws = Counts(), Counter(file.unknown_columns), []
     oddities_found, seen = [], set[str]()
     with AnswerChecker() as checker:
         examiner = Examiner(file, checker, check_with)
         for number, (row, outcome) in enumerate(scan(file, chosen, reading), start=1):
             seen.update(row)
-            unknown_keys.update(key for key in row if key not in file.format.known)
+            if not row.keys() <= known:
+                unknown_keys.update(key for key in row if key not in known)
             reasons = examiner.examine(number, outcome, closely=number - 1 in chosen)
             if reasons or not isinstance(outcome, Problem):
                 flaws.append(Flaw(number, outcome.id, "; ".join(reasons)))
             else:
-                counts.add(outcome, not is_address(path) or number - 1 in chosen)
+                counts.add(outcome, not is_stored or number - 1 in chosen)
                 oddities_found += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
     refuse_unseen(path, file.format.own_names, seen)
     return CheckResult(
@@ -116,7 +118,7 @@ def check_problems(
         looked_into=len(chosen),
         with_model=check_with is not None,
         unknown_keys=dict(unknown_keys.most_common()),
-        nearest_keys=nearest_keys(unknown_keys, file.format.known),
+        nearest_keys=nearest_keys(unknown_keys, known),
         bad=tuple(flaws),
         odd=tuple(oddities_found),
         advice=advise_row_groups(file),
@@ -221,11 +223,6 @@ class Examiner:
         """As seen from the problem file, if it is below its folder."""
         is_below = not is_address(path) and Path(path).is_relative_to(self._folder)
         return str(Path(path).relative_to(self._folder)) if is_below else path
-
-
-def odd_golds(problem: Problem) -> list[str]:
-    """What is unusual about a problem's gold and choices and yet harms no judgement."""
-    return [] if problem.answer is None else list(oddities(problem.expected))
 
 
 def what_is_wrong_with_gold(expected: Expected, checker: AnswerChecker) -> str | None:
