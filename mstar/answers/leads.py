@@ -12,8 +12,8 @@ MAX_CHARACTERS = 300
 
 _LEAD = late(r"""(?ix)
     (?<!^)\b(?:is|are|was|were|be|ha[sd]|have|needs?|costs?|measures?|contains|takes|gets|left|makes|shows|says
-      |reads|equals?|gives|yields|will|adds?\ up\ to)\b(?:\ (?:called|named|equal\ to)\b)?|(?<=\w)'s\b
-    |=(?!.*=)|(?<![\d)}].)≈|[:→]\s|(?:^|\ )year(?=\ \d{4}$)|[是为有了]|等于""")
+      |reads|equals?|gives|yields|will|adds?\ up\ to)\b(?:\ (?:called|named|equal\ to|therefore|thus)\b)?
+    |(?<=\w)'s\b|=(?!.*=)|(?<![\d)}].)≈|[:→]\s|(?:^|\ )year(?=\ \d{4}$)|[是为有了]|等于""")
 _UNSURE = late(r"""(?ix)
     \b(?:not|or|n?either|maybe|perhaps|possibly|probably|never|cannot|could|might|may|can\ be|says\ that|think
       |un(?:known|sure|likely|able)|at\ (?:least|most)|nobody|if|whether|unless|but|versus|vs|option|so\ far
