@@ -102,11 +102,9 @@ class AnswerChecker:
     def _judged(self, expected: Expected, response: str, truncated: bool = False) -> Judged:
         """The judgement; with questions, `correct` is still open."""
         try:
-            statement = find_statement(response, expected.answer_type, expected.choices)
-            if statement is None or truncated:
-                read_golds(expected)
-                return Judgement(None, False), ()
-            return _judge_statement(expected, statement)
+            read_golds(expected)
+            found = None if truncated else find_statement(response, expected.answer_type, expected.choices)
+            return (Judgement(None, False), ()) if found is None else _judge_statement(expected, found)
         except Exception as error:  # fault point: whatever is wrong with one check, the others go on
             return self._failure(error), ()
 

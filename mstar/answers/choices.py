@@ -1,24 +1,22 @@
 r"""Which choice an answer names: by letter, by content, or by both where they agree.
 
-- A letter, of any case, alone or dressed: B, b, (B), B., B), [B], "option B", **B**, 选项B. It must be within
-  the choices; without listed choices any of A-Z will do. A small "a" before a word is the article.
-- A content: equal as spelled (spaces, LaTeX and sub- and superscripts aside), else without case, else as
-  normalised texts, else as numbers ("12 cm" is 12); also at a sentence's end ("The city is Paris."). Where
-  two contents differ in case only, case decides; where two are equal, either names both.
-- Both ("B) 15", "15 (B)", "15b") must agree. What follows a letter and a mark may also be an explanation ("B,
-  because ..."): its number, if it gives one, must agree; up to three words are part of the letter's content.
+- A letter, of any case, alone or dressed: B, b, (B), B., "option B", 选项B; any where no choices are listed.
+  **A bare letter is always a letter**: of ("B", "A"), "A" is the first. A small "a" may be the article.
+- A content: equal as spelled, else without case, else as a text, else as a number ("12 cm" is 12); also
+  behind a lead ("The city is Paris."). Where two contents are equal, either names both.
+- What follows a letter and a mark may be the content, which must agree, or an explanation; up to three words
+  are part of the letter's content.
 - Two different letters are no answer, unless the gold is several letters ("ACD"): then it must be those.
-- **A bare letter is always a letter**, in gold and answer alike: of ("B", "A"), "A" is the first choice.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from mstar.answers.cleaning import clauses, clean, normalize_text, without_lead
+from mstar.answers.cleaning import clauses, clean, normalize_text
 from mstar.answers.doubt import HARMLESS, is_taken_back
-from mstar.answers.expressions import NAME_EQUALS
+from mstar.answers.leads import behind_leads
 from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
 from mstar.answers.spelling import spelled
@@ -35,24 +33,18 @@ class Content(NamedTuple):
     number: Quantity | None
 
 
-_NAMED = (
-    r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option|opción|choice|letter|选项|选择?)\s*(?:is|:|为|是)?\s*)"
-)
+_NAME = r"(?:answer|option|opción|choice|letter|选项|选择?)"
+_NAMED = rf"(?:(?:the\s+)?(?:correct\s+)?{_NAME}\s*(?:(?:is|[:为是])\s*)?)"
 _DRESSED = late(rf"""(?ix)
-    (?:it(?:\s+is|'s)\s+)?(?:{_NAMED}*(?:[(\[{{"']\s*([A-Z])\s*[)\]}}"']\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?
+    (?:it(?:\s+is|\s+must\s+be|'s)\s+)?(?:{_NAMED}*(?:[(\[{{"']\s*([A-Z])\s*[)\]}}"']\s*(?:[.:,—]|-(?!\s?\S)|[-–](?=\s))?
       |[(\[{{"']?\s*([A-Z])\s*(?:[).:\]→の]|,|\s[-—]\s|\s—|;|(?=\()|[}}"']?\s*(?:option|choice|选?项)?$))
     |{_NAMED}+([A-Z])\b)\s*""")
 _UNDRESSED = late(
     r"([B-HJ-Z]|[AI](?=\s+(?:[^a-z]|because|since|as|here|rather|not|over|instead|second)))\s+(?=\S)"
 )
 _CONTENT_AND_LETTER = late(
-    r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|(?:,?\s+(?:so|thus|hence|therefore))?[\s,]+(?:option\s+)?([A-Z])|(?<=\d)([a-zA-Z]))\.?"
+    r"(.+?)(?:\s*[(\[]\s*(?:option\s+)?([A-Za-z])\s*[)\]]|(?:,\s+so\s+option\s+|[\s,]+(?:option\s+)?)([A-Z])|(?<=\d)([a-zA-Z]))\.?"
 )
-_OTHER = (
-    r"(?:maybe\s+|perhaps\s+|possibly\s+|even\s+)?(?:option\s+|choice\s+)?"
-    r"(?:([A-Z])(?![\w'])(?! (?!and\b|or\b)[a-z])|[(\[]([A-Za-z])[)\]])"
-)
-_OTHER_LETTER = late(rf"(?:^|\b)(?:and|or|and/or|&|/|,)\s*{_OTHER}|[(\[]([A-Za-z])[)\]]|\b([A-Z])\)")
 _EXPLAINS = late(
     r"(?i)(?:is (?:the |my )?(?:correct|right|best|answer|true)|as|because|since|which|that|with|here|\(see"
     r"|so|therefore|thus|hence|it|due|correct|not|(?:i )?hope|thanks?|good luck|let me know|done"
@@ -71,10 +63,13 @@ def read_contents(choices: tuple[str, ...]) -> tuple[Content, ...]:
     labels = [_LABEL.match(choice) for choice in plain]
     if all(label and ord(label[1]) - ord("A") == index for index, label in enumerate(labels)):
         plain = [choice[label.end() :] for choice, label in zip(plain, labels, strict=True) if label]
-    return tuple(
-        Content(choice, spelled(choice), normalize_text(choice), parse_quantity(choice, sentence=False))
-        for choice in plain
-    )
+    return tuple(map(read_content, plain))
+
+
+@lru_cache(maxsize=8192)
+def read_content(plain: str) -> Content:
+    """A cleaned statement or choice as contents are compared."""
+    return Content(plain, spelled(plain), normalize_text(plain), parse_quantity(plain, sentence=False))
 
 
 def read_letters(statement: str, choices: Sequence[str]) -> str:
@@ -86,21 +81,17 @@ def read_letters(statement: str, choices: Sequence[str]) -> str:
 
 def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
     """The choice that a cleaned statement names (by content: with those of the same content), or None."""
-    statement = statement.rstrip("! ")
     contents = read_contents(choices)
-    is_letter = len(statement) == 1 and statement.isascii() and statement.isalpha()
-    named = None if is_letter else _by_spelling(statement, contents)
-    if named is not None:
-        return named
+    plain = [one.plain for one in contents]
+    if len(statement) > 1 and statement in plain:
+        return frozenset({plain.index(statement)})
     dressed = _DRESSED.match(statement)
     if dressed:
         name = dressed.lastindex or 1
         mark, rest = statement[dressed.end(name) : dressed.end()], statement[dressed.end() :]
         return _letter_and_rest(dressed[name], mark.strip(), rest, choices)
     for reading, rest in clauses(statement):
-        stated = (reading, without_lead(reading), NAME_EQUALS.sub("", reading))
-        named = next(filter(None, (_by_content(one, contents) for one in stated)), None)
-        named = named or _content_and_letter(reading, contents)
+        named = _by_content(reading, contents) or _content_and_letter(reading, contents)
         if named is not None:
             return None if is_taken_back(rest, reading) else named
     undressed = _UNDRESSED.match(statement)
@@ -133,21 +124,12 @@ def _letter_and_rest(letter: str, mark: str, rest: str, choices: tuple[str, ...]
     behind = rest[len(own) :] if starts_with_own else f"{mark} {rest}"
     if is_taken_back(behind, letter):
         return None
-    if _EXPLAINS.match(rest):
-        return named
-    others = (next(filter(None, other.groups())) for other in _OTHER_LETTER.finditer(f"{mark} {harmful}"))
-    if any(_within(other, ()) != named for other in others):
-        return None
-    return named if _may_follow(rest, index, contents, bool(mark) or rest[0] == "(") else None
+    explains = _EXPLAINS.match(rest) or _may_follow(rest, index, contents, bool(mark) or rest[0] == "(")
+    return named if explains else None
 
 
 def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain: bool) -> bool:
     """Whether a text may follow a letter: part of its content, more than its content, or an explanation."""
-    if not contents:
-        return may_explain
-    *_, (shortest, _) = clauses(rest)
-    if contents[index].number and parse_quantity(shortest):
-        return False
     words = normalize_text(rest)
     leading = [i for i, one in enumerate(contents) if one.text and f"{words} ".startswith(f"{one.text} ")]
     if leading:
@@ -156,30 +138,21 @@ def _may_follow(rest: str, index: int, contents: Sequence[Content], may_explain:
     return parts == [index] or (may_explain and len(words.split()) > _SHORT_CONTENT_WORDS)
 
 
-def _by_spelling(statement: str, contents: Sequence[Content]) -> Named | None:
-    """Those whose content a statement spells: exactly, else without case."""
-    spelling = spelled(statement)
-    folded = [i for i, content in enumerate(contents) if content.spelling.casefold() == spelling.casefold()]
-    exact = [i for i in folded if contents[i].spelling == spelling]
-    return _if_one_content(exact or folded, contents)
+_WAYS: tuple[Callable[[Content, Content], object], ...] = (
+    lambda one, stated: one.spelling == stated.spelling,
+    lambda one, stated: one.spelling.casefold() == stated.spelling.casefold(),
+    lambda one, stated: one.text == stated.text != "",
+    lambda one, stated: one.number and stated.number and quantities_agree(one.number, stated.number),
+)
 
 
 def _by_content(statement: str, contents: Sequence[Content]) -> Named | None:
-    """Those whose content a statement gives: as spelled, else as a normalised text, else as a number."""
-    named, text = _by_spelling(statement, contents), normalize_text(statement)
-    if named is None and text:
-        named = _if_one_content([i for i, content in enumerate(contents) if content.text == text], contents)
-    quantity = parse_quantity(statement) if named is None else None
-    if quantity is None:
-        return named
-    numbers = {i: one.number for i, one in enumerate(contents) if one.number}
-    equal = [i for i, number in numbers.items() if quantities_agree(number, quantity)]
-    found = [i for i in equal if numbers[i].value == quantity.value] or equal
-    return frozenset(found) if len({numbers[i] for i in found}) == 1 else None
-
-
-def _if_one_content(found: list[int], contents: Sequence[Content]) -> Named | None:
-    return frozenset(found) if len({contents[i].spelling for i in found}) == 1 else None
+    """Those whose content a statement gives: as spelled, else without case, as a text, or as a number."""
+    for stated in map(read_content, behind_leads(statement)):
+        for is_given in _WAYS:
+            if found := [i for i, one in enumerate(contents) if is_given(one, stated)]:
+                return frozenset(found) if len({contents[i].spelling for i in found}) == 1 else None
+    return None
 
 
 def _content_and_letter(statement: str, contents: Sequence[Content]) -> Named | None:

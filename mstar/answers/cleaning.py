@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-from mstar.answers.doubt import UNSURE
 from mstar.answers.patterns import late
 
 MAX_ANSWER_CHARACTERS = 1000
@@ -87,8 +86,6 @@ def clean(statement: str) -> str:
 
 
 def _plain_unicode(statement: str) -> str:
-    if statement.isascii():
-        return statement
     spelled = _SUPERSCRIPT_RUN.sub(lambda run: "^{" + run[0].translate(_SUPERSCRIPT_VALUES) + "}", statement)
     # Twice: compatibility forms such as the full-width minus turn into characters of the table.
     return unicodedata.normalize("NFKC", spelled.translate(_CHARACTERS)).translate(_CHARACTERS)
@@ -128,7 +125,7 @@ REASON = late(
     r"(?i)(?:[,;(–—-]\s*|\b)(?:because|since|as (?:the|it|we|there|shown|per|this|both|all|they|a|an)|which"
     r"|where|so that|given that|due to|based on|obtained"
     r"|by (?:using|the|adding|subtracting|multiplying|counting))\b"
-    r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|while|not|rounded|respectively|in|i\.e|is|he"
+    r"|,\s*(?=(?:so|therefore|thus|hence|the|both|all|it|this|that|with|not|rounded|respectively|in|i\.e|is|he"
     r"|she|they|we|there|for|when|if|after|according|from)\b)|\s+[–—-]\s+(?=[a-z]{2}\w*\s\w)|\s+—\s+"
     r"|;\s*(?=[a-z]{3})|→|\((?:rounded|since|because|as)\b|:\s+(?=\S+ \S+ \S+)"
     r"|因为|,\s*(?=而?不)"
@@ -193,24 +190,6 @@ def _mark_or_space(match: re.Match[str]) -> str:
     if mark == "-":
         is_minus = (after.isdigit() or after == ".") and not before.isalnum()
         return "-" if is_minus or text.strip() == "-" else " "
-    if mark == "'":
-        if before.isalnum() and after.isalnum():
-            return ""
-        return " "
+    if mark == "'" and before.isalnum() and after.isalnum():
+        return ""
     return mark if mark in _SIGNS or unicodedata.category(mark)[0] not in "PC" else " "
-
-
-_LEAD = late(
-    r"(?i)(?:it's|[^\W\d][\w',\s-]{1,80}?\b(?:is|are|was|were|says|reads|shows)(?: called| named)?"
-    r"|[^\W\d]{2,}(?: [^\W\d]{2,})?:)\s+|[一-鿿]{2,20}[是为]"
-)
-_JOINS = late(
-    r"(?i)\b(?:and|than|which|what|who|unable|whether|thought|wrong|incorrect|false|step|hint)\b|不"
-)
-
-
-def without_lead(statement: str) -> str:
-    """ "It is a cat", "The animal is a cat" without what leads up to the cat."""
-    match = _LEAD.match(statement)
-    lead = match[0] if match else ""
-    return statement if UNSURE.search(lead) or _JOINS.search(lead) else statement[len(lead) :]

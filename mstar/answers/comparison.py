@@ -1,11 +1,8 @@
 """Compares a stated answer with the gold, by answer type; what needs algebra becomes a `Question`.
 
-choice, number, boolean, list, expression: see `choices`, `quantities`, `booleans`, `lists`, `expressions`.
-text: `cleaning.normalize_text` on both sides, all of it: no part of a text equals it.
-
 A statement is read as a whole, or up to its first sentence's end, a reason or a remark (`cleaning.clauses`);
-what follows the reading must not take it back (`doubt`). Answers that give several different values are wrong
-in every type but list.
+what follows the reading must not take it back (`doubt`). Only lists may give several different values. The
+types: `choices`, `quantities`, `booleans`, `lists`, `expressions`; no part of a text equals it.
 """
 
 import re
@@ -13,15 +10,15 @@ from typing import NamedTuple
 
 from mstar.answers import expressions, lists
 from mstar.answers.booleans import read_boolean
-from mstar.answers.choices import named_choice, read_letters
-from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text, without_lead
+from mstar.answers.choices import named_choice, read_content, read_letters
+from mstar.answers.cleaning import MAX_ANSWER_CHARACTERS, clauses, clean, normalize_text
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType, Expected
 from mstar.answers.expressions import NAME_EQUALS
 from mstar.answers.golds import Gold, read_golds
+from mstar.answers.leads import behind_leads
 from mstar.answers.patterns import late
 from mstar.answers.quantities import Quantity, parse_quantity, quantities_agree
-from mstar.answers.spelling import spelled
 from mstar.answers.units import conversion
 
 
@@ -75,7 +72,7 @@ def _agrees(expected: Expected, gold: Gold, reading: str, rest: str) -> bool | Q
         case _ if expected.answer_type == "choice":
             agrees = read_letters(reading, expected.choices) == gold
         case _:
-            agrees = any(_is_same_text(text, str(gold)) for text in {reading, without_lead(reading)})
+            agrees = any(_is_same_text(text, str(gold)) for text in behind_leads(reading))
             agrees = agrees and not _ANOTHER_TEXT.fullmatch(rest)
     return agrees or None
 
@@ -92,7 +89,8 @@ def reads_as(answer_type: AnswerType, answer: str, choices: tuple[str, ...] = ()
             is_named = named_choice(answer, choices) is not None or read_letters(answer, choices) != ""
             return is_named and "=" not in answer
         case "number":
-            return parse_quantity(NAME_EQUALS.sub("", answer), sentence=False) is not None
+            answer = NAME_EQUALS.sub("", answer)
+            return parse_quantity(answer, sentence=False) is not None or _same_values(answer, "") != []
         case "boolean":
             return read_boolean(answer) is not None
         case "text":
@@ -103,6 +101,14 @@ def reads_as(answer_type: AnswerType, answer: str, choices: tuple[str, ...] = ()
             return not is_sentence and lists.read_items(answer) is not None
         case "expression":
             return bool(answer) and expressions.is_formula(answer)
+
+
+def stated_answer(answer_type: AnswerType, answer: str, choices: tuple[str, ...] = ()) -> str | None:
+    """What of a cleaned statement is nothing but an answer, if what follows that does not take it back."""
+    for reading, rest in clauses(answer):
+        if reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
+            return reading
+    return None
 
 
 def _agrees_as_number(gold: Quantity, reading: str, rest: str, precision: int | None) -> bool | None:
@@ -136,19 +142,14 @@ def _same_values(statement: str, unit: str) -> list[Quantity]:
     return known if is_one else []
 
 
-_FORMAL = late(r"[\d\\^]")
 _ANOTHER_TEXT = late(r"[.;?!,/\s]+(?!thank|done)[a-zß-ɏ]+(?: [a-zß-ɏ]+)?[.?!\s]*", re.IGNORECASE)
 
 
 def _is_same_text(text: str, gold: str) -> bool:
-    if normalize_text(text) == normalize_text(gold):
+    """Equal as texts, as spelled, or as numbers; a unit may be missing, a percent sign not."""
+    wanted, stated = read_content(gold), read_content(text)
+    if wanted.text == stated.text or wanted.spelling.casefold() == stated.spelling.casefold():
         return True
-    if not _FORMAL.search(gold + text):
+    if not wanted.number or not stated.number or wanted.number.value != stated.number.value:
         return False
-    if spelled(text).casefold() == spelled(gold).casefold():
-        return True
-    wanted = parse_quantity(gold, sentence=False)
-    stated = parse_quantity(text, sentence=False) if wanted else None
-    if wanted is None or stated is None or wanted.value != stated.value:
-        return False
-    return wanted.unit == stated.unit or (not stated.unit and wanted.unit != "%")
+    return stated.number.unit == wanted.number.unit or (not stated.number.unit and wanted.number.unit != "%")

@@ -56,7 +56,8 @@ _LATER_HEDGE = late(rf"^\W*{_TURNS}\b|{_OR}", re.IGNORECASE)
 _ALSO = r"^[\W_]*(?:(?:and|or|also|then|so|thus|therefore|hence|likewise|final)\b[\W_]*)*"
 _ANOTHER = late(rf"""(?ix)
       {_ALSO}(?:yes|no|true|false|{_VALUE})[\W_]*$|{_ALSO}(?:yes|no|true|false)\s*[.,;!)]
-      |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])""")
+      |^[\W_]*(?:and|or|&|/)\s+{_VALUE}(?![\w'])|^\s*[,/;&]\s*{_VALUE}\s*(?:$|[,.;/])
+      |^\s*,\s*(?:[(\[][A-Z][)\]]|(?-i:[A-HJ-Z])\ (?:and|or)\b)""")
 _DIGIT = late(r"\d")
 _CLOSING = " \t\r\n.,;:!?)}$*\"'`"
 _SENTENCE_END = late(r"(?<=[.!?。])\s+|(?<=[a-z][.!?])(?=[A-Z])")
@@ -94,31 +95,21 @@ def is_taken_back(rest: str, said: str = "") -> bool:
     is_alike = (_DIGIT.search(said) is None) == (_DIGIT.search(next_line) is None)
     if said and is_alike and _ANOTHER.search(next_line):
         return True
-    if line.strip(_CLOSING):
-        first, *later = _SENTENCE_END.split(line)
-        if _HEDGE.search(first) or any(map(_LATER_HEDGE.search, later)):
-            return True
-        if any(map(_ANOTHER.search, (first, *later))):
-            return True
-    return _CORRECTION.search(rest) is not None
+    first, *later = _SENTENCE_END.split(line) if line.strip(_CLOSING) else [""]
+    is_hedged = _HEDGE.search(first) or any(map(_LATER_HEDGE.search, later))
+    return bool(is_hedged or any(map(_ANOTHER.search, (first, *later))) or _CORRECTION.search(rest))
 
 
-UNSURE = late(
-    rf"(?i)\b(?:not|or|n?either|{_GUESS}|probably|never|cannot|could|might|may|at (?:least|most)"
-    r"|unknown|unsure|if|whether|unless|but|versus|vs)\b|n't\b|[不非没或若]|可能|如果|[大小多少]于|超过|至[多少]"
-)
-"""What makes no statement of a sentence that leads up to a value ("the area might be")."""
 _DISOWNED = late(
     rf"\b(?:wrong|incorrect|or|nor|no|neither|{_GUESS}|not|isn't|unlikely|whether|thought|assumed|guessed"
-    r"|expected|reference|gold|claim(?:s|ed)?|says?|think|doubt|previous|earlier|first|initial|original) "
+    r"|expected|reference|gold|claim(?:s|ed)?|says|doubt|previous|earlier|first|initial|original) "
     r"(?:maybe |that )?(?:(?:the|my|an?|its) )?(?:final |correct )?\Z"
     rf"|(?:^|[.!?;\n]\s*)(?:if|unless|suppose|assuming|otherwise|in case|when|{_GUESS})\b"
     r"(?! (?:we|you|i|one) )[^.!?\n]*\Z"
-    r"|\b(?:not|n't|is it) (?:\w+ )?that (?:the )?\Z"
+    r"|\b(?:not|n't|is it|may) (?:(?:\w+ )?that|think|believe|say) (?:the )?\Z"
 )
-_OWNED = late(r"\b(?:i (?:think|would say|believe)) (?:that )?(?:the )?(?:final |correct )?\Z")
 
 
 def is_disowned(lead: str) -> bool:
     """Whether what precedes a marker within its sentence, lower-cased, says that this is not the answer."""
-    return _DISOWNED.search(lead) is not None and _OWNED.search(lead) is None
+    return _DISOWNED.search(lead) is not None

@@ -11,15 +11,9 @@ r"""Expressions before algebra: their spelling, what it alone decides, and the f
 import re
 from dataclasses import dataclass
 
+from mstar.answers.leads import UNSOLVED
 from mstar.answers.patterns import late
-from mstar.answers.quantities import (
-    UNSOLVED,
-    Quantity,
-    is_carried_out,
-    parse_quantity,
-    quantities_agree,
-    split_unit,
-)
+from mstar.answers.quantities import FORMULA, Quantity, parse_quantity, quantities_agree, split_unit
 from mstar.answers.spelling import SYMBOLS, spelled
 from mstar.answers.units import conversion, is_measure
 
@@ -71,7 +65,8 @@ def read_expression(statement: str) -> Expression:
     quantity = parse_quantity(statement, sentence=False)
     if quantity and quantity.unit and not is_measure(quantity.unit) and is_formula(quantity.unit):
         quantity = None  # 7xyz counts no xyz
-    return Expression(_latex(formula), spelled(formula), unit, quantity, not is_carried_out(statement))
+    is_exact = FORMULA.search(statement) is not None
+    return Expression(_latex(formula), spelled(formula), unit, quantity, is_exact)
 
 
 def is_formula(statement: str) -> bool:

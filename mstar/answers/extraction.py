@@ -1,21 +1,17 @@
 r"""The final answer that a response states; the last statement wins.
 
-Statements: `Answer: X` (also **bold**, as a heading, "Final answer", "the answer is X", "the correct option
-is X", 答案), \boxed{X}, <answer>X</answer>, `#### X` as the last line, "B is the correct answer", "option B
-is correct". A statement runs to the end of its line (a box and a tag to their end); where the line ends at
-once, the next line that is not empty is it. A chain such as `8+6=14;Answer:14` is one line like any other.
+The statement behind the last marker (`markers`) runs to the end of its line (boxes and tags to their end), or
+is the next line that is not empty, where its own ends at once. Behind a <think> block only what follows it
+counts. Without a marker, `unmarked` looks for an answer.
 
-None where a response states no final answer (a value within the reasoning is none), where the last
-statement is empty or longer than MAX_ANSWER_CHARACTERS, where a last \boxed{ is never closed, where the
-response disowns it or takes it back (`doubt`). Behind a <think> block only what follows it counts.
-
-Without a marker, `unmarked` looks for an answer.
+None where no final answer is stated (a value within the reasoning is none), where the last statement is empty
+or longer than MAX_ANSWER_CHARACTERS, or where the response disowns it or takes it back (`doubt`).
 """
 
 from functools import lru_cache
 
-from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clauses, clean
-from mstar.answers.comparison import reads_as
+from mstar.answers.cleaning import CONTRAST, MAX_ANSWER_CHARACTERS, clean
+from mstar.answers.comparison import stated_answer
 from mstar.answers.doubt import is_taken_back
 from mstar.answers.expected import AnswerType
 from mstar.answers.markers import NOWHERE, WORDS, last_statement
@@ -23,7 +19,6 @@ from mstar.answers.patterns import late
 from mstar.answers.unmarked import END_MARKS, unmarked
 
 _OPEN_DISPLAY = late(r"(?:\$\$|\\\[|```\w*|\*\*)")
-_LETTER = late(r"\(?([A-Za-z])\)?[ .;,]*")
 _SENTENCE_END = late(r"[.!?]\s|\s(?:because|since)\s")
 _BLANK = late(r"\s*(?:(?<=\n)[>*•-] )?")
 
@@ -52,18 +47,9 @@ def find_statement(response: str, answer_type: AnswerType, choices: tuple[str, .
 
 
 def tidy(statement: str, answer_type: AnswerType, choices: tuple[str, ...] = ()) -> str:
-    """A statement without emphasis, closing punctuation and (where it reads as its type) explanation.
-
-    A letter stands alone: "(B)." is "B".
-    """
-    letter = _LETTER.fullmatch(statement)
-    if letter or statement.isalnum():
-        return letter[1] if letter else statement
+    """A statement without emphasis, closing punctuation and (where it reads as its type) explanation."""
     cleaned = clean(statement)
-    for reading, rest in clauses(cleaned):
-        if reads_as(answer_type, reading, choices) and not is_taken_back(rest, reading):
-            return reading
-    return cleaned or statement
+    return stated_answer(answer_type, cleaned, choices) or cleaned or statement
 
 
 def _lowered(text: str, choices: tuple[str, ...]) -> str:

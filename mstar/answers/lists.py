@@ -1,8 +1,7 @@
 """Lists and sets as answers: how they are cut into items, and when two of them agree.
 
-A list may stand plain or in (), [] or {}. Semicolons separate where there are any outside brackets, else
-commas; the word "and" (and "&") always does. Only a gold in braces is a set. Items are numbers where both
-sides are, else texts.
+A list stands plain or in (), [] or {}. Semicolons separate where any are outside brackets, else commas; "and"
+and "&" always do. Only a gold in braces is a set. Items are numbers where both sides are, else texts.
 """
 
 from functools import lru_cache

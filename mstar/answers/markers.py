@@ -163,7 +163,6 @@ _JOINT = late(
 )
 _BOX_SIGN = late(r"[-−\d]$|\d\.$")
 _BOX_INSIDE = late(r"\\(?:[dt]?frac\s*(?:\{[^{}]*\})?|sqrt(?:\[[^\]]*\])?)\s*\{[ \t]*$")
-_BOXED_NUMBER = late(r"\s*(?:[-+.\d$]|\\(?:d?frac|sqrt|pi))")
 _BOX_UNIT = late(
     r"(?:\\[,;:! )]|[\s$])*(?:\\pi\b|[\^!√π]|\\sqrt|(?:\\(?:text|mathrm)\{\s*)?[A-Za-z°%µ][A-Za-z/°]{0,12}"
     r"(?!\w))[\w^{}²³\\]{0,12}(?=\s*(?:$|[$.,;\n]|\\[)\]]))"
@@ -190,7 +189,7 @@ def _boxed(text: str) -> Statement | None:
     if _BOX_INSIDE.search(text, max(first - LEAD_CHARACTERS, 0), first):
         return Statement(marker, NOWHERE)
     sign = _BOX_SIGN.search(text, max(first - 3, 0), first)
-    unit = _BOX_UNIT.match(text, end + 1) if _BOXED_NUMBER.match(text, opening + 1) else None
+    unit = _BOX_UNIT.match(text, end + 1)
     if first == marker and not sign and not unit:
         return Statement(marker, opening + 1, end)
     return Statement(marker, sign.start() if sign else first, unit.end() if unit else end + 1)

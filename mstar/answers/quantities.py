@@ -1,10 +1,9 @@
 r"""Numbers as people write them (one exact value, how precisely it is stated, its unit), and when two agree.
 
-Read: 1,234,567, 1 234 567, 3/4, \frac{3}{4}, 1 1/2, 1.2e3, 1.2 × 10^3, "minus 5", number words (`numerals`),
-"1.2 million", $12, 12 cm, 50%, "x = 12", "8 + 6 = 14", "about 12", "the area is 12 cm^2", and with a power,
-root, factorial or π what `arithmetic` evaluates (2^4, 2√3, 4π cm). Refused: a decimal comma (1,5), exponents
-beyond 300, ranges, bounds ("at least 3"), uncertainty ("maybe 4"), ordinals, infinities, sums that are not
-carried out (8+6), and a number before what is no unit (12x). Values are `Fraction`s: nothing is a float.
+Read: 1,234, 1 234, \frac{3}{4}, 1 1/2, 1.2 × 10^3, words (`numerals`), "1.2 million", $12, 12 cm, 50%, "about
+12", and with a power, root, factorial or π what `arithmetic` evaluates. Refused: a decimal comma (1,5),
+exponents beyond 300, ranges, bounds ("at least 3"), ordinals, infinities, sums not carried out (8+6), and
+a number before what is no unit (12x). Values are `Fraction`s: nothing is a float.
 """
 
 import re
@@ -13,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mstar.answers.arithmetic import value_of
-from mstar.answers.doubt import UNSURE
+from mstar.answers.leads import behind_leads
 from mstar.answers.numerals import SCALES, numeral_before
 from mstar.answers.patterns import late
 from mstar.answers.spelling import spelled
@@ -55,19 +54,9 @@ _TAIL = late(
 _UNIT_IN_PARENTHESES = late(r"(?<=[\w%}])\s*\((?![A-Z]\))([^()\d]{1,40}(?:\^\{?[23]\}?)?)\)$")
 _APPROXIMATELY = late(rf"(?i)\A{_ABOUT}")
 _HALF = late(r"(?<=\d) and a half\b")
-_LEAD = late(
-    r"(?i)(?P<lead>[^=≈\d]{0,120}(?:\b(?:is|are|was|were|be|equals|has|have|had|costs?|needs?|contains|takes|gets"
-    r"|left|makes|shows)\b|:|[是为有了]|\b(?:in|year)(?=\s\d{4}$)))\s*"
-)
-UNSOLVED = late(
-    r"^[^=]*(?:\d(?:[a-z]|\s[a-fijkn-rt-z])(?![a-z])|(?<![A-Za-z/])[a-z]\s?[-+*/×·÷^]\s?\{?\d"
-    r"|\d\s?[-+*/×·÷]\s?[a-z](?![a-z])|\d\s?(?:[α-οθ-ω]|\\(?:theta|alpha|beta|gamma|phi|omega))|(?<![A-Za-z])[A-Za-z]{1,2}\s?\^(?!\{?-1\}?\()|[a-z]\)\s?\^|\|[^|=A-Z]*\||\\frac\{?-?\d*[a-z](?![a-z])"
-    r"|(?:√|sqrt|log|ln)[^=a-z]*[a-z](?![a-z])|(?:^|(?<=\s))-\s?[a-z](?![a-z]))[^=]*="
-)
-"""An equation whose left side is no name but a term in an unknown: 2x = 14, x - 3 = 14, x^2 = 14."""
+_YEAR = late(r"(?i)^in (?=\d{4}$)")
 _UNIT_LETTERS = frozenset("mgshlLtNJWVAKCFΩ%°$€£¥₹¢")
-_FORMULA = late(r"[√π^!]|\\(?:sqrt|pi|binom)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
-_UNKNOWN = late(r"[∠△]?\s?(?:[^\W\d_]{1,4}|\\[a-z]+)(?:_?\{?\w\}?)?")
+FORMULA = late(r"[√π^!]|\\(?:sqrt|pi|binom)(?![A-Za-z])|(?<![A-Za-z\\])(?:pi|sqrt)(?![A-Za-z])")
 _PI = late(r"\\pi(?![A-Za-z])|(?<![A-Za-z\\])pi(?![A-Za-z])")
 _UNIT_BEHIND = late(r"(?<=[\d)}\]π!])\s*((?!π)[^\W\d_][^\d(){}\[\]=+√π\\]{0,40}(?:\^\{?\d\}?|[23])?|[°%])$")
 
@@ -79,41 +68,24 @@ def parse_quantity(statement: str, *, sentence: bool = True) -> Quantity | None:
     With `sentence`, an equation ("8 + 6 = 14": what follows the last equals sign) and a sentence that leads
     up to the number ("the area is 12") are read too.
     """
-    if not sentence:
-        plain = spelled(statement) if "\\frac" in statement else statement
-        plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
-        return _bare_quantity(plain) or _formula_quantity(plain)
-    statement = _after_equals(statement)
-    quantity = parse_quantity(statement, sentence=False)
-    lead = _LEAD.match(statement) if quantity is None else None
-    if lead is None or UNSURE.search(lead["lead"]):
-        return quantity
-    return parse_quantity(statement[lead.end() :], sentence=False)
+    if sentence:
+        return next(filter(None, map(_plain_quantity, behind_leads(_YEAR.sub("", statement)))), None)
+    return _plain_quantity(statement)
 
 
-def _after_equals(statement: str) -> str:
-    """What follows the last equals sign; nothing where what precedes it offers alternatives."""
-    before, equals, after = statement.rpartition("=")
-    if not equals:
-        unknown, about, value = statement.rpartition("≈")
-        return value.strip() if about and _UNKNOWN.fullmatch(unknown.strip()) else statement
-    offers_alternatives = re.search(r"[,;<>≠≤≥!]|\b(?:or|and|not)\b", before)
-    is_answer = before.strip() and not offers_alternatives and not UNSOLVED.match(statement)
-    return after.strip() if is_answer else ""
+def _plain_quantity(statement: str) -> Quantity | None:
+    plain = spelled(statement) if "\\frac" in statement else statement
+    plain = _UNIT_IN_PARENTHESES.sub(r" \1", plain.strip())
+    return _bare_quantity(plain) or _formula_quantity(plain)
 
 
 def _formula_quantity(statement: str) -> Quantity | None:
     """The quantity of a formula with a power, root, factorial or π, and perhaps a unit behind it."""
-    if len(statement) > 200 or is_carried_out(statement):
+    if len(statement) > 200 or not FORMULA.search(statement):
         return None
     formula, unit = split_unit(_APPROXIMATELY.sub("", statement))
     value = value_of(formula)
     return None if value is None else Quantity(value, None, 0, unit)
-
-
-def is_carried_out(statement: str) -> bool:
-    """Whether there is no power, root, factorial or π in a statement."""
-    return _FORMULA.search(statement) is None
 
 
 def split_unit(statement: str) -> tuple[str, str]:

@@ -1,9 +1,8 @@
 """The units that may stand behind (or before) a number: a closed grammar, their spellings and conversions.
 
-A unit is a product of known units (`km/h`, `cm^2`, "square centimeters"; units.txt lists them), or up to
-three plain words that name what is counted ("apples", 个). Words of grammar, number words, powers and
-signs of mathematics are no units: what ends in them is no quantity. Units of one kind convert (140 mm is 14
-cm); temperatures and currencies never do, and neither do months into days or litres into cubes.
+A unit is a product of known units (`km/h`, "square centimeters"; units.txt lists them), or up to three plain
+words that name what is counted ("apples", 个), which words of grammar and number words do not. Units of one
+kind convert; temperatures and currencies never do, and neither do months into days or litres into cubes.
 """
 
 import re
@@ -33,14 +32,13 @@ _COUNTERS = frozenset(
     "个只人张本支条块名位辆台件次种棵朵头匹把双对盒箱袋杯瓶页题道组层倍步分点号颗根间座艘架"
 )
 _NO_NOUNS_TEXT = (
-    "dozen plus minus divided over root pi sqrt factorial power exponent thousandth hundredth a an and or "
-    "not but if to per by with without from for as at on than that this these those it its he she they we "
-    "you was were be been being has have had do does did can could may might must should will would "
-    "either neither maybe perhaps possibly probably between never cannot less least most under below "
-    "above fewer greater within unknown unsure unless versus vs except because since so then when where "
-    "which who what no yes true false wrong right correct incorrect wait guess mod actually hmm sorry "
-    "rather instead also too very small large big high low before after until during max maximum "
-    "minimum ish st nd rd th"
+    "dozen plus minus divided over root sqrt factorial power exponent thousandth hundredth and not but per "
+    "with without from for than that this these those its she they you was were been being has have had does "
+    "did can could may might must should will would either neither maybe perhaps possibly probably between "
+    "never cannot less least most under below above fewer greater within unknown unsure unless versus except "
+    "because since then when where which who what yes true false wrong right correct incorrect wait guess "
+    "mod actually hmm sorry rather instead also too very small large big high low before after until during "
+    "max maximum minimum ish"
 )
 _NO_NOUNS = NUMBER_WORDS.union(_NO_NOUNS_TEXT.split())
 _POINT = late(r"(?<=[A-Za-z])\.(?![A-Za-z]{2})")

@@ -87,6 +87,8 @@ def test_a_gold_that_is_corrected_to_another_value_is_wrong(checker: AnswerCheck
         "Answer: " + "(" * 900,
         "Answer: " + "a " * 490,
         "Answer: " + "1," * 490,
+        "Answer: " + "letter " * 140,
+        "So " + "it is 2x = " * 80,
         "Answer: " + "one hundred " * 80,
         "Answer: " + "√" * 900,
         "Answer: 14" + " " * MEGABYTE + "or 15",
