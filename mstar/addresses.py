@@ -9,7 +9,7 @@ BUCKET, HUB = "s3", "hf"
 def scheme_of(place: str | PathLike[str]) -> str | None:
     """What stands before `://`; None for a path of this machine."""
     scheme, separator, _ = fspath(place).partition("://")
-    return scheme if separator else None
+    return scheme if separator and scheme else None
 
 
 def is_address(place: str | PathLike[str]) -> bool:

@@ -14,8 +14,7 @@ _BOOLEAN = late(
     r"(?i)(?:definitely |certainly |absolutely |clearly |obviously |of course,? )?"
     r"(?:(?:it|this|that|the \w+(?: \w+)?)(?: is|'s) |it's )?(?P<negated>not )?"
     r"(?P<word>yes|yeah|sí|oui|true|correct|right|no|nope|false|incorrect|wrong|[ytnf](?!\w)"
-    r"|(?<=ly )not|(?<=course )not)"
-    r"(?:$|[\s.,;:!?()—-])"
+    r"|(?<=ly )not|(?<=course )not)(?:$|[\s.,;:!?()—-])"
 )
 _TRUE = ("yes", "yeah", "sí", "oui", "true", "correct", "right", "y", "t", "是", "是的", "对", "正确")
 _CHINESE = (*_TRUE[-4:], "否", "不", "不是", "不对", "不正确", "错", "错误")

@@ -53,10 +53,6 @@ class AnswerChecker:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def process_ids(self) -> list[int]:
-        """The worker processes that run now."""
-        return self._symbolic.process_ids()
-
     def close(self) -> None:
         """Ends the workers. A later check that needs one starts it again."""
         self._symbolic.close()

@@ -22,7 +22,6 @@ _NO_SIGN = late(r"(?<=[A-Za-z)])_(?=\d)|(?<=[\w)])\s*[·×*]\s*(?=[A-Zπ√(a-wy
 _ION = late(r"(?<=[A-Za-z\d)])\^\(?(\d?[+-])\)?(?![\w(])")
 _FORMULA = late(r"[^A-Za-z\d\s.,;:()%/+=-]|pi|sqrt")
 """Without one of these there is nothing but spaces to spell otherwise."""
-_SPACE = late(r"\s+")
 _INNER_SPACE = late(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|(?<=\d)\s+(?=\d)")
 
 
@@ -33,7 +32,7 @@ def spelled(statement: str) -> str:
         return statement
     if _FORMULA.search(statement):
         statement = _without_commands(statement)
-    return _SPACE.sub("", _INNER_SPACE.sub("\0", statement)).replace("\0", " ")
+    return "".join(_INNER_SPACE.sub("\0", statement).split()).replace("\0", " ")
 
 
 def _without_commands(statement: str) -> str:

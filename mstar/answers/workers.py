@@ -52,9 +52,6 @@ class SymbolicWorkers:
         finally:
             self._slots.put(worker)
 
-    def process_ids(self) -> list[int]:
-        return [worker.process.pid for worker in self._workers if worker.process is not None]
-
     def close(self) -> None:
         """Ends every worker; a later question starts new ones."""
         for worker in self._workers:
