@@ -27,6 +27,7 @@ LORA = (
     "train.lora.dropout=0.1",
     "train.learning_rate=0.001",
     "train.checkpoint_every=1",
+    "train.batch_size=4",
     "data.validation=null",
     "adapt.policy=fixed",
 )
@@ -70,7 +71,7 @@ def test_killed_while_it_trains_it_ends_like_one_that_was_not(
     process = start(*smoke_arguments(problems, output, *LORA))
     while not list(output.glob("iterations/001/train/checkpoint-*.json")):
         assert process.is_alive()
-        process.join(0.01)
+        process.join(0.002)
     process.kill()
     process.join()
     mstar(*smoke_arguments(problems, output, *LORA))
