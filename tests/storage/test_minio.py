@@ -224,7 +224,7 @@ def test_a_server_with_an_authority_of_ones_own(tmp_path: Path) -> None:
 def test_a_server_that_dies_in_the_middle_of_a_run_is_waited_for(
     problems: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed as three stages end, each time away for a second or two; the run itself is never started again."""
+    """Killed as three stages end, away for a second or two; the run itself is never started again."""
     with servers.minio(tmp_path / "server") as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
         output = f"s3://{BUCKET}/dies/{uuid.uuid4().hex}"
