@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 from mstar.errors import UserError
 from mstar.storage import FileEntry, checked_key, describe
@@ -50,9 +51,7 @@ class FolderStorage:
         folder = self.root / SCRATCH
         path = folder / f"{secrets.token_hex(8)}.part"
         with explained(path, self._what):
-            folder.mkdir(parents=True, exist_ok=True)
-            _discard_leftovers(folder)
-            lock = path.with_suffix(".lock").open("w")
+            lock = _lock_in(folder, path.with_suffix(".lock").name)
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
@@ -222,6 +221,18 @@ def _locks_of_the_dead(folder: Path) -> Iterator[Path]:
         with suppress(OSError), lock.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield lock
+
+
+def _lock_in(folder: Path, name: str) -> TextIO:
+    """A new file in the scratch folder, which another process may remove whenever it is empty."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _discard_leftovers(folder)
+            return (folder / name).open("w")
+        except (FileExistsError, FileNotFoundError):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise
 
 
 def _discard(scratch: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,23 @@ def test_what_goes_while_it_is_written_is_written(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "link", overtaken)
     assert write_text(storage, "begun.json", "ours", replace=False)
     assert storage.read("begun.json") == b"ours"
+
+
+def test_a_scratch_folder_may_go_at_any_moment(tmp_path):
+    """As `mstar export` and `mstar datasets prepare` remove it when they are done."""
+    storage, is_over = FolderStorage(tmp_path), threading.Event()
+
+    def remove() -> None:
+        while not is_over.is_set():
+            with suppress(OSError):
+                (tmp_path / ".scratch").rmdir()
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    try:
+        for _ in range(1000):
+            with storage.scratch() as path:
+                path.write_text("x")
+    finally:
+        is_over.set()
+        thread.join()
