@@ -199,7 +199,8 @@ def check(
     from rich.console import Console
 
     from mstar.datasets import Reading, parse_columns
-    from mstar.datasets.checking import check_problems, print_check
+    from mstar.datasets.check_lines import print_check
+    from mstar.datasets.checking import check_problems
 
     reading = Reading(columns=parse_columns(columns or []))
     check_with = None

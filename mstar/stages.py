@@ -25,10 +25,10 @@ class Stage(Generic[Result]):
 
 
 GENERATE = Stage("generate", Sampled, version=2)
-SCORE = Stage("score", Scored, version=5)
+SCORE = Stage("score", Scored, version=6)
 SELECT = Stage("select", Selected)
 TRAIN = Stage("train", Trained)
-EVALUATE = Stage("evaluate", Report, version=5)
+EVALUATE = Stage("evaluate", Report, version=6)
 ADAPT = Stage("adapt", Decision)
 STAGES: tuple[Stage[Any], ...] = (GENERATE, SCORE, SELECT, TRAIN, EVALUATE, ADAPT)
 STAGE_NAMES = tuple(stage.name for stage in STAGES)

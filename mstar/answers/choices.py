@@ -1,7 +1,7 @@
 r"""Which choice an answer names: by letter, by content, or by both where they agree.
 
 - A letter, of any case, alone or dressed: B, b, (B), B., "option B", 选项B; any where no choices are listed.
-  **A bare letter is always a letter**: of ("B", "A"), "A" is the first. A small "a" may be the article.
+  **A bare letter is always a letter**: of ("B", "A"), "A" is the first; but of ("x", "y"), "y" is a content.
 - A content: equal as spelled, else without case, else as a text, else as a number ("12 cm" is 12); also
   behind a lead ("The city is Paris."). Where two contents are equal, either names both.
 - What follows a letter and a mark may be the content, which must agree, or an explanation; up to three words
@@ -83,10 +83,10 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
     """The choice that a cleaned statement names (by content: with those of the same content), or None."""
     contents = read_contents(choices)
     plain = [one.plain for one in contents]
-    if len(statement) > 1 and statement in plain:
+    if statement in plain and (len(statement) > 1 or not _within(statement, choices)):
         return frozenset({plain.index(statement)})
     dressed = _DRESSED.match(statement)
-    if dressed:
+    if dressed and (dressed.end() < len(statement) or _within(dressed[dressed.lastindex or 1], choices)):
         name = dressed.lastindex or 1
         mark, rest = statement[dressed.end(name) : dressed.end()], statement[dressed.end() :]
         return _letter_and_rest(dressed[name], mark.strip(), rest, choices)
@@ -99,7 +99,7 @@ def named_choice(statement: str, choices: tuple[str, ...]) -> Named | None:
 
 
 def _within(letter: str, choices: Sequence[object]) -> Named | None:
-    index = ord(letter.upper()) - ord("A")
+    index = ord(letter.upper()[0]) - ord("A")
     return frozenset({index}) if 0 <= index < (len(choices) or 26) else None
 
 

@@ -1,4 +1,4 @@
-"""check_problems looks at every row and every image and names all that is wrong; print_check prints it.
+"""check_problems looks at every row and every image and names all that is wrong (check_lines.py prints it).
 
 All rows are read and counted. Images are decoded, formulas among the golds parsed and, where there is one,
 the model's own check is asked for all of them, or for a sample of a large file. A row that is bad is counted
@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mstar.addresses import is_address
 from mstar.answers import AnswerChecker, Expected
@@ -24,17 +23,11 @@ from mstar.datasets.own_columns import refuse_unseen
 from mstar.datasets.problem_file import ProblemFile, row_name
 from mstar.datasets.row_groups import advise_row_groups
 from mstar.datasets.rows import BadRow, Row
-from mstar.datasets.values import printable
 from mstar.records import ImageSource, Problem
-from mstar.wording import counted
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 ModelCheck = Callable[[Problem], str | None]
 """What is wrong with a problem for a model, as the rest of a line about its row; None if nothing is."""
 
-LISTED_ODDITIES = 20
 STORED_TOGETHER = 64
 """Neighbours that are looked into in a bucket: they are fetched together."""
 IMAGE_COUNTS = ("0", "1", "several")
@@ -91,23 +84,16 @@ def check_problems(
     looked into so closely, always the same; all are counted (images in a bucket in these alone).
     """
     file = open_problems(path, reading)
-    is_stored, known = is_address(path), file.format.known
+    is_stored = is_address(path)
     chosen = chosen_rows(len(file), sample, at_once=STORED_TOGETHER if is_stored else 1)
-    counts, unknown_keys, flaws = Counts(), Counter(file.unknown_columns), []
-    oddities_found, seen = [], set[str]()
+    counts = Counts(file)
     with AnswerChecker() as checker:
         examiner = Examiner(file, checker, check_with)
         for number, (row, outcome) in enumerate(scan(file, chosen, reading), start=1):
-            seen.update(row)
-            if not row.keys() <= known:
-                unknown_keys.update(key for key in row if key not in known)
-            reasons = examiner.examine(number, outcome, closely=number - 1 in chosen)
-            if reasons or not isinstance(outcome, Problem):
-                flaws.append(Flaw(number, outcome.id, "; ".join(reasons)))
-            else:
-                counts.add(outcome, not is_stored or number - 1 in chosen)
-                oddities_found += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
-    refuse_unseen(path, file.format.own_names, seen)
+            closely = number - 1 in chosen
+            reasons = examiner.examine(number, outcome, closely)
+            counts.add(number, row, outcome, reasons, with_images=closely or not is_stored)
+    refuse_unseen(path, file.format.own_names, counts.keys)
     return CheckResult(
         path=str(path),
         rows=len(file),
@@ -117,10 +103,10 @@ def check_problems(
         unlabelled=counts.unlabelled,
         looked_into=len(chosen),
         with_model=check_with is not None,
-        unknown_keys=dict(unknown_keys.most_common()),
-        nearest_keys=nearest_keys(unknown_keys, known),
-        bad=tuple(flaws),
-        odd=tuple(oddities_found),
+        unknown_keys=dict(counts.unknown_keys.most_common()),
+        nearest_keys=nearest_keys(counts.unknown_keys, file.format.known),
+        bad=tuple(counts.bad),
+        odd=tuple(counts.odd),
         advice=advise_row_groups(file),
     )
 
@@ -151,20 +137,34 @@ def scan(
 
 
 class Counts:
-    """What the good rows of a file are."""
+    """What the rows of a file are: keys of all of them, what is wrong with bad ones, kinds of good ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: ProblemFile) -> None:
+        self._known = file.format.known
+        self.keys = set[str]()
+        self.unknown_keys = Counter(file.unknown_columns)
+        self.bad: list[Flaw] = []
+        self.odd: list[Flaw] = []
         self.answer_types = Counter[str]()
         self.sources = Counter[str]()
         self.images = Counter(dict.fromkeys(IMAGE_COUNTS, 0))
         self.unlabelled = 0
 
-    def add(self, problem: Problem, with_images: bool) -> None:
-        self.answer_types[problem.answer_type] += 1
-        self.sources[problem.source] += 1
+    def add(
+        self, number: int, row: Row, outcome: Problem | BadRow, reasons: list[str], *, with_images: bool
+    ) -> None:
+        self.keys.update(row)
+        if not row.keys() <= self._known:
+            self.unknown_keys.update(key for key in row if key not in self._known)
+        if reasons or not isinstance(outcome, Problem):
+            self.bad.append(Flaw(number, outcome.id, "; ".join(reasons)))
+            return
+        self.answer_types[outcome.answer_type] += 1
+        self.sources[outcome.source] += 1
         if with_images:
-            self.images[IMAGE_COUNTS[min(len(problem.images), 2)]] += 1
-        self.unlabelled += problem.answer is None
+            self.images[IMAGE_COUNTS[min(len(outcome.images), 2)]] += 1
+        self.unlabelled += outcome.answer is None
+        self.odd += [Flaw(number, outcome.id, odd) for odd in odd_golds(outcome)]
 
 
 class Examiner:
@@ -245,52 +245,3 @@ def nearest_keys(unknown: Mapping[str, int], known: frozenset[str]) -> dict[str,
     """Unknown keys that look like a known one misspelt."""
     near = {key: difflib.get_close_matches(key.lower(), sorted(known), 1, 0.75) for key in unknown}
     return {key: matches[0] for key, matches in near.items() if matches}
-
-
-def print_check(result: CheckResult, console: "Console") -> None:
-    """The counts as tables (plain lines when not on a terminal), then every bad row on a line of its own."""
-    counts = {
-        "answer type": result.answer_types,
-        "source": result.sources,
-        "images per problem": result.images,
-    }
-    for title, table in counts.items():
-        print_counts(title, table, console)
-    for key, rows in result.unknown_keys.items():
-        meant = f"; did you mean {result.nearest_keys[key]}?" if key in result.nearest_keys else ""
-        print_line(f"ignored key {key}: {counted(rows, 'rows')}{meant}", console)
-    if result.unlabelled:
-        print_line(f"unlabelled: {counted(result.unlabelled, 'problems')}", console)
-    for flaw in result.bad:
-        print_line(str(flaw), console)
-    for oddity in result.odd[:LISTED_ODDITIES]:
-        print_line(f"odd but usable, {oddity}", console)
-    if result.odd:
-        shown = f", the first {LISTED_ODDITIES} above" if len(result.odd) > LISTED_ODDITIES else ""
-        print_line(f"odd but usable: {counted(len(result.odd), 'golds or choices')}{shown}", console)
-    if result.with_model or result.looked_into < result.rows:
-        what = "with the model" if result.with_model else "for images and formulas"
-        print_line(f"checked {result.looked_into:,} of {result.rows:,} rows {what}", console)
-    if result.advice:
-        print_line(result.advice, console)
-    good, total = result.rows - len(result.bad), counted(result.rows, "rows")
-    print_line(f"{result.path}: {total}, {good} good, {len(result.bad)} bad", console)
-
-
-def print_counts(title: str, counts: Mapping[str, int], console: "Console") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    if not console.is_terminal:
-        for name, problems in counts.items():
-            print_line(f"{title} {name}: {counted(problems, 'problems')}", console)
-        return
-    table = Table(title, "problems")
-    table.columns[1].justify = "right"
-    for name, problems in counts.items():
-        table.add_row(Text(name), str(problems))
-    console.print(table)
-
-
-def print_line(text: str, console: "Console") -> None:
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from mstar.datasets import checking
-from mstar.datasets.checking import CheckResult, Flaw, check_problems, print_check
+from mstar.datasets.check_lines import print_check
+from mstar.datasets.checking import CheckResult, Flaw, check_problems
 from mstar.records import Problem
 
 
