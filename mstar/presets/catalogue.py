@@ -183,11 +183,11 @@ GEO170K = PublishedSet(
 )
 GEOQA = PublishedSet(
     name="geoqa",
-    title="GeoQA (8,000 problems with values as answers)",
+    title="GeoQA (on the hub 8,000 problems with values as answers)",
     address="hf://datasets/leonardPKU/GEOQA_R1V_Train_8K",
     licence="see the source",
     paper="arXiv 2105.14517",
-    splits=(Split("train", parquet("train")),),
+    splits=(Split("train", (*parquet("train"), "GeoQA3/json/*.json", "json/*.json")),),
     drawn_validation=MSTAR_VALIDATION,
     drawn_heldout=MSTAR_HELDOUT,
 )

@@ -1,7 +1,7 @@
 """The rows of one split of a published set, wherever its files lie: in a folder, in a bucket, on a hub.
 
-Most sets are files that open_problems reads. Two have a folder of their own form, many small JSON files,
-which is read on this machine only: AI2D's `questions` and Geometry3K's folder per problem.
+Most sets are files that open_problems reads. Three have a folder of their own form, many small JSON files,
+which is read on this machine only: AI2D's `questions`, Geometry3K's folder per problem and GeoQA's `json`.
 """
 
 import json
@@ -13,6 +13,7 @@ from mstar.addresses import HUB, scheme_of
 from mstar.datasets.files import DataFile, Folder, LocalFile, NotThere
 from mstar.datasets.formats.ai2d import questions_about
 from mstar.datasets.formats.geometry3k import problem_in
+from mstar.datasets.formats.geoqa import question_in
 from mstar.datasets.opening import AS_IT_IS, find, open_found
 from mstar.datasets.problem_file import ProblemFile
 from mstar.datasets.rows import OWN_ROWS, BadRow, Row, problem_from_row
@@ -23,6 +24,8 @@ from mstar.records import Problem
 Found = tuple[Row, Problem | BadRow]
 ANSWERS = "data.json"
 """The file in the folder of one of Geometry3K's problems."""
+QUESTIONS = "json"
+"""GeoQA's folder of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,21 @@ def open_documents(published: PublishedSet, address: str, name: str) -> Source:
     paths = sorted(Path(address).glob(name), key=by_number) if scheme_of(address) is None else []
     if not paths:
         raise NotThere(f"{address}/{name} is not there")
-    rows: list[Row] = []
-    for path in paths:
-        document = read_document(path)
-        if path.name == ANSWERS:
-            rows.append(problem_in(document, path.parent.relative_to(address).as_posix()))
-        else:
-            rows += questions_about(document, path.name)
+    rows = [row for path in paths for row in rows_in(path, path.relative_to(address).as_posix())]
     files = tuple(LocalFile(path) for path in paths)
     return Source(f"{address}/{name}", files, address, DocumentRows(rows, address, published.title))
+
+
+def rows_in(path: Path, place: str) -> Iterable[Row]:
+    """The rows in one file of such a folder, where it has this place."""
+    document = read_document(path)
+    if path.name == ANSWERS:
+        return [problem_in(document, place.rpartition("/")[0])]
+    return (
+        [question_in(document, place)]
+        if path.parent.name == QUESTIONS
+        else questions_about(document, path.name)
+    )
 
 
 def by_number(path: Path) -> tuple[int, str]:

@@ -255,6 +255,27 @@ def test_ai2d_as_its_authors_publish_it(tmp_path: Path):
     assert Path(str(second.images[0].path)).read_bytes() == drawing(1), "the image with letters"
 
 
+def test_geoqa_as_its_authors_publish_it(tmp_path: Path):
+    files = {}
+    for number in range(20):
+        document = {
+            "subject": f"如图,∠{number}=50°,则∠EGF等于()",
+            "choices": ["50°", "55°", "60°", "65°"],
+            "label": 3,
+        }
+        document |= {"id": number, "answer": "解", "formal_point": ["A"]}
+        files[f"GeoQA3/json/{number}.json"] = json.dumps(document).encode()
+        files[f"GeoQA3/image/{number}.png"] = drawing(number)
+    folder = write_files(tmp_path / "data", files)
+    mstar("datasets", "prepare", "geoqa", "--from", str(folder), "--output", str(tmp_path / "out"))
+    sizes = {name: len(read(tmp_path / "out" / f"{name}.jsonl")) for name in ("train", "validation", "heldout")}
+    assert sizes == {"train": 16, "validation": 2, "heldout": 2}
+    one = read(tmp_path / "out" / "train.jsonl")[0]
+    assert (one.answer, one.answer_type, one.choices[3]) == ("D", "choice", "65°")
+    assert one.question == f"如图,∠{one.id}=50°,则∠EGF等于()"
+    assert Path(str(one.images[0].path)).read_bytes() == drawing(int(one.id))
+
+
 def test_from_the_hub_with_its_commit(tmp_path: Path):
     with serve_hub(tmp_path / "hub") as hub:
         files = five_test_sets()["mathvista"] | {"images.zip": b"gigabytes"}

@@ -1,14 +1,17 @@
-"""GeoQA and GeoQA+ in the forms they are passed around in: Geo170K's chats, and problems with solutions.
+"""GeoQA and GeoQA+ in the forms they are passed around in: Geo170K's chats, problems with solutions, and the
+authors' own folder.
 
 Geo170K (arXiv 2312.11370) is `qa_tuning` of G-LLaVA: chats like MathV360K's, without ids, whose answer is
-worked out before it is stated. The other form (GEOQA_R1V) has `problem` and `solution`, the answer in
-`<answer>` tags. Rows have no ids and are known by their place.
+worked out before it is stated. The second form (GEOQA_R1V) has `problem` and `solution`, the answer in
+`<answer>` tags. Rows of both have no ids and are known by their place. The third (GeoQA3) has a file for each
+question in `json`, whose `label` counts the choices from 0, and the picture of the same name in `image`.
 """
 
 import re
+from pathlib import PurePosixPath
 
 from mstar.answers import extract
-from mstar.datasets.formats.choices import contents_in, embedded
+from mstar.datasets.formats.choices import contents_in, embedded, letter_of
 from mstar.datasets.formats.mathv360k import answer_type, chosen_letter, clean_question, source_of, turn
 from mstar.datasets.rows import Format, Row, row_id
 
@@ -65,6 +68,19 @@ def convert_problem(row: Row) -> Row:
         "image": embedded(row.get("image")) or row.get("image"),
         "answer": answer,
         "answer_type": value_type(answer),
+    }
+
+
+def question_in(document: Row, place: str) -> Row:
+    """What a file of the folder `json` holds, in mstar's own keys; `place` is where that file is."""
+    path = PurePosixPath(place)
+    return {
+        "id": str(document.get("id", path.stem)),
+        "question": document.get("subject"),
+        "image": str(path.parent.parent / "image" / f"{path.stem}.png"),
+        "choices": document.get("choices"),
+        "answer": letter_of(document.get("label")),
+        "answer_type": "choice",
     }
 
 
