@@ -268,7 +268,9 @@ def test_geoqa_as_its_authors_publish_it(tmp_path: Path):
         files[f"GeoQA3/image/{number}.png"] = drawing(number)
     folder = write_files(tmp_path / "data", files)
     mstar("datasets", "prepare", "geoqa", "--from", str(folder), "--output", str(tmp_path / "out"))
-    sizes = {name: len(read(tmp_path / "out" / f"{name}.jsonl")) for name in ("train", "validation", "heldout")}
+    sizes = {
+        name: len(read(tmp_path / "out" / f"{name}.jsonl")) for name in ("train", "validation", "heldout")
+    }
     assert sizes == {"train": 16, "validation": 2, "heldout": 2}
     one = read(tmp_path / "out" / "train.jsonl")[0]
     assert (one.answer, one.answer_type, one.choices[3]) == ("D", "choice", "65°")
