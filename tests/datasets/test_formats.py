@@ -311,6 +311,28 @@ def test_csv_as_spreadsheets_write_it(tmp_path, picture, delimiter):
     assert (second.answer, second.images, second.unit) == (None, (), None)
 
 
+@pytest.mark.parametrize(("name", "delimiter"), [("own.csv", ","), ("own.csv", ";"), ("own.tsv", "\t")])
+def test_a_quote_in_the_midst_of_a_cell_swallows_no_rows(tmp_path, name, delimiter):
+    """Inches and seconds, as programs write them that quote nothing: `A 5" screen`."""
+    lines = [
+        ["id", "question", "answer", "answer_type"],
+        ["1", 'A 5" screen?', "2", "number"],
+        ["2", "Which?", "3", "number"],
+        ["3", '"A ""quoted""\none, 1"" wide?"', "4", "number"],
+        ["4", "Last?", "5", "number"],
+    ]
+    path = tmp_path / name
+    path.write_text("".join(delimiter.join(line) + "\n" for line in lines))
+    assert check_problems(path).bad == ()
+    found = [(one.question, one.answer) for one in read(path)]
+    assert found == [
+        ('A 5" screen?', "2"),
+        ("Which?", "3"),
+        ('A "quoted"\none, 1" wide?', "4"),
+        ("Last?", "5"),
+    ]
+
+
 def test_a_table_in_another_alphabet_is_one_line(tmp_path):
     path = tmp_path / "own.csv"
     path.write_bytes("id,frägë\n1,2\n".encode("latin-1"))
