@@ -14,6 +14,10 @@ class WrongBytes(UserError):
     """A stored file has other bytes than were written."""
 
 
+class ClosedBucket(UserError):
+    """A bucket that is not there, or that the keys may not look into: other buckets may well be open."""
+
+
 class UnusableRequest(UserError):
     """One problem that the model cannot read: its prompt is too long, or its processor refuses an image."""
 

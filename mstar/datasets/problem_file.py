@@ -198,17 +198,10 @@ class ProblemFile:
     def _with_stored_images(
         self, batch: Sequence[tuple[Row, Problem | BadRow]]
     ) -> Iterable[tuple[Row, Problem | BadRow]]:
-        """With the bytes of the images that are in a bucket, which travel together."""
         images = [image for _, one in batch if isinstance(one, Problem) for image in one.images]
         if not any(image.path and scheme_of(image.path) == BUCKET for image in images):
             return batch
-        loaded = iter(self._stored_images.load(images))
-        return [
-            (row, replace(one, images=tuple(islice(loaded, len(one.images)))))
-            if isinstance(one, Problem)
-            else (row, one)
-            for row, one in batch
-        ]
+        return self._stored_images.loaded(batch)
 
     @cached_property
     def _stored_images(self) -> "BucketImages":

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import ParseError
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError, ProxyError, SSLError
 
-from mstar.errors import UserError
+from mstar.errors import ClosedBucket, UserError
 
 REFUSING_STATUSES = (301, 307, 400, 401, 403)
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
@@ -55,6 +55,7 @@ REMEDIES: Mapping[str, str] = {
     "XMinioStorageFull": FULL,
     "InsufficientStorage": FULL,
 }
+CLOSED = ("NoSuchBucket", "InvalidBucketName", "AccessDenied", "AllAccessDisabled")
 FAILURES = (MinioException, HTTPError, ParseError)
 """What a request of the client raises, besides what is wrong on this machine."""
 
@@ -99,7 +100,8 @@ def explain(error: Exception, address: str, endpoint: str) -> UserError:
         said = f"{error.code}: {error.message}".removesuffix(": None")
         if remedy := REMEDIES.get(error.code or ""):
             named = f" ({error.message})" if "region" in remedy and error.message else ""
-            return UserError(f"{address} at {endpoint}: {remedy}{named}")
+            kind = ClosedBucket if error.code in CLOSED else UserError
+            return kind(f"{address} at {endpoint}: {remedy}{named}")
         return UserError(
             f"{address}: {endpoint} answers {said}; what is committed is kept, start again later"
         )

@@ -365,3 +365,20 @@ def test_what_is_stored_under_an_encoding_is_read_as_it_lies(uploads: Uploads) -
     storage = build_storage(uploads.address)
     assert storage.read("small.parquet") == small
     assert b"".join(storage.blocks("large.parquet")) == large
+
+
+def test_an_image_in_a_bucket_that_is_not_there_is_told_of_with_its_row(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    """Other rows are checked all the same."""
+    uploads.put("1.png", picture(1))
+    names = ["s3://no-such-bucket/1.png", f"{uploads.address}/1.png", "s3://No_Bucket/1.png"]
+    problems = [row | {"image": name} for row, name in zip(rows(3), names, strict=True)]
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(jsonl(problems))
+    absent, impossible = check_problems(path).bad
+    assert (absent.row, absent.id, impossible.row) == (1, "p0", 3)
+    assert "s3://no-such-bucket" in absent.reason and "there is no such bucket" in absent.reason
+    assert "s3://No_Bucket names no bucket" in impossible.reason
+    with pytest.raises(UserError, match="row 1 .id p0.: s3://no-such-bucket"):
+        open_problems(path).read([0, 1])
