@@ -80,6 +80,11 @@ def is_denied(error: S3Error) -> bool:
     return error.code == "AccessDenied"
 
 
+def is_no_name(error: Exception) -> bool:
+    """Whether it is the name that is refused, where the same keys may list: it is too long, for one."""
+    return isinstance(error, S3Error) and error.response.status == 400
+
+
 def is_unknown_condition(error: Exception) -> bool:
     """Whether the server has no conditional writes."""
     return isinstance(error, S3Error) and error.code in ("NotImplemented", "MethodNotAllowed")

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from mstar.datasets.checking import check_problems
 from mstar.datasets.overlap import shared_problems
 from mstar.errors import UserError
 from mstar.storage import build_storage
+from mstar.storage.ranged import Blocks
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
 from tests.smoke import prepare_arguments
@@ -382,3 +384,15 @@ def test_an_image_in_a_bucket_that_is_not_there_is_told_of_with_its_row(
     assert "s3://No_Bucket names no bucket" in impossible.reason
     with pytest.raises(UserError, match="row 1 .id p0.: s3://no-such-bucket"):
         open_problems(path).read([0, 1])
+
+
+def test_a_large_page_is_in_memory_once() -> None:
+    """DuckDB writes pages of 100 MB, which were there three times while they were read."""
+    size = 40 << 20
+    blocks = Blocks(size, lambda offset, length: bytes(length))
+    tracemalloc.start()
+    try:
+        assert len(blocks.read(1, size)) == size - 1
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    finally:
+        tracemalloc.stop()
