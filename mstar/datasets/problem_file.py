@@ -29,7 +29,7 @@ from mstar.datasets.rows import (
     without_images,
 )
 from mstar.datasets.values import printable
-from mstar.errors import UserError
+from mstar.errors import ClosedBucket, UserError
 from mstar.records import Problem
 
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ class ProblemFile:
             return image_hashes(self.path, paths)
         local = [path for path in paths if scheme_of(path) != BUCKET]
         found = dict(zip(local, image_hashes(self.path, local), strict=True))
-        found |= zip(stored, self._stored_images.identities(stored), strict=True)
+        try:
+            found |= zip(stored, self._stored_images.identities(stored), strict=True)
+        except ClosedBucket as error:
+            remedy = f"run `mstar problems check {self.path}` to see which rows name it"
+            raise ClosedBucket(f"{self.path}: {error}; {remedy}") from error
         return [found[path] for path in paths]
 
     def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:

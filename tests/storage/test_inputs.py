@@ -113,6 +113,18 @@ def test_tables_are_what_they_are_on_disk(
     assert len(local.ids) >= 3
 
 
+@pytest.mark.parametrize("given", ["", "*.parquet"])
+def test_hidden_files_are_no_parts(uploads: Uploads, tmp_path: Path, given: str) -> None:
+    """What a Mac leaves beside each file on disks of another kind, and in archives."""
+    folder = tmp_path / uploads.name
+    folder.mkdir()
+    (folder / "part-0.parquet").write_bytes(parquet(rows(3)))
+    (folder / "._part-0.parquet").write_bytes(bytes(4096))
+    uploads.put_folder(folder)
+    for place in (uploads.address, str(folder)):
+        assert len(open_problems(f"{place}/{given}".rstrip("/")).ids) == 3
+
+
 def test_several_splits_are_named_by_their_addresses(uploads: Uploads) -> None:
     for split in ("train", "test"):
         uploads.put(f"data/{split}-00000-of-00001.parquet", parquet(rows(2)))
@@ -384,6 +396,10 @@ def test_an_image_in_a_bucket_that_is_not_there_is_told_of_with_its_row(
     assert "s3://No_Bucket names no bucket" in impossible.reason
     with pytest.raises(UserError, match="row 1 .id p0.: s3://no-such-bucket"):
         open_problems(path).read([0, 1])
+    with pytest.raises(
+        UserError, match=r"train.jsonl: .*; run `mstar problems check \S+train.jsonl` to see which"
+    ):
+        open_problems(path).identity.encode()
 
 
 def test_a_large_page_is_in_memory_once() -> None:
