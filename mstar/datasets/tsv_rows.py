@@ -91,8 +91,10 @@ def open_tsv(file: DataFile) -> TsvRows:
     """The rows of such a file."""
     starts, ends, position = array("Q"), array("Q"), 0
     with file.local().open("rb") as opened:
-        for number, record in enumerate(records(opened, file.name.suffix)[1]):
-            if number and record.strip():
+        delimiter, found = records(opened, file.name.suffix)
+        nothing = f"{delimiter} \r\n".encode()  # spreadsheets leave rows of empty cells
+        for number, record in enumerate(found):
+            if number and record.strip(nothing):
                 starts.append(position)
                 ends.append(position + len(record))
             position += len(record)

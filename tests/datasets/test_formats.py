@@ -301,7 +301,9 @@ def test_csv_as_spreadsheets_write_it(tmp_path, picture, delimiter):
     lines = [
         ["id", "question", "answer", "answer_type", "image", "unit"],
         ["1", '"What; ""ü"",\r\nis it?"', "2", "number", "1.png", "cm"],
+        ["", "", "", "", "", ""],
         ["2", "Which?", "", "text", "", ""],
+        ["", "", "", "", "", ""],
     ]
     path = tmp_path / "own.csv"
     path.write_bytes(b"\xef\xbb\xbf" + "".join(delimiter.join(line) + "\r\n" for line in lines).encode())
