@@ -14,10 +14,18 @@ def with_short_numbers(batch: Any) -> Any:
     stored that, not 0.30000001192092896.
     """
     for place, field in enumerate(batch.schema):
-        if pa.types.is_float32(field.type):
-            shortest = batch.column(place).cast(pa.string())
-            batch = batch.set_column(place, field.name, shortest.cast(pa.float64()))
+        if texts := without_floats(field.type, pa.string()):
+            numbers = without_floats(field.type, pa.float64())
+            batch = batch.set_column(place, field.name, batch.column(place).cast(texts).cast(numbers))
     return batch
+
+
+def without_floats(kind: Any, instead: Any) -> Any:
+    """A type with another one for numbers of 32 bits, also in lists; None where there are none."""
+    if pa.types.is_list(kind):
+        inner = without_floats(kind.value_type, instead)
+        return inner and pa.list_(inner)
+    return instead if pa.types.is_float32(kind) else None
 
 
 def pick(batch: Any, rows: Sequence[int]) -> Any:

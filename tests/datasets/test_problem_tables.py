@@ -105,6 +105,17 @@ def test_numbers_of_32_bits_are_the_golds_that_were_meant(tmp_path, row):
     assert [gold.answer for gold in open_problems(saved).golds(range(4)).values()] == ["0.3", "12.34", "7"]
 
 
+def test_numbers_of_32_bits_in_lists(tmp_path, row):
+    rows = [
+        row(answer="0.3", answer_type="choice", choices=[0.3, None if odd else 0.7], id=str(odd))
+        for odd in (0, 1)
+    ]
+    types = {"choices": pa.list_(pa.float32())}
+    path = write_parquet(tmp_path / "t.parquet", rows, types)
+    assert open_problems(path).read([0])[0].choices == ("0.3", "0.7")
+    assert [flaw.reason for flaw in check_problems(path).bad] == ["choice 2 is null"]
+
+
 def test_ids_that_a_database_made(tmp_path, row):
     id = uuid.UUID("e5efb659-41b0-43c8-95a9-eee43e8fbcad")
     path = tmp_path / "t.parquet"
