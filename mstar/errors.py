@@ -14,8 +14,8 @@ class WrongBytes(UserError):
     """A stored file has other bytes than were written."""
 
 
-class ClosedBucket(UserError):
-    """A bucket that is not there, or that the keys may not look into: other buckets may well be open."""
+class ClosedPlace(UserError):
+    """A bucket or an object that cannot be, or that the keys may not look into: others may well be open."""
 
 
 class UnusableRequest(UserError):

@@ -16,7 +16,7 @@ from typing import TypeVar
 from mstar.addresses import BUCKET, scheme_of
 from mstar.config_storage import StorageSettings
 from mstar.datasets.rows import BadRow, Row
-from mstar.errors import ClosedBucket
+from mstar.errors import ClosedPlace
 from mstar.records import ImageSource, Problem
 from mstar.storage.s3_bucket import Object
 from mstar.storage.s3_inputs import InputBucket, split_address
@@ -49,7 +49,7 @@ class BucketImages:
         images = [image for _, one in batch if isinstance(one, Problem) for image in one.images]
         try:
             loaded = iter(self.load(images))
-        except ClosedBucket:
+        except ClosedPlace:
             return [(row, self._loaded_alone(one)) for row, one in batch]
         return [
             (row, replace(one, images=tuple(islice(loaded, len(one.images)))))
@@ -64,7 +64,7 @@ class BucketImages:
             return outcome
         try:
             return replace(outcome, images=tuple(self.load(outcome.images)))
-        except ClosedBucket as error:
+        except ClosedPlace as error:
             return BadRow([str(error)], outcome.id)
 
     def load(self, images: Sequence[ImageSource]) -> list[ImageSource]:

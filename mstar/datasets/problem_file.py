@@ -29,7 +29,7 @@ from mstar.datasets.rows import (
     without_images,
 )
 from mstar.datasets.values import printable
-from mstar.errors import ClosedBucket, UserError
+from mstar.errors import ClosedPlace, UserError
 from mstar.records import Problem
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ class ProblemFile:
         found = dict(zip(local, image_hashes(self.path, local), strict=True))
         try:
             found |= zip(stored, self._stored_images.identities(stored), strict=True)
-        except ClosedBucket as error:
+        except ClosedPlace as error:
             remedy = f"run `mstar problems check {self.path}` to see which rows name it"
-            raise ClosedBucket(f"{self.path}: {error}; {remedy}") from error
+            raise ClosedPlace(f"{self.path}: {error}; {remedy}") from error
         return [found[path] for path in paths]
 
     def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:

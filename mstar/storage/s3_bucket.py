@@ -28,7 +28,6 @@ from mstar.storage.s3_errors import (
     explain,
     is_denied,
     is_gone,
-    is_no_name,
     is_passing,
     is_refusal,
     is_refused,
@@ -105,8 +104,6 @@ class Bucket:
             except FAILURES as error:
                 if is_refusal(error):  # without a text; that of a listing says in full what is wrong
                     list(self._listed(client, key))
-                    if is_no_name(error):
-                        raise FileNotFoundError(errno.ENOENT, "no object can have that name", key) from None
                 raise
             metadata = found.metadata or {}
             return Object(found.size or 0, found.etag or "", metadata.get(SHA256), metadata.get(WRITER))

@@ -246,10 +246,10 @@ def test_a_server_that_dies_in_the_middle_of_a_run_is_waited_for(
         assert Stored(server.address, output).fingerprints() == fingerprints(finished)
 
 
-def test_a_name_that_no_object_can_have_is_missing(minio: str, tmp_path: Path) -> None:
-    """It ended in `answers BadRequest ... start again later`, whichever row named it."""
+def test_a_name_that_no_object_can_have_is_told_of_with_its_row(minio: str, tmp_path: Path) -> None:
+    """It ended the check with `answers BadRequest ... start again later`."""
     path = tmp_path / "train.jsonl"
     row = {"id": "p1", "question": "How many?", "answer": "1", "answer_type": "number"}
     path.write_text(json.dumps(row | {"image": f"s3://{BUCKET}/{'x' * 300}.png"}))
     (flaw,) = check_problems(path, reading=Reading(StorageSettings(endpoint=minio))).bad
-    assert flaw.row == 1 and flaw.reason.endswith("is missing")
+    assert flaw.row == 1 and "xxx.png at http" in flaw.reason and "may be too long" in flaw.reason
