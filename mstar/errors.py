@@ -14,6 +14,10 @@ class WrongBytes(UserError):
     """A stored file has other bytes than were written."""
 
 
+class ClosedPlace(UserError):
+    """A bucket or an object that cannot be, or that the keys may not look into: others may well be open."""
+
+
 class UnusableRequest(UserError):
     """One problem that the model cannot read: its prompt is too long, or its processor refuses an image."""
 

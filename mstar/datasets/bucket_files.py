@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile, FileStamp, Folder
+from mstar.datasets.files import DataFile, FileStamp, Folder, is_shown
 from mstar.errors import UserError
 from mstar.storage.ranged import Blocks, RangedFile
 from mstar.storage.s3_inputs import InputBucket, split_address
@@ -135,7 +135,7 @@ def find_address(address: str, settings: StorageSettings) -> Folder | list[DataF
     folder, name = split_address(address)
     bucket = InputBucket(folder, settings)
     if "*" in name:
-        names = sorted(fnmatch.filter(bucket.entries(), name))
+        names = sorted(filter(is_shown, fnmatch.filter(bucket.entries(), name)))
         return [BucketFile(bucket, one) for one in names] or None
     if name and not address.endswith("/"):
         with suppress(FileNotFoundError):

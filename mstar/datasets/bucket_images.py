@@ -10,11 +10,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 from mstar.addresses import BUCKET, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.records import ImageSource
+from mstar.datasets.rows import BadRow, Row
+from mstar.errors import ClosedPlace
+from mstar.records import ImageSource, Problem
 from mstar.storage.s3_bucket import Object
 from mstar.storage.s3_inputs import InputBucket, split_address
 
@@ -40,6 +43,29 @@ class BucketImages:
         self._look_at(addresses)
         found = (self._known[address] for address in addresses)
         return [f"{one.etag} {one.size}" if one else None for one in found]
+
+    def loaded(self, batch: Sequence[tuple[Row, Problem | BadRow]]) -> list[tuple[Row, Problem | BadRow]]:
+        """Rows as found and as problems, these with the bytes of their images, which travel together."""
+        images = [image for _, one in batch if isinstance(one, Problem) for image in one.images]
+        try:
+            loaded = iter(self.load(images))
+        except ClosedPlace:
+            return [(row, self._loaded_alone(one)) for row, one in batch]
+        return [
+            (row, replace(one, images=tuple(islice(loaded, len(one.images)))))
+            if isinstance(one, Problem)
+            else (row, one)
+            for row, one in batch
+        ]
+
+    def _loaded_alone(self, outcome: Problem | BadRow) -> Problem | BadRow:
+        """A bucket that cannot be looked into is the fault of the row that names it."""
+        if isinstance(outcome, BadRow):
+            return outcome
+        try:
+            return replace(outcome, images=tuple(self.load(outcome.images)))
+        except ClosedPlace as error:
+            return BadRow([str(error)], outcome.id)
 
     def load(self, images: Sequence[ImageSource]) -> list[ImageSource]:
         """The same, with the bytes of those that are in a bucket; one that is missing stays as it is."""

@@ -30,6 +30,11 @@ class Reading:
         return cls(config.storage, {str(key): name for key, name in config.data.columns.items()})
 
 
+def is_shown(name: str | Path) -> bool:
+    """Whether it is no hidden file: a copy made on a Mac has `._part-0.parquet` beside `part-0.parquet`."""
+    return not PurePosixPath(name).name.startswith(".")
+
+
 class NotThere(UserError):
     """Nothing lies at a path or an address."""
 

@@ -23,7 +23,7 @@ from mstar.datasets.files import DataFile, FileStamp
 from mstar.datasets.json_rows import JsonRows
 from mstar.datasets.rows import Row, image_path, read_images, read_question
 
-VERSION = 2
+VERSION = 3
 FOLDER = "problems"
 
 FACTS = pa.schema(

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from mstar.addresses import is_address, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, NotThere, Part, Reading
+from mstar.datasets.files import DataFile, Folder, LocalFile, LocalFolder, NotThere, Part, Reading, is_shown
 from mstar.datasets.formats import BY_NAME, known_format
 from mstar.datasets.formats.mathv360k import MATHV360K
 from mstar.datasets.formats.mathvista import MATHVISTA
@@ -92,7 +92,7 @@ def find_on_disk(path: Path) -> Folder | list[DataFile] | None:
         return LocalFolder(path)
     if path.exists():
         return [LocalFile(path)]
-    parts = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    parts = sorted(filter(is_shown, path.parent.glob(path.name))) if "*" in path.name else []
     return [LocalFile(part) for part in parts] or None
 
 
@@ -167,7 +167,7 @@ def open_json(path: str | Path, file: DataFile, own: Format) -> ProblemFile:
 
 
 def open_folder(path: str | Path, folder: Folder, own: Format) -> ProblemFile:
-    names = folder.names()
+    names = list(filter(is_shown, folder.names()))
     if splits := saved_splits(names):
         if len(splits) > 1:
             raise several_splits(folder, splits)

@@ -29,7 +29,7 @@ from mstar.datasets.rows import (
     without_images,
 )
 from mstar.datasets.values import printable
-from mstar.errors import UserError
+from mstar.errors import ClosedPlace, UserError
 from mstar.records import Problem
 
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ class ProblemFile:
             return image_hashes(self.path, paths)
         local = [path for path in paths if scheme_of(path) != BUCKET]
         found = dict(zip(local, image_hashes(self.path, local), strict=True))
-        found |= zip(stored, self._stored_images.identities(stored), strict=True)
+        try:
+            found |= zip(stored, self._stored_images.identities(stored), strict=True)
+        except ClosedPlace as error:
+            remedy = f"run `mstar problems check {self.path}` to see which rows name it"
+            raise ClosedPlace(f"{self.path}: {error}; {remedy}") from error
         return [found[path] for path in paths]
 
     def contents(self) -> Iterator[tuple[int | None, list[int] | None]]:
@@ -198,17 +202,10 @@ class ProblemFile:
     def _with_stored_images(
         self, batch: Sequence[tuple[Row, Problem | BadRow]]
     ) -> Iterable[tuple[Row, Problem | BadRow]]:
-        """With the bytes of the images that are in a bucket, which travel together."""
         images = [image for _, one in batch if isinstance(one, Problem) for image in one.images]
         if not any(image.path and scheme_of(image.path) == BUCKET for image in images):
             return batch
-        loaded = iter(self._stored_images.load(images))
-        return [
-            (row, replace(one, images=tuple(islice(loaded, len(one.images)))))
-            if isinstance(one, Problem)
-            else (row, one)
-            for row, one in batch
-        ]
+        return self._stored_images.loaded(batch)
 
     @cached_property
     def _stored_images(self) -> "BucketImages":

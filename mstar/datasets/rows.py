@@ -8,14 +8,16 @@ images.py).
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from mstar.addresses import BUCKET, joined, scheme_of
 from mstar.answers import ANSWER_TYPES, AnswerType, Expected
 from mstar.answers.golds import read_golds
-from mstar.datasets.values import quote, reachable, whole, written, written_each
+from mstar.datasets.values import listed, quote, reachable, whole, written, written_each
 from mstar.records import ImageSource, Problem
 
 Row = Mapping[str, object]
@@ -130,9 +132,9 @@ def read_label(row: Row, source: str) -> tuple[str, str]:
 
 
 def read_id(row: Row) -> str:
-    """The id; whole numbers are accepted and become text."""
+    """The id; whole numbers and UUIDs are accepted and become text."""
     value = row.get("id")
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
         return str(value)
     return read_text(row, "id")
 
@@ -161,7 +163,7 @@ def read_other_answers(row: Row) -> tuple[str, ...]:
 
 def read_answers(row: Row) -> tuple[str, ...]:
     """The accepted golds, under answer or answers, as a person would write them: 14, 3.5, yes."""
-    value, several = row.get("answer"), row.get("answers")
+    value, several = row.get("answer"), listed(row.get("answers"))
     if value is not None and several is not None:
         raise ValueError("answer and answers are both given; keep answer for one gold, answers for several")
     if several is not None and (not isinstance(several, list) or not several):
@@ -201,11 +203,11 @@ def read_answer_type(row: Row) -> AnswerType:
 
 def read_choices(row: Row) -> tuple[str, ...]:
     """The choices in order, numbers as text; empty when there are none."""
-    value = row.get("choices")
+    value = listed(row.get("choices"))
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise ValueError(f"choices is {quote(value)}; it must be a list of texts")
+        raise ValueError(f'choices is {quote(value)}; it must be a list of texts, in CSV as ["x", "y"]')
     return written_each(value, "choice")
 
 
@@ -214,6 +216,8 @@ def read_precision(row: Row) -> int | None:
     value = row.get("precision")
     if value is None:
         return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.0*)?", value.strip()):  # CSV has texts only
+        value = float(value)
     if (
         isinstance(value, int | float)
         and not isinstance(value, bool)
@@ -235,7 +239,7 @@ def read_source(row: Row) -> str:
 
 def read_images(row: Row) -> tuple[ImageSource, ...]:
     """The images under `images` (several) or `image` (one), as paths or as the bytes of a file."""
-    given = [row[key] for key in ("images", "image") if row.get(key) not in (None, [])]
+    given = [listed(row[key]) for key in ("images", "image") if row.get(key) not in (None, [])]
     if len(given) > 1:
         raise ValueError("images and image are both given; keep one of them")
     if not given:

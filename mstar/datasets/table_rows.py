@@ -8,15 +8,15 @@ its own rows only.
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate, groupby, islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mstar.datasets.batches import one_line, pick, row_of, rows_of, with_short_numbers
 from mstar.datasets.files import DataFile
 from mstar.datasets.parquet_pages import ParquetPages, find_pages
 from mstar.datasets.read_ahead import ReadAhead
@@ -127,7 +127,7 @@ class ParquetRows:
             size = min(size, max(BATCH_ROWS, BATCH_BYTES * whole.num_rows // max(1, whole.total_byte_size)))
         with pq.ParquetFile(self.file.seekable(), metadata=self._metadata, **SPARING) as file:
             self._ahead.opens(group, self._metadata, columns)
-            yield from file.iter_batches(size, row_groups=[group], columns=columns)
+            yield from map(with_short_numbers, file.iter_batches(size, row_groups=[group], columns=columns))
 
     def _seek(self, index: int) -> str | None:
         """Make the batch with this row the current one; the reason if it cannot be read."""
@@ -157,7 +157,7 @@ class ArrowRows:
 
     def __init__(self, file: DataFile, format: Format) -> None:
         self.file = file
-        table = read_stream(file)
+        table = with_short_numbers(read_stream(file))
         self.columns, self.unknown_columns = split_columns(file, table.column_names, format)
         pictures = [table.column(name) for name in self.columns if name in format.image_columns]
         self.images_embedded = bool(pictures) and all(
@@ -262,39 +262,9 @@ def holds_bytes_only(images: Any) -> bool:
     return is_binary(images.type)
 
 
-def pick(batch: Any, rows: Sequence[int]) -> Any:
-    """The rising rows of a batch; those that follow one another without a copy."""
-    if rows[-1] - rows[0] == len(rows) - 1:
-        return batch.slice(rows[0], len(rows))
-    return batch.take(np.array(rows))
-
-
-def rows_of(batch: Any) -> Iterator[Row | BadRow]:
-    """All rows of a batch at once, or one by one where one of them cannot be converted."""
-    try:
-        yield from batch.to_pylist()
-    except (pa.ArrowException, ValueError):
-        for index in range(batch.num_rows):
-            yield row_of(batch, index)
-
-
-def row_of(batch: Any, index: int) -> Row | BadRow:
-    try:
-        row: Row = batch.slice(index, 1).to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return BadRow([f"a text is not UTF-8 (byte {error.start + 1})"])
-    except (pa.ArrowException, ValueError) as error:
-        return BadRow([f"a value cannot be read ({one_line(error)})"])
-    return row
-
-
 def broken_group(group: int, error: Exception) -> str:
     return f"row group {group} of the file is damaged ({one_line(error)})"
 
 
 def unreadable(file: DataFile, kind: str, error: Exception) -> UserError:
     return UserError(f"{file} cannot be read as {kind} ({one_line(error)}); write or download it again")
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -11,7 +11,9 @@ import io
 import sys
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import chain
 
 from mstar.datasets.files import DataFile
 from mstar.datasets.json_rows import BYTE_ORDER_MARK, JsonRows
@@ -28,8 +30,8 @@ class TsvRows(JsonRows):
     def __init__(self, file: DataFile, starts: Sequence[int], ends: Sequence[int]) -> None:
         super().__init__(file, starts, ends)
         with file.local().open("rb") as opened:
-            header = next(records(opened), b"").removeprefix(BYTE_ORDER_MARK)
-        self._delimiter = delimiter_of(file.name.suffix, header)
+            self._delimiter, found = records(opened, file.name.suffix)
+            header = next(found, b"").removeprefix(BYTE_ORDER_MARK)
         try:
             self.columns = fields(header, self._delimiter)
         except (UnicodeDecodeError, csv.Error) as error:
@@ -89,28 +91,48 @@ def open_tsv(file: DataFile) -> TsvRows:
     """The rows of such a file."""
     starts, ends, position = array("Q"), array("Q"), 0
     with file.local().open("rb") as opened:
-        for number, record in enumerate(records(opened)):
-            if number and record.strip():
+        delimiter, found = records(opened, file.name.suffix)
+        nothing = f"{delimiter} \r\n".encode()  # spreadsheets leave rows of empty cells
+        for number, record in enumerate(found):
+            if number and record.strip(nothing):
                 starts.append(position)
                 ends.append(position + len(record))
             position += len(record)
     return TsvRows(file, starts, ends)
 
 
-def records(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines put together where a quote spans several."""
-    waiting, quotes = [], 0
+def records(lines: Iterable[bytes], suffix: str) -> tuple[str, Iterator[bytes]]:
+    """The delimiter, by the first line, and the lines, put together where a quoted field spans several."""
+    waiting = iter(lines)
+    first = next(waiting, b"")
+    delimiter = delimiter_of(suffix, first)
+    return delimiter, joined_lines(chain([first] if first else [], waiting), delimiter)
+
+
+def joined_lines(lines: Iterator[bytes], delimiter: str) -> Iterator[bytes]:
+    """A quote opens a field at its beginning only (not in `a 5" screen`), so csv itself says where a record
+    ends, by the lines that it asks for. In Latin-1 every byte is a letter.
+    """
     for line in lines:
-        waiting.append(line)
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            yield b"".join(waiting)
-            waiting, quotes = [], 0
-    if waiting:
-        yield b"".join(waiting)
+        taken = [line]
+        if b'"' in line:
+            with suppress(csv.Error):  # parsing the row will say so
+                next(reader(taking(line, lines, taken), delimiter))
+        yield b"".join(taken)
+
+
+def taking(line: bytes, lines: Iterator[bytes], taken: list[bytes]) -> Iterator[str]:
+    yield line.removeprefix(BYTE_ORDER_MARK).decode("latin-1")
+    for more in lines:
+        taken.append(more)
+        yield more.decode("latin-1")
 
 
 def fields(record: bytes, delimiter: str) -> list[str]:
-    csv.field_size_limit(sys.maxsize)  # for images
     text = record.decode().rstrip("\r\n")
-    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    return next(reader(io.StringIO(text, newline=""), delimiter), [])
+
+
+def reader(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    csv.field_size_limit(sys.maxsize)  # for images
+    return csv.reader(lines, delimiter=delimiter)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 from mstar.addresses import BUCKET, scheme_of
@@ -34,6 +35,14 @@ def written_each(values: Sequence[object], name: str) -> tuple[str, ...]:
         if value is None or (isinstance(value, str) and not value.strip()):
             raise ValueError(f"{name} {position} is {'null' if value is None else 'empty'}")
     return tuple(written(value, f"{name} {position}") for position, value in enumerate(values, start=1))
+
+
+def listed(value: object) -> object:
+    """The list in a cell of a CSV file, where it is written as JSON; everything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
 def whole(text: str, name: str) -> str:

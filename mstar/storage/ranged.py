@@ -13,6 +13,8 @@ BLOCK_BYTES = 1 << 13
 """Small: the texts of a few problems lie between images, which are not wanted with them."""
 HELD_BLOCKS = 8192
 """Of one file, in memory: 64 MiB."""
+WHOLE_BYTES = 1 << 25
+"""More at once (DuckDB writes pages of 100 MB) is handed on and not kept, which would hold three copies."""
 AT_ONCE = 8
 """Requests on their way."""
 
@@ -32,6 +34,8 @@ class Blocks:
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
+        if end - offset > WHOLE_BYTES:
+            return self._fetch(offset, end - offset)
         numbers = blocks_of(offset, end)
         with self._lock:
             found = {number: self._held[number] for number in numbers if number in self._held}

@@ -21,7 +21,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry, Timeout
 
 from mstar.config_storage import StorageSettings
-from mstar.errors import UserError
+from mstar.errors import ClosedPlace, UserError
 from mstar.storage.s3_credentials import LONGEST_WAIT_SECONDS, find_credentials
 from mstar.storage.s3_errors import RETRIED_STATUSES
 from mstar.storage.s3_proxies import find_proxy, pool_through
@@ -63,7 +63,7 @@ def parse_address(text: str) -> Address:
     bucket, _, prefix = text.removeprefix("s3://").partition("/")
     parts = [part for part in prefix.split("/") if part]
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket):
-        raise UserError(
+        raise ClosedPlace(
             f"{text} names no bucket; write s3://bucket/prefix (a bucket has 3 to 63 lower-case "
             "letters, digits, dots and dashes)"
         )

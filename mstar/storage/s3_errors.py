@@ -6,7 +6,7 @@ from xml.etree.ElementTree import ParseError
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError, ProxyError, SSLError
 
-from mstar.errors import UserError
+from mstar.errors import ClosedPlace, UserError
 
 REFUSING_STATUSES = (301, 307, 400, 401, 403)
 RETRIED_STATUSES = (429, 500, 502, 503, 504)
@@ -33,6 +33,8 @@ REMEDIES: Mapping[str, str] = {
     "InvalidBucketName": "that is no name of a bucket; correct it",
     "AccessDenied": "access is denied; the credentials need s3:ListBucket on the bucket, and s3:GetObject, "
     "s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is in it; for inputs the first two do",
+    "BadRequest": "the server does not take that name, which may be too long, or the object is encrypted "
+    "with a key that only its writer has; correct it",
     "AllAccessDisabled": "access is denied; the bucket is locked",
     "AccountProblem": "the account is closed; ask its owner",
     "InvalidAccessKeyId": f"the server does not know the access key; {KEYS}",
@@ -55,6 +57,7 @@ REMEDIES: Mapping[str, str] = {
     "XMinioStorageFull": FULL,
     "InsufficientStorage": FULL,
 }
+CLOSED = ("NoSuchBucket", "InvalidBucketName", "BadRequest", "AccessDenied", "AllAccessDisabled")
 FAILURES = (MinioException, HTTPError, ParseError)
 """What a request of the client raises, besides what is wrong on this machine."""
 
@@ -99,7 +102,8 @@ def explain(error: Exception, address: str, endpoint: str) -> UserError:
         said = f"{error.code}: {error.message}".removesuffix(": None")
         if remedy := REMEDIES.get(error.code or ""):
             named = f" ({error.message})" if "region" in remedy and error.message else ""
-            return UserError(f"{address} at {endpoint}: {remedy}{named}")
+            kind = ClosedPlace if error.code in CLOSED else UserError
+            return kind(f"{address} at {endpoint}: {remedy}{named}")
         return UserError(
             f"{address}: {endpoint} answers {said}; what is committed is kept, start again later"
         )

@@ -1,6 +1,7 @@
 """Published data sets: small samples in their true forms: columns, types, how answers and images are kept."""
 
 import base64
+import csv
 import json
 from pathlib import Path
 
@@ -300,7 +301,9 @@ def test_csv_as_spreadsheets_write_it(tmp_path, picture, delimiter):
     lines = [
         ["id", "question", "answer", "answer_type", "image", "unit"],
         ["1", '"What; ""ü"",\r\nis it?"', "2", "number", "1.png", "cm"],
+        ["", "", "", "", "", ""],
         ["2", "Which?", "", "text", "", ""],
+        ["", "", "", "", "", ""],
     ]
     path = tmp_path / "own.csv"
     path.write_bytes(b"\xef\xbb\xbf" + "".join(delimiter.join(line) + "\r\n" for line in lines).encode())
@@ -309,6 +312,48 @@ def test_csv_as_spreadsheets_write_it(tmp_path, picture, delimiter):
     assert (first.question, first.answer, first.unit) == ('What; "ü",\r\nis it?', "2", "cm")
     assert [image.path for image in first.images] == [str(tmp_path / "1.png")]
     assert (second.answer, second.images, second.unit) == (None, (), None)
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("own.csv", ","), ("own.csv", ";"), ("own.tsv", "\t")])
+def test_a_quote_in_the_midst_of_a_cell_swallows_no_rows(tmp_path, name, delimiter):
+    """Inches and seconds, as programs write them that quote nothing: `A 5" screen`."""
+    lines = [
+        ["id", "question", "answer", "answer_type"],
+        ["1", 'A 5" screen?', "2", "number"],
+        ["2", "Which?", "3", "number"],
+        ["3", '"A ""quoted""\none, 1"" wide?"', "4", "number"],
+        ["4", "Last?", "5", "number"],
+    ]
+    path = tmp_path / name
+    path.write_text("".join(delimiter.join(line) + "\n" for line in lines))
+    assert check_problems(path).bad == ()
+    found = [(one.question, one.answer) for one in read(path)]
+    assert found == [
+        ('A 5" screen?', "2"),
+        ("Which?", "3"),
+        ('A "quoted"\none, 1" wide?', "4"),
+        ("Last?", "5"),
+    ]
+
+
+def test_all_keys_can_be_given_in_csv(tmp_path):
+    """Lists as JSON, numbers as digits: a cell holds nothing but text."""
+    path = tmp_path / "own.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(
+            ["id", "question", "answer", "answers", "answer_type", "choices", "precision", "images"]
+        )
+        table.writerow(["1", "Which?", "y", "", "", '["x", "y"]', "", '["a.png", "b.png"]'])
+        table.writerow(["2", "How long?", "", '["1.50", "1.5"]', "number", "", "2", ""])
+        table.writerow(["3", "How long?", "2.5", "", "number", "", "1.0", "[1].png"])
+        table.writerow(["4", "Which?", "y", "", "", "['x', 'y']", "1.5", ""])
+    first, second, third = open_problems(path).read(range(3))
+    assert (first.choices, len(first.images), first.answer_type) == (("x", "y"), 2, "choice")
+    assert (second.answer, second.other_answers, second.precision) == ("1.50", ("1.5",), 2)
+    assert (third.precision, third.images[0].path) == (1, str(tmp_path / "[1].png"))
+    reason = check_problems(path).bad[-1].reason
+    assert 'in CSV as ["x", "y"]' in reason and 'precision is "1.5"' in reason
 
 
 def test_a_table_in_another_alphabet_is_one_line(tmp_path):

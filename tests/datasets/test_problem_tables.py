@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+import uuid
 from decimal import Decimal
 from pathlib import Path
 
@@ -89,6 +90,50 @@ def test_numbers_in_columns_become_text(tmp_path, row):
     rows = [row(id=3, answer=Decimal("3.50"), precision=2.0)]
     (problem,) = open_problems(write_parquet(tmp_path / "t.parquet", rows)).read([0])
     assert (problem.id, problem.answer, problem.precision, problem.source) == ("3", "3.5", 2, "t")
+
+
+def test_numbers_of_32_bits_are_the_golds_that_were_meant(tmp_path, row):
+    """0.3 is stored as 0.30000001192092896, with which no right answer agrees."""
+    rows = [row(id=str(number), answer=answer) for number, answer in enumerate((0.3, 12.34, None, 7.0))]
+    path = write_parquet(tmp_path / "t.parquet", rows, {"answer": pa.float32()})
+    assert [problem.answer for problem in open_problems(path).read(range(4))] == ["0.3", "12.34", None, "7"]
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    table = pq.read_table(path)
+    with pa.ipc.new_stream(str(saved / "data.arrow"), table.schema) as stream:
+        stream.write_table(table)
+    assert [gold.answer for gold in open_problems(saved).golds(range(4)).values()] == ["0.3", "12.34", "7"]
+
+
+def test_numbers_of_32_bits_in_lists(tmp_path, row):
+    rows = [
+        row(answer="0.3", answer_type="choice", choices=[0.3, None if odd else 0.7], id=str(odd))
+        for odd in (0, 1)
+    ]
+    types = {"choices": pa.list_(pa.float32())}
+    path = write_parquet(tmp_path / "t.parquet", rows, types)
+    assert open_problems(path).read([0])[0].choices == ("0.3", "0.7")
+    assert [flaw.reason for flaw in check_problems(path).bad] == ["choice 2 is null"]
+
+
+def test_ids_that_a_database_made(tmp_path, row):
+    id = uuid.UUID("e5efb659-41b0-43c8-95a9-eee43e8fbcad")
+    path = tmp_path / "t.parquet"
+    path = write_parquet(path, [row(id=id.bytes)], {"id": pa.binary(16)})
+    table = pq.read_table(path)
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), table.column("id").combine_chunks())
+    pq.write_table(table.set_column(0, "id", ids), path)
+    assert list(open_problems(path).ids) == [str(id)]
+    assert check_problems(path).bad == ()
+
+
+def test_texts_as_views(tmp_path, row, picture):
+    """As DataFusion writes them; pyarrow cannot pick rows of such columns."""
+    rows = [row(id=str(number), image=picture(number)) for number in range(5)]
+    types = {"question": pa.string_view(), "image": pa.binary_view()}
+    file = open_problems(write_parquet(tmp_path / "t.parquet", rows, types))
+    assert [(one.id, one.question) for one in file.read([0, 2, 4])] == [(id, "How many?") for id in "024"]
+    assert set(file.golds([0, 3])) == {"0", "3"}
 
 
 def test_parts_of_a_folder_are_one_file_in_name_order(tmp_path, row):

@@ -296,7 +296,7 @@ def test_mathvista_bad_rows(tmp_path, picture):
         vista("2", answer_type="matrix", **shared),
         vista("3", answer="160°", choices=["135°", "145°"], question_type="multi_choice", **shared),
         vista("4", answer_type=None, **shared),
-        vista("5", precision="1", **shared),
+        vista("5", precision="1.5", **shared),
         vista("6"),
         vista("7", **shared),
     ]
@@ -312,7 +312,7 @@ def test_mathvista_bad_rows(tmp_path, picture):
             'answer_type is "matrix"',
             "160°",
             "answer_type is null",
-            'precision is "1"',
+            'precision is "1.5"',
             "is missing",
         ],
         strict=True,

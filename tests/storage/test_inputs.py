@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from mstar.datasets.checking import check_problems
 from mstar.datasets.overlap import shared_problems
 from mstar.errors import UserError
 from mstar.storage import build_storage
+from mstar.storage.ranged import Blocks
 from tests.commands import mstar
 from tests.conftest import QUICKSTART
 from tests.smoke import prepare_arguments
@@ -109,6 +111,18 @@ def test_tables_are_what_they_are_on_disk(
     stored, local = (open_problems(f"{place}/{given}".rstrip("/")) for place in (uploads.address, folder))
     assert facts(stored) == facts(local)
     assert len(local.ids) >= 3
+
+
+@pytest.mark.parametrize("given", ["", "*.parquet"])
+def test_hidden_files_are_no_parts(uploads: Uploads, tmp_path: Path, given: str) -> None:
+    """What a Mac leaves beside each file on disks of another kind, and in archives."""
+    folder = tmp_path / uploads.name
+    folder.mkdir()
+    (folder / "part-0.parquet").write_bytes(parquet(rows(3)))
+    (folder / "._part-0.parquet").write_bytes(bytes(4096))
+    uploads.put_folder(folder)
+    for place in (uploads.address, str(folder)):
+        assert len(open_problems(f"{place}/{given}".rstrip("/")).ids) == 3
 
 
 def test_several_splits_are_named_by_their_addresses(uploads: Uploads) -> None:
@@ -365,3 +379,36 @@ def test_what_is_stored_under_an_encoding_is_read_as_it_lies(uploads: Uploads) -
     storage = build_storage(uploads.address)
     assert storage.read("small.parquet") == small
     assert b"".join(storage.blocks("large.parquet")) == large
+
+
+def test_an_image_in_a_bucket_that_is_not_there_is_told_of_with_its_row(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    """Other rows are checked all the same."""
+    uploads.put("1.png", picture(1))
+    names = ["s3://no-such-bucket/1.png", f"{uploads.address}/1.png", "s3://No_Bucket/1.png"]
+    problems = [row | {"image": name} for row, name in zip(rows(3), names, strict=True)]
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(jsonl(problems))
+    absent, impossible = check_problems(path).bad
+    assert (absent.row, absent.id, impossible.row) == (1, "p0", 3)
+    assert "s3://no-such-bucket" in absent.reason and "there is no such bucket" in absent.reason
+    assert "s3://No_Bucket names no bucket" in impossible.reason
+    with pytest.raises(UserError, match="row 1 .id p0.: s3://no-such-bucket"):
+        open_problems(path).read([0, 1])
+    with pytest.raises(
+        UserError, match=r"train.jsonl: .*; run `mstar problems check \S+train.jsonl` to see which"
+    ):
+        open_problems(path).identity.encode()
+
+
+def test_a_large_page_is_in_memory_once() -> None:
+    """DuckDB writes pages of 100 MB, which were there three times while they were read."""
+    size = 40 << 20
+    blocks = Blocks(size, lambda offset, length: bytes(length))
+    tracemalloc.start()
+    try:
+        assert len(blocks.read(1, size)) == size - 1
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    finally:
+        tracemalloc.stop()

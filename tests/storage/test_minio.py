@@ -4,6 +4,7 @@ run.
 
 import base64
 import datetime
+import json
 import random
 import socket
 import time
@@ -17,6 +18,8 @@ import minio.api
 import pytest
 
 from mstar.config_storage import StorageSettings
+from mstar.datasets import Reading
+from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.storage import Storage, build_storage, read_text, s3_bucket, write_text
 from tests.commands import mstar, start
@@ -241,3 +244,12 @@ def test_a_server_that_dies_in_the_middle_of_a_run_is_waited_for(
         assert process.exitcode == 0
         mstar("verify", output)
         assert Stored(server.address, output).fingerprints() == fingerprints(finished)
+
+
+def test_a_name_that_no_object_can_have_is_told_of_with_its_row(minio: str, tmp_path: Path) -> None:
+    """It ended the check with `answers BadRequest ... start again later`."""
+    path = tmp_path / "train.jsonl"
+    row = {"id": "p1", "question": "How many?", "answer": "1", "answer_type": "number"}
+    path.write_text(json.dumps(row | {"image": f"s3://{BUCKET}/{'x' * 300}.png"}))
+    (flaw,) = check_problems(path, reading=Reading(StorageSettings(endpoint=minio))).bad
+    assert flaw.row == 1 and "xxx.png at http" in flaw.reason and "may be too long" in flaw.reason
