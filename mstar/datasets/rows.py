@@ -203,9 +203,10 @@ def read_answer_type(row: Row) -> AnswerType:
 
 def read_choices(row: Row) -> tuple[str, ...]:
     """The choices in order, numbers as text; empty when there are none."""
-    value = listed(row.get("choices"))
+    value = row.get("choices")
     if value is None:
         return ()
+    value = listed(value)
     if not isinstance(value, list):
         raise ValueError(f'choices is {quote(value)}; it must be a list of texts, in CSV as ["x", "y"]')
     return written_each(value, "choice")
