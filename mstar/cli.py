@@ -35,6 +35,8 @@ EXTRAS = {
     **dict.fromkeys(("kfp", "kubernetes", "urllib3"), "pipelines"),
 }
 """What installs a package that commands import late."""
+REPORTING = ("triton", "vllm")
+"""Packages that print dozens of lines, when all is over, about what has not been freed by then."""
 
 
 def _print_version(asked: bool) -> None:
@@ -244,8 +246,14 @@ def answers(
 def main() -> None:
     """The command of `sys.argv`."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    atexit.register(gc.freeze)  # else the interpreter's last collections walk all of torch for a second
+    atexit.register(_skip_last_collections)
     _guarded(app)
+
+
+def _skip_last_collections() -> None:
+    """Those of the interpreter's end walk all of torch for a second. torch's optimizers import triton."""
+    if sys.modules.keys().isdisjoint(REPORTING):
+        gc.freeze()
 
 
 def _guarded(command: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from tests import commands
-from tests.conftest import BASE, QUICKSTART
+from tests.conftest import BASE, QUICKSTART, ROOT
 from tests.serving import free_port
 from tests.smoke import smoke_arguments
 
@@ -240,3 +240,21 @@ def test_metrics_are_served_while_a_run_goes(problems: Path, tmp_path: Path) -> 
     finally:
         process.kill()
         process.join()
+
+
+@pytest.mark.parametrize("loaded", ["", "triton", "vllm"])
+def test_what_libraries_report_as_never_freed_is_freed_at_the_end(tmp_path: Path, loaded: str) -> None:
+    """Without them the last collections are skipped, which saves a second."""
+    (tmp_path / f"{loaded or 'other'}.py").touch()
+    code = (
+        "import atexit, gc, sys, mstar.cli\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        f"import {loaded or 'other'}\n"
+        "sys.argv = ['mstar', '--version']\n"
+        "mstar.cli.main()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.stdout.splitlines()[1:] == [str(not loaded)]

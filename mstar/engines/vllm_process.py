@@ -5,8 +5,6 @@ they failed can be found there; where they fail, the file stays. A step that doe
 hangs, can only be waited for in another thread, hence `_Stepper`.
 """
 
-import atexit
-import gc
 import logging
 import multiprocessing
 import queue
@@ -180,9 +178,6 @@ def _import_vllm(config: Config) -> Any:
     from vllm import LLM
     from vllm.platforms import current_platform
 
-    atexit.unregister(
-        gc.freeze
-    )  # the command line's: what it keeps from being freed, vLLM's libraries report
     built_for = "cpu" if current_platform.is_cpu() else "cuda"
     if built_for != config.model.device:
         raise UserError(

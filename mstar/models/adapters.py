@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from mstar.config import Model
 from mstar.config_train import Train
@@ -147,7 +148,12 @@ def save_adapter(folder: Path, model: Any, base: Model) -> None:
     write_json(folder / ADAPTER_CONFIG, settings)
     write_json(folder / BASE, {"identity": model_identity("model.path", base.path, base.revision)})
     model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    write_generation_config(folder, model.generation_config)
+
+
+def write_generation_config(folder: Path, settings: Any) -> None:
+    """As its `save_pretrained` does, but for the check of what has been read and is passed on as it is."""
+    settings.to_json_file(folder / GENERATION_CONFIG_NAME, keys_to_pop=["compile_config"])
 
 
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:

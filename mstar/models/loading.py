@@ -18,7 +18,13 @@ from transformers.utils import CHAT_TEMPLATE_FILE, LEGACY_PROCESSOR_CHAT_TEMPLAT
 from mstar.config import Model
 from mstar.errors import UserError
 from mstar.model_folders import PROCESSOR_FILES
-from mstar.models.adapters import adapter_weights, base_of, is_adapter, read_adapter
+from mstar.models.adapters import (
+    adapter_weights,
+    base_of,
+    is_adapter,
+    read_adapter,
+    write_generation_config,
+)
 
 SHOWN = 3
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -100,7 +106,19 @@ def load_model(folder: Path, model: Model, dtype: torch.dtype | None = None) -> 
 
 def write_merged(folder: Path, model: Model, target: Path) -> None:
     """Write a policy's adapter and its base as one whole model in float32, added up on the CPU."""
-    load_model(folder, model.model_copy(update={"dtype": "float32", "device": "cpu"})).save_pretrained(target)
+    save_model(target, load_model(folder, model.model_copy(update={"dtype": "float32", "device": "cpu"})))
+
+
+def save_model(folder: Path, model: Any) -> None:
+    """Write a whole model as its `save_pretrained` does, with the sampling settings that it came with: it
+    refuses some that `from_pretrained` reads (a temperature where do_sample is not set).
+    """
+    settings, model.generation_config = model.generation_config, transformers.GenerationConfig()
+    try:
+        model.save_pretrained(folder)
+    finally:
+        model.generation_config = settings
+    write_generation_config(folder, settings)
 
 
 def load_weights(folder: Path, model: Model, dtype: torch.dtype | None = None) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mstar.errors import UserError
 from mstar.models.adapters import save_adapter
+from mstar.models.loading import save_model
 from mstar.models.probe import Probe, write_probe
 from mstar.trainers import Progressed
 from mstar.trainers.policy import Policy
@@ -55,7 +56,7 @@ def save_policy(folder: Path, policy: Policy, probe: Probe | None = None) -> Non
     """What `from_pretrained` loads, what tells whether it is loaded well, and a folder for the rest."""
     (folder / MOMENTS).parent.mkdir(parents=True)
     if policy.base is None:
-        policy.model.save_pretrained(folder)
+        save_model(folder, policy.model)
     else:
         save_adapter(folder, policy.model, policy.base)
     policy.encoder.tokenizer.save_pretrained(folder)

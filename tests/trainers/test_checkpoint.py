@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from mstar.config import Model
 from mstar.errors import UserError
 from mstar.models import load_model
+from mstar.models.loading import write_merged
 from mstar.trainers import Lesson, build_trainer
 from mstar.trainers.checkpoint import load_training_state
 from mstar.trainers.policy import open_policy
@@ -162,3 +163,19 @@ def test_settings_of_a_whole_processor_go_from_checkpoint_to_checkpoint(
         policy = tmp_path / str(number)
     assert (policy / "processor_config.json").read_text() == settings
     assert not (policy / "video_preprocessor_config.json").exists()
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_sampling_settings_that_transformers_would_not_save_go_along(
+    make_config: MakeConfig, make_lesson: MakeLesson, tiny: Path, tmp_path: Path, rank: int | None
+) -> None:
+    """A temperature without do_sample is read with a warning, and refused by save_pretrained."""
+    file = tiny / "generation_config.json"
+    said = json.loads(file.read_text()) | {"temperature": 0.1, "top_k": 1, "repetition_penalty": 1.05}
+    file.write_text(json.dumps(said))
+    config = make_config(model={"path": str(tiny)}, train={"lora": {"rank": rank}})
+    list(build_trainer(config).train(make_lesson(tiny), save_to(tmp_path / "out")))
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == said
+    (tmp_path / "whole").mkdir()
+    write_merged(tmp_path / "out", config.model, tmp_path / "whole")
+    assert json.loads((tmp_path / "whole" / "generation_config.json").read_text()) == said
