@@ -174,7 +174,7 @@ def test_an_earlier_checkpoint_never_stands_for_the_last_one(make_config: MakeCo
 
 def kill_after_first_checkpoint(output: str) -> None:
     process = start("train", "--run", output, "--iteration", "0")
-    while not list(Path(output).rglob("checkpoint-*.json")):
+    while not list(Path(output).glob("iterations/000/train/checkpoint-*.json")):
         assert process.is_alive()
         time.sleep(0.01)
     process.kill()
