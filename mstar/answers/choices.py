@@ -2,6 +2,7 @@ r"""Which choice an answer names: by letter, by content, or by both where they a
 
 - A letter, of any case, alone or dressed: B, b, (B), B., "option B", 选项B; any where no choices are listed.
   **A bare letter is always a letter**: of ("B", "A"), "A" is the first; but of ("x", "y"), "y" is a content.
+  A small "a" may be the article.
 - A content: equal as spelled, else without case, else as a text, else as a number ("12 cm" is 12); also
   behind a lead ("The city is Paris."). Where two contents are equal, either names both.
 - What follows a letter and a mark may be the content, which must agree, or an explanation; up to three words

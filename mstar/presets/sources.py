@@ -119,11 +119,9 @@ def rows_in(path: Path, place: str) -> Iterable[Row]:
     document = read_document(path)
     if path.name == ANSWERS:
         return [problem_in(document, place.rpartition("/")[0])]
-    return (
-        [question_in(document, place)]
-        if path.parent.name == QUESTIONS
-        else questions_about(document, path.name)
-    )
+    if path.parent.name == QUESTIONS:
+        return [question_in(document, place)]
+    return questions_about(document, path.name)
 
 
 def by_number(path: Path) -> tuple[int, str]:
