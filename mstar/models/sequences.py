@@ -51,16 +51,22 @@ def collate(
     """One padded batch for the model: input_ids and attention_mask (rows, length), then position_ids and the
     images, in row order, as the family's `forward` takes them.
     """
-    family, length = encoder.family, max(len(row.ids) for row in rows)
-    padded = [(row.ids, [encoder.pad_id] * (length - len(row.ids))) for row in rows]
-    ids = torch.from_numpy(np.array([pads + own if side == "left" else own + pads for own, pads in padded]))
-    filled, places = torch.tensor([[len(row.ids)] for row in rows]), torch.arange(length)
-    mask = (places >= length - filled if side == "left" else places < filled).long()
-    positions = torch.zeros((family.axes, len(rows), length), dtype=torch.long)
+    family, lengths = encoder.family, [len(row.ids) for row in rows]
+    length = max(lengths)
+    ids = np.full((len(rows), length), encoder.pad_id)
+    mask = np.zeros_like(ids)
+    positions = np.zeros((family.axes, len(rows), length), dtype=np.int64)
     for index, row in enumerate(rows):
-        start = length - len(row.ids) if side == "left" else 0
-        positions[:, index, start : start + len(row.ids)] = row.positions
-    batch = {"input_ids": ids, "attention_mask": mask, "position_ids": family.position_ids(positions)}
+        start = length - lengths[index] if side == "left" else 0
+        filled = slice(start, start + lengths[index])
+        ids[index, filled] = row.ids
+        mask[index, filled] = 1
+        positions[:, index, filled] = row.positions.numpy()
+    batch = {
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask),
+        "position_ids": family.position_ids(torch.from_numpy(positions)),
+    }
     if any(row.pixels for row in rows):
-        batch.update(family.image_inputs(ids, rows))
+        batch.update(family.image_inputs(batch["input_ids"], rows))
     return {name: tensor.to(device) for name, tensor in batch.items()}

@@ -25,6 +25,8 @@ IGNORED = -100
 """Label of the positions where nothing is learned, as in torch's cross_entropy."""
 HELD_BYTES = 1 << 30
 """Prompts that are kept in memory during a lesson, with their pixels."""
+RESPONSES_AT_ONCE = 256
+"""Rows that are read together where batches are smaller: after each step, reading starts from cold caches."""
 PROMPT_BYTES = 1 << 12
 """What a prompt takes besides its tokens, their positions, its pixels and the images that its row embeds."""
 CPU = torch.device("cpu")
@@ -77,7 +79,9 @@ class LessonRows:
         done = 0
         while done < len(batches):
             window = done + self.problems.fill(map(self._not_held, batches[done:]))
-            yield from map(self.read, batches[done:window])
+            for some in together(batches[done:window]):
+                rows = iter(self.read([index for batch in some for index in batch]))
+                yield from ([next(rows) for _ in batch] for batch in some)
             done = window
 
     def read(self, batch: Sequence[int]) -> list[Row]:
@@ -118,6 +122,18 @@ class LessonRows:
         for group, images in decode_in_groups(requests, self.encoder.decode_images):
             planned += self.encoder.plan(group, images)
         return planned
+
+
+def together(batches: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    """Batches in groups that are read at once; a batch that is larger than that is a group of its own."""
+    some: list[Sequence[int]] = []
+    for batch in batches:
+        if some and sum(map(len, some)) + len(batch) > RESPONSES_AT_ONCE:
+            yield some
+            some = []
+        some.append(batch)
+    if some:
+        yield some
 
 
 def held_bytes(request: Request, prompt: Encoded) -> int:

@@ -21,6 +21,7 @@ from mstar.prompts import Request
 from tests.engines.asking import MIXED, QUESTION, ask, picture, problem
 from tests.models.byte_pairs import build_byte_pairs
 from tests.tiny_configs import build_config
+from tests.tiny_models import save_tiny_model
 from tests.tiny_processors import MARKUP, build_tiny_image_processor, with_image_tokens
 
 SIZES = [(28, 28), (200, 30), (30, 200), (3, 100), (640, 480), (27, 83), (1, 20), (111, 112), (1000, 9)]
@@ -117,6 +118,24 @@ def test_internvl_writes_images_as_its_processor(tmp_path: Path) -> None:
         found = collated(encoder, request)
         assert found["input_ids"][0].tolist() == written(encoder, request, stand_in, inputs)
         assert torch.equal(found["pixel_values"], inputs["pixel_values"])
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+def test_qwen_reads_images_to_the_last_bit_as_its_processor(
+    model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which gives each image its range alone, where we give all patches theirs a few at a time."""
+    encoder = Encoder(save_tiny_model(model_type, tmp_path), Images(), QUESTION)
+    monkeypatch.setattr("mstar.models.qwen_vl.PATCHES_AT_ONCE", 7)
+    sides = [(encoder.family.side * 2, encoder.family.side * 3), (encoder.family.side * 4,) * 2]
+    fitting = [picture(*size) for size in sides]
+    for images in (fitting, [picture(640, 480), picture(30, 200), *fitting]):
+        request = ask(replace(problem(1), images=tuple(images)))
+        for range_of in ({}, {"do_rescale": False}, {"do_normalize": False}):
+            for name in ("do_rescale", "do_normalize"):
+                setattr(encoder.image_processor, name, range_of.get(name, True))
+            inputs = encoder.image_processor(images=encoder.decode_images(request), return_tensors="pt")
+            assert torch.equal(collated(encoder, request)["pixel_values"], inputs["pixel_values"])
 
 
 def test_mistral3_ends_rows_and_images_with_tokens_of_their_own(tmp_path: Path) -> None:

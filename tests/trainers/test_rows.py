@@ -12,7 +12,7 @@ from mstar.records import Response, from_json, to_json
 from mstar.response_parts import write_responses
 from mstar.trainers import Lesson
 from mstar.trainers.policy import open_policy
-from mstar.trainers.rows import LessonRows, pad_rows
+from mstar.trainers.rows import RESPONSES_AT_ONCE, LessonRows, pad_rows, together
 from tests.trainers.conftest import TEXTS, MakeConfig, MakeLesson
 
 
@@ -65,6 +65,13 @@ def test_prompts_without_images_need_room_too(
     every = [[row.encoded.ids for row in rows.read(range(total))] for rows in (whole, bounded)]
     assert every[0] == every[1]
     assert len(whole.held) == total > len(bounded.held) > 0
+
+
+def test_small_batches_are_read_together_and_a_large_one_alone() -> None:
+    half, large = [0] * (RESPONSES_AT_ONCE // 2), [0] * (RESPONSES_AT_ONCE + 1)
+    assert [len(some) for some in together([half, half, half, large, half])] == [2, 1, 1, 1]
+    assert [len(some) for some in together([large, [1], [2]])] == [1, 2]
+    assert list(together([])) == []
 
 
 def test_a_response_goes_with_the_row_that_the_lesson_names(
