@@ -20,6 +20,7 @@ from mstar.errors import UserError
 from mstar.models import part_of
 from mstar.models.threads import allowed_cores
 from mstar.seeds import derive_seed
+from mstar.storage.folder import explained
 from mstar.trainers import Lesson, Progressed
 from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import MOMENTS, fitting_moments, save_policy, save_progress
@@ -117,11 +118,13 @@ class Rank:
             self.learner.trained.values() if is_adapter else self.policy.model.parameters()
         ):
             if is_first:
-                save_policy(folder, self.policy, probe)
+                with explained(folder):
+                    save_policy(folder, self.policy, probe)
         moments = self.learner.moments()
         if is_first:
-            write_tensors(folder / MOMENTS, self.learner.moment_shapes(), moments)
-            save_progress(folder, progressed, learning_rate_at(progressed.train_step, self.config.train))
+            with explained(folder):
+                write_tensors(folder / MOMENTS, self.learner.moment_shapes(), moments)
+                save_progress(folder, progressed, learning_rate_at(progressed.train_step, self.config.train))
             self.parent.tell(written=True)
         else:
             deque(moments, maxlen=0)

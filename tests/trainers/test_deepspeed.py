@@ -251,6 +251,13 @@ def test_in_bfloat16_memory_is_saved_and_the_same_learned(
     compare(make_config, make_lesson(tiny), tmp_path, changes)
 
 
+def test_a_disk_without_room_for_a_checkpoint_is_one_line(
+    make_config: MakeConfig, make_lesson: MakeLesson, small_disk: Path
+) -> None:
+    with pytest.raises(UserError, match="cannot write .*: the disk is full; free some space"):
+        train(configure(make_config, "deepspeed"), make_lesson(BASE), small_disk)
+
+
 def test_a_run_changes_its_trainer_between_iterations_and_not_inside_one(
     problems: Path, tmp_path: Path
 ) -> None:
