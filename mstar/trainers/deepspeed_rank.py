@@ -26,7 +26,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import MOMENTS, fitting_moments, save_policy, save_progress
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import open_policy
-from mstar.trainers.prefetch import prefetch_for
+from mstar.trainers.prefetch import prefetch_for, rows_at_once
 from mstar.trainers.probing import probe_policy
 from mstar.trainers.ranks import Parent
 from mstar.trainers.rows import LessonRows, MicroBatch, Row, build_micro_batch, group_rows
@@ -72,7 +72,9 @@ class Rank:
         """Take the optimizer steps that are left, and save nothing."""
         progressed, done = self.begun, self.begun.steps_done
         batches = plan_batches(len(self.lesson.rows), self.config.train, self.lesson.seed)
-        made = prefetch_for(self.learner.device, self.rows.read_in_turn(batches[done:]))
+        device = self.learner.device
+        read = self.rows.read_in_turn(batches[done:], rows_at_once(device))
+        made = prefetch_for(device, read)
         for number, batch in enumerate(made, done):
             torch.manual_seed(self._dropout_seed(number))
             learned = sum(row.learned for row in batch)

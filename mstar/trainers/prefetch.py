@@ -1,5 +1,5 @@
-"""Making what comes next while a GPU learns from what is there: images are decoded and rows padded in a
-thread, so that it does not wait for them.
+"""When what a model learns from is read and padded: for a GPU in a thread, while it learns from the last;
+for a CPU in turn with learning.
 """
 
 from collections import deque
@@ -12,6 +12,14 @@ import torch
 Item = TypeVar("Item")
 AHEAD = 2
 """Items that are ready, or being made, while one is used."""
+ROWS_AT_ONCE = 256
+
+
+def rows_at_once(device: torch.device) -> int:
+    """How many rows are read together. For a CPU many: after each step its caches hold the model, and reading
+    starts from cold ones. For a GPU a batch, however small: it waits for the first, and not for the others.
+    """
+    return ROWS_AT_ONCE if device.type == "cpu" else 1
 
 
 def prefetch_for(device: torch.device, items: Iterator[Item]) -> Iterator[Item]:

@@ -25,8 +25,6 @@ IGNORED = -100
 """Label of the positions where nothing is learned, as in torch's cross_entropy."""
 HELD_BYTES = 1 << 30
 """Prompts that are kept in memory during a lesson, with their pixels."""
-RESPONSES_AT_ONCE = 256
-"""Rows that are read together where batches are smaller: after each step, reading starts from cold caches."""
 PROMPT_BYTES = 1 << 12
 """What a prompt takes besides its tokens, their positions, its pixels and the images that its row embeds."""
 CPU = torch.device("cpu")
@@ -74,12 +72,14 @@ class LessonRows:
         self.held: dict[int, Prompt] = {}
         self.room = HELD_BYTES
 
-    def read_in_turn(self, batches: Sequence[Sequence[int]]) -> Iterator[list[Row]]:
-        """The rows of one batch after the other."""
+    def read_in_turn(self, batches: Sequence[Sequence[int]], at_once: int = 1) -> Iterator[list[Row]]:
+        """The rows of one batch after the other; `at_once` says how many rows are read together, where
+        batches are smaller.
+        """
         done = 0
         while done < len(batches):
             window = done + self.problems.fill(map(self._not_held, batches[done:]))
-            for some in together(batches[done:window]):
+            for some in together(batches[done:window], at_once):
                 rows = iter(self.read([index for batch in some for index in batch]))
                 yield from ([next(rows) for _ in batch] for batch in some)
             done = window
@@ -124,11 +124,11 @@ class LessonRows:
         return planned
 
 
-def together(batches: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
-    """Batches in groups that are read at once; a batch that is larger than that is a group of its own."""
+def together(batches: Sequence[Sequence[int]], at_once: int) -> Iterator[Sequence[Sequence[int]]]:
+    """Batches in groups of at most so many responses; one that is larger than that is a group of its own."""
     some: list[Sequence[int]] = []
     for batch in batches:
-        if some and sum(map(len, some)) + len(batch) > RESPONSES_AT_ONCE:
+        if some and sum(map(len, some)) + len(batch) > at_once:
             yield some
             some = []
         some.append(batch)

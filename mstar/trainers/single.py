@@ -18,7 +18,7 @@ from mstar.trainers.batches import plan_batches
 from mstar.trainers.checkpoint import TrainingState, fitting_moments, load_training_state, save_checkpoint
 from mstar.trainers.learning import learning_rate_at
 from mstar.trainers.policy import Policy, open_policy
-from mstar.trainers.prefetch import prefetch_for
+from mstar.trainers.prefetch import prefetch_for, rows_at_once
 from mstar.trainers.probing import probe_policy
 from mstar.trainers.rows import LessonRows, MicroBatch, cut_micro_batches
 
@@ -56,20 +56,21 @@ class SingleTrainer:
 
     def steps(self, lesson: Lesson, policy: Policy, progressed: Progressed) -> Iterator[Progressed]:
         """Take the optimizer steps that are left, and save nothing."""
-        own = self._micro_batches(lesson, policy.encoder, progressed.steps_done)
-        made = prefetch_for(policy.learner.device, own)
+        device = policy.learner.device
+        own = self._micro_batches(lesson, policy.encoder, progressed.steps_done, rows_at_once(device))
+        made = prefetch_for(device, own)
         for (number, learned), group in groupby(made, itemgetter(0, 1)):
             torch.manual_seed(derive_seed(lesson.seed, "step", number))  # of dropout, after a kill too
             progressed = policy.learner.step((micro_batch for *_, micro_batch in group), learned, progressed)
             yield progressed
 
     def _micro_batches(
-        self, lesson: Lesson, encoder: Encoder, done: int
+        self, lesson: Lesson, encoder: Encoder, done: int, at_once: int
     ) -> Iterator[tuple[int, int, MicroBatch]]:
         """After `done` steps, each with its step's number and the number of labels in that step."""
         rows = LessonRows(lesson, encoder)
         batches = plan_batches(len(lesson.rows), self.config.train, lesson.seed)
-        for number, batch in enumerate(rows.read_in_turn(batches[done:]), done):
+        for number, batch in enumerate(rows.read_in_turn(batches[done:], at_once), done):
             learned = sum(row.learned for row in batch)
             for micro_batch in cut_micro_batches(batch, encoder, self.config.train):
                 yield number, learned, micro_batch

@@ -92,6 +92,7 @@ def test_where_there_is_no_room_one_batch_is_read_at_a_time(
     assert ahead.fill([]) == 0
 
 
+@pytest.mark.parametrize("at_once", [1, 100])
 @pytest.mark.parametrize("held, ahead", [(1 << 30, 1 << 29), (1 << 19, 1 << 18), (0, 0)])
 def test_a_lesson_reads_the_same_rows_in_turn(
     make_config: MakeConfig,
@@ -101,6 +102,7 @@ def test_a_lesson_reads_the_same_rows_in_turn(
     monkeypatch: pytest.MonkeyPatch,
     held: int,
     ahead: int,
+    at_once: int,
 ) -> None:
     """However much of it is kept and read ahead, and also where it begins in the middle."""
     rows = tuple(row for row in range(TOTAL) if row not in LARGE) * 2
@@ -113,7 +115,7 @@ def test_a_lesson_reads_the_same_rows_in_turn(
     monkeypatch.setattr("mstar.trainers.rows.HELD_BYTES", held)
     monkeypatch.setattr("mstar.trainers.ahead.AHEAD_BYTES", ahead)
     bounded = LessonRows(lesson, encoder)
-    found = list(bounded.read_in_turn(batches[3:]))
+    found = list(bounded.read_in_turn(batches[3:], at_once))
     assert len(found) == len(batches) - 3
     for batch, own in zip(batches[3:], found, strict=True):
         expected = whole.read(batch)

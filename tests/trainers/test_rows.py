@@ -12,7 +12,7 @@ from mstar.records import Response, from_json, to_json
 from mstar.response_parts import write_responses
 from mstar.trainers import Lesson
 from mstar.trainers.policy import open_policy
-from mstar.trainers.rows import RESPONSES_AT_ONCE, LessonRows, pad_rows, together
+from mstar.trainers.rows import LessonRows, pad_rows, together
 from tests.trainers.conftest import TEXTS, MakeConfig, MakeLesson
 
 
@@ -68,10 +68,11 @@ def test_prompts_without_images_need_room_too(
 
 
 def test_small_batches_are_read_together_and_a_large_one_alone() -> None:
-    half, large = [0] * (RESPONSES_AT_ONCE // 2), [0] * (RESPONSES_AT_ONCE + 1)
-    assert [len(some) for some in together([half, half, half, large, half])] == [2, 1, 1, 1]
-    assert [len(some) for some in together([large, [1], [2]])] == [1, 2]
-    assert list(together([])) == []
+    half, large = [0] * 4, [0] * 9
+    assert [len(some) for some in together([half, half, half, large, half], 8)] == [2, 1, 1, 1]
+    assert [len(some) for some in together([large, [1], [2]], 8)] == [1, 2]
+    assert [len(some) for some in together([half, [1], [2]], 1)] == [1, 1, 1]
+    assert list(together([], 8)) == []
 
 
 def test_a_response_goes_with_the_row_that_the_lesson_names(
