@@ -54,14 +54,14 @@ def collate(
     family, lengths = encoder.family, [len(row.ids) for row in rows]
     length = max(lengths)
     ids = np.full((len(rows), length), encoder.pad_id)
-    mask = np.zeros_like(ids)
+    filled = np.arange(length) < np.array(lengths)[:, None]
+    mask = (filled if side == "right" else filled[:, ::-1]).astype(np.int64)
     positions = np.zeros((family.axes, len(rows), length), dtype=np.int64)
     for index, row in enumerate(rows):
         start = length - lengths[index] if side == "left" else 0
-        filled = slice(start, start + lengths[index])
-        ids[index, filled] = row.ids
-        mask[index, filled] = 1
-        positions[:, index, filled] = row.positions.numpy()
+        own = slice(start, start + lengths[index])
+        ids[index, own] = row.ids
+        positions[:, index, own] = row.positions.numpy()
     batch = {
         "input_ids": torch.from_numpy(ids),
         "attention_mask": torch.from_numpy(mask),

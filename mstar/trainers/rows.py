@@ -7,6 +7,7 @@ what one forward takes. Rows with other labels (a score at the end of each step,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -186,7 +187,7 @@ def pad_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
     """Rows as the model takes them, with their pixels."""
     inputs = collate(read_rows(rows, encoder), encoder, "right", CPU)
     length = max(len(row.labels) for row in rows)
-    labels = torch.tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])
+    labels = as_tensor([[*row.labels, *[IGNORED] * (length - len(row.labels))] for row in rows])
     padded = labels.numel() - sum(len(row.labels) for row in rows)
     return MicroBatch(inputs, labels, padded, labels.numel())
 
@@ -195,8 +196,14 @@ def pack_rows(rows: Sequence[Row], encoder: Encoder) -> MicroBatch:
     """Rows end to end as one, with their pixels. The last label of each is IGNORED: it learns nothing of the
     next one's beginning.
     """
-    labels = torch.tensor([[label for row in rows for label in row.labels]])
+    labels = as_tensor([[label for row in rows for label in row.labels]])
     return MicroBatch(pack(read_rows(rows, encoder), encoder, CPU), labels, 0, labels.numel())
+
+
+def as_tensor(labels: Sequence[Sequence[float]]) -> Tensor:
+    """What `torch.tensor` makes of them, in a quarter of its time."""
+    found = np.array(labels)
+    return torch.from_numpy(found if found.dtype == np.int64 else found.astype(np.float32))
 
 
 def read_rows(rows: Sequence[Row], encoder: Encoder) -> list[Encoded]:
