@@ -120,21 +120,23 @@ def test_internvl_writes_images_as_its_processor(tmp_path: Path) -> None:
         assert torch.equal(found["pixel_values"], inputs["pixel_values"])
 
 
+@pytest.mark.parametrize("limits", [Images(), Images(max_pixels=5000)])
 @pytest.mark.parametrize("model_type", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_qwen_reads_images_to_the_last_bit_as_its_processor(
-    model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_type: str, limits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which gives each image its range alone, where we give all patches theirs a few at a time."""
-    encoder = Encoder(save_tiny_model(model_type, tmp_path), Images(), QUESTION)
+    """Those that have their size already, and others."""
+    encoder = Encoder(save_tiny_model(model_type, tmp_path), limits, QUESTION)
     monkeypatch.setattr("mstar.models.qwen_vl.PATCHES_AT_ONCE", 7)
-    sides = [(encoder.family.side * 2, encoder.family.side * 3), (encoder.family.side * 4,) * 2]
-    fitting = [picture(*size) for size in sides]
+    side, processor = encoder.family.side, encoder.image_processor
+    fitting = [picture(side * 2, side), picture(side, side * 2), picture(side, side)]
     for images in (fitting, [picture(640, 480), picture(30, 200), *fitting]):
         request = ask(replace(problem(1), images=tuple(images)))
-        for range_of in ({}, {"do_rescale": False}, {"do_normalize": False}):
-            for name in ("do_rescale", "do_normalize"):
-                setattr(encoder.image_processor, name, range_of.get(name, True))
-            inputs = encoder.image_processor(images=encoder.decode_images(request), return_tensors="pt")
+        for off in ("", "do_rescale", "do_normalize"):
+            processor.do_rescale, processor.do_normalize = off != "do_rescale", off != "do_normalize"
+            inputs = processor(
+                images=encoder.decode_images(request), return_tensors="pt", size=encoder.family.limits
+            )
             assert torch.equal(collated(encoder, request)["pixel_values"], inputs["pixel_values"])
 
 
