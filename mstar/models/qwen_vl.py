@@ -119,9 +119,9 @@ class QwenVL:
 
     def _normalize(self, patches: Tensor) -> Tensor:
         """(patches, colours, values) in the range that the model knows."""
-        values = patches.float()
         if self.image_processor.do_rescale:
-            values = patches.double().mul_(self.image_processor.rescale_factor).float()
+            patches = patches.double().mul_(self.image_processor.rescale_factor)
+        values = patches.float()
         if self.image_processor.do_normalize:
             mean, deviation = self.image_processor.image_mean, self.image_processor.image_std
             values = values.sub(torch.tensor(mean)[:, None]).div_(torch.tensor(deviation)[:, None])
