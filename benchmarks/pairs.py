@@ -2,11 +2,12 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import mstar  # noqa: F401  (before torch: it says how threads wait)
 
 Side = Callable[[], object]
+Steps = Callable[[], Iterator[object]]
 
 
 def compare(names: tuple[str, str], sides: tuple[Side, Side], pairs: int) -> list[float]:
@@ -28,6 +29,32 @@ def take_turns(
     for name, column in found.items():
         print(f"{name}: {spread(column)} s")
     return found
+
+
+def compare_step_by_step(names: tuple[str, str], sides: tuple[Steps, Steps], pairs: int) -> list[float]:
+    """`compare` for sides that do the same number of steps: they take turns after each of them, as the
+    machine's speed changes within a pair too.
+    """
+    columns = zip(*[one_pair(sides) for _ in range(pairs + 1)][1:], strict=True)
+    seconds = {name: list(column) for name, column in zip(names, columns, strict=True)}
+    for name, column in seconds.items():
+        print(f"{name}: {spread(column)} s")
+    return print_ratios(names, seconds)
+
+
+def one_pair(sides: tuple[Steps, Steps]) -> list[float]:
+    """The seconds that each side takes."""
+    by_step = zip(*map(timed_steps, sides), strict=True)
+    return [sum(column) for column in zip(*by_step, strict=True)]
+
+
+def timed_steps(side: Steps) -> Iterator[float]:
+    """The seconds of each step of a side, and of what it does after the last."""
+    start = time.perf_counter()
+    for _ in side():
+        yield time.perf_counter() - start
+        start = time.perf_counter()
+    yield time.perf_counter() - start
 
 
 def print_ratios(names: tuple[str, str], seconds: dict[str, list[float]]) -> list[float]:

@@ -7,11 +7,11 @@ The problem file stays open, as in a run, whose generate and score stages have r
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pairs import compare
+from pairs import Steps, compare_step_by_step
 
 from mstar.config import Config
 from mstar.config_file import load_config
@@ -39,7 +39,7 @@ def main() -> None:
         lesson = make_lesson(config, problems.ids, Path(folder) / "selected.parquet")
         policy = open_policy(lesson.policy, config)
         ready = ready_batches(lesson, policy, config)
-        ratios = compare(
+        ratios = compare_step_by_step(
             ("the trainer", "a bare loop"),
             (whole(lesson, policy, config), bare(ready, policy, config)),
             PAIRS,
@@ -81,28 +81,29 @@ def on(device: str, one: MicroBatch) -> MicroBatch:
     return replace(one, inputs=inputs, labels=one.labels.to(device))
 
 
-def whole(lesson: Lesson, policy: Policy, config: Config) -> Callable[[], None]:
-    def train() -> None:
+def whole(lesson: Lesson, policy: Policy, config: Config) -> Steps:
+    def train() -> Iterator[None]:
         for _ in SingleTrainer(config).steps(lesson, policy, Progressed(0)):
-            pass
-        settle(config.model.device)
+            settle(config.model.device)
+            yield
 
     return train
 
 
-def bare(ready: list[tuple[int, list[MicroBatch]]], policy: Policy, config: Config) -> Callable[[], None]:
+def bare(ready: list[tuple[int, list[MicroBatch]]], policy: Policy, config: Config) -> Steps:
     import torch  # after mstar, which has torch's threads sleep while they wait
 
     parameters, optimizer = list(policy.model.parameters()), policy.learner.optimizer
 
-    def train() -> None:
+    def train() -> Iterator[None]:
         for response_tokens, batch in ready:
             for one in batch:
                 (policy.learner.forward(one.inputs, one.labels) / response_tokens).backward()
             torch.nn.utils.clip_grad_norm_(parameters, config.train.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-        settle(config.model.device)
+            settle(config.model.device)
+            yield
 
     return train
 
