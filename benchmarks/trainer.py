@@ -26,7 +26,7 @@ from mstar.trainers.rows import LessonRows, MicroBatch, cut_micro_batches
 from mstar.trainers.single import SingleTrainer
 
 QUICKSTART = Path(__file__).parent.parent / "examples" / "quickstart"
-RESPONSES, PAIRS = 192, 75
+RESPONSES, PAIRS = 192, 150
 TEXTS = ("Answer:12", "Read:8+6-2;8+6=14;14-2=12;Answer:12", "Read:3+4+5;3+4=7;7+5=12;12>9;Answer:yes")
 LEAST_SPEED, MOST_PADDING = 0.95, 0.1
 
