@@ -37,6 +37,7 @@ from mstar.report.history import History, Turn, read_history
 from mstar.report.metric_lines import metric_lines
 from mstar.report.official import official_scores
 from mstar.report.summary import Measured, Summary, condense
+from mstar.report.tables import COUNTED, iteration_rows, sweep_table
 from mstar.rundir import RunDir
 from mstar.storage import write_text
 from mstar.wording import duration
@@ -92,7 +93,7 @@ def render(
         totals=_totals(history),
         planned=plan_rows(*plans) if plans else [],
         plan=plans and plans[1],
-        **_tables(history, summary, tests),
+        **_tables(config, history, summary, tests),
         **_charts(config, history, summary, tests),
     )
     return html
@@ -153,12 +154,18 @@ def _charts(config: Config, history: History, summary: Summary, tests: Sequence[
     }
 
 
-def _tables(history: History, summary: Summary, tests: Sequence[str]) -> dict[str, Any]:
+def _tables(config: Config, history: History, summary: Summary, tests: Sequence[str]) -> dict[str, Any]:
     sources = {test: rows for test in tests if len(rows := _source_rows(history, test)) > 1}
+    last = summary.sweeps[-1].temperatures[-1] if summary.sweeps else None
+    has_reward = last is not None and last.reward_pass_at_k is not None
+    ends = [*summary.sweeps[:1], *summary.sweeps[1:][-1:]]
     return {
-        "rows": thin(history.turns, MOST_ROWS),
+        "rows": iteration_rows(thin(history.turns, MOST_ROWS), tests),
+        "counted": COUNTED,
         "choices": thin(summary.temperatures, MOST_ROWS),
-        "end_sweeps": [*summary.sweeps[:1], *summary.sweeps[1:][-1:]],
+        "end_sweeps": [sweep_table(sweep, config.adapt.k, has_reward) for sweep in ends],
+        "sweep_samples": last and last.samples_per_problem,
+        "has_reward": has_reward,
         "sources": {test: rows[:MOST_SOURCES] for test, rows in sources.items()},
         "hidden_sources": {test: max(0, len(rows) - MOST_SOURCES) for test, rows in sources.items()},
     }

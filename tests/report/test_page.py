@@ -3,18 +3,22 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
+from mstar import records
 from mstar.report.comparison import Comparison
 from mstar.report.examples import Examples
+from mstar.report.figures import Panel
 from mstar.report.history import read_history
-from mstar.report.page import render, write_report
-from mstar.report.summary import condense, summarise
+from mstar.report.page import TEMPLATES, render, write_report
+from mstar.report.summary import Measured, Summary, TemperatureChoice, condense, summarise
+from mstar.report.tables import SweepTable
 from mstar.report.wording import interval, memory, percent, points
 from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
@@ -256,6 +260,20 @@ def test_a_long_run_is_thinned(make: Make) -> None:
     )
     assert "metrics.jsonl has every stage" in page.text and "9999" in page.texts["iterations"]
     assert len(page.html) < 600_000
+
+
+def test_the_template_reads_no_result_of_a_stage() -> None:
+    """A field that is renamed is no type error there. Names that the page's own records have too do not
+    count.
+    """
+    found = (records.Sampled, records.Scored, records.Selected, records.Trained, records.TemperatureReport)
+    own = {"responses", "kept", *records.Response._fields}
+    for kind in (Summary, Measured, TemperatureChoice, SweepTable, Panel):
+        own |= {field.name for field in fields(kind)}
+    page = jinja2.Environment().parse((TEMPLATES / "report.html.j2").read_text(encoding="utf-8"))
+    read = {node.attr for node in page.find_all(jinja2.nodes.Getattr)}
+    assert "iterations" in read
+    assert read & {field.name for kind in found for field in fields(kind)} - own == set()
 
 
 def test_a_missing_image_is_named(make: Make) -> None:
