@@ -35,6 +35,12 @@ EXTRAS = {
     **dict.fromkeys(("kfp", "kubernetes", "urllib3"), "pipelines"),
 }
 """What installs a package that commands import late."""
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="KEY=NAME", help="Your own name of a column, question=problem; may be repeated."
+    ),
+]
 REPORTING = ("triton", "vllm")
 """Packages that print dozens of lines, when all is over, about what has not been freed by then."""
 
@@ -76,11 +82,14 @@ def init(
     output: Annotated[Path, typer.Option("--output", metavar="CONFIG", help="Where to write.")] = Path(
         "config.yaml"
     ),
+    columns: Columns = None,
 ) -> None:
     """Look at a model and at problem files, here or at their addresses, and write a commented config."""
+    from mstar.datasets import parse_columns
     from mstar.init_config import Wanted, write_config
 
-    for line in write_config(Wanted(model, train, validation, tuple(tests or ()), prm, output)):
+    own = parse_columns(columns or [])
+    for line in write_config(Wanted(model, train, validation, tuple(tests or ()), prm, output, own)):
         print(line)
 
 
@@ -188,14 +197,7 @@ def check(
     sample: Annotated[
         int | None, typer.Option(min=1, help="Look into no more rows than these (images, model).")
     ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="KEY=NAME",
-            help="Your own name of a column, question=problem; may be repeated.",
-        ),
-    ] = None,
+    columns: Columns = None,
 ) -> None:
     """Read a problem file whole, count what is in it, and name every bad row. Exit code 1 if there is one."""
     from rich.console import Console

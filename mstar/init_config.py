@@ -8,13 +8,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from mstar.addresses import is_address
 from mstar.config_file import parse_config
-from mstar.datasets import open_problems
+from mstar.datasets import Reading, open_problems
 from mstar.errors import UserError
 from mstar.looking import LookedAtModel, LookedAtProblems, look_at_model, look_at_problems, read_separator
 from mstar.sizing import FEWEST_FOR_A_SWEEP, GOOD_REACH, LEAST_REACH, Sizes, fit_sizes, fit_sweep
@@ -35,6 +35,8 @@ class Wanted:
     tests: tuple[str, ...]
     prm: str | None
     output: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """The user's own names of columns, by mstar's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +94,18 @@ def _advice(looked: Looked) -> list[str]:
 
 def look(wanted: Wanted) -> Looked:
     """Look at the model and the files."""
+    reading = Reading(columns=wanted.columns)
     if not wanted.tests and wanted.validation is None:
-        held_out = _held_out(len(open_problems(wanted.train)))
+        held_out = _held_out(len(open_problems(wanted.train, reading)))
         raise UserError(
             f"there is nothing to measure on; take about {held_out} problems out of {wanted.train} into a "
             "file of their own and name it with --test"
         )
     return Looked(
         look_at_model(wanted.model),
-        look_at_problems(wanted.train),
-        look_at_problems(wanted.validation) if wanted.validation else None,
-        {name: look_at_problems(path) for name, path in name_tests(wanted.tests).items()},
+        look_at_problems(wanted.train, reading),
+        look_at_problems(wanted.validation, reading) if wanted.validation else None,
+        {name: look_at_problems(path, reading) for name, path in name_tests(wanted.tests).items()},
         read_separator(wanted.prm) if wanted.prm else None,
         Path("/dev/nvidia0").exists(),
     )
@@ -168,6 +171,9 @@ def _data(wanted: Wanted, looked: Looked) -> list[str]:
             "    # The temperature is chosen on the same ones: a test set of its own (--test) says more."
         )
         lines.append(f"    validation: {address}")
+    if wanted.columns:
+        lines.append("  columns:  # what mstar's keys are called in these files")
+        lines += [f"    {key}: {_scalar(name)}" for key, name in wanted.columns.items()]
     return lines
 
 

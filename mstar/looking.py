@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mstar.addresses import BUCKET, scheme_of
 from mstar.config_storage import StorageSettings
-from mstar.datasets import open_problems
+from mstar.datasets import Reading, open_problems
 from mstar.datasets.checking import check_problems
 from mstar.errors import UserError
 from mstar.model_folders import fetch_from_hub, open_model
@@ -129,11 +129,11 @@ def _fetch(bucket: "InputBucket", name: str, found: "Object", offset: int, lengt
     return bucket.read(name, found, offset, within) if within > 0 else b""
 
 
-def look_at_problems(path: str) -> LookedAtProblems:
+def look_at_problems(path: str, reading: Reading) -> LookedAtProblems:
     """Count what is in a problem file; of a large one a sample."""
-    file = open_problems(path)
+    file = open_problems(path, reading)
     if len(file) <= READ_WHOLE:
-        checked = check_problems(path)
+        checked = check_problems(path, reading=reading)
         with_images = checked.images["1"] + checked.images["several"]
         counts = (with_images, len(file), len(checked.bad), checked.unlabelled)
         return LookedAtProblems(path, len(file), checked.answer_types, *counts)

@@ -69,6 +69,24 @@ def test_paths_are_relative_to_the_config_where_they_lie_below_it(tmp_path: Path
     assert str(tmp_path) not in text and "No validation file" in text
 
 
+def test_own_names_of_columns_go_into_the_config(tmp_path: Path) -> None:
+    rows = [{"problem": f"{number} + 1?", "solution: gold": str(number + 1)} for number in range(60)]
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "test.csv").write_text("problem,solution: gold\n1 + 1?,2\n")
+    files = ("--model", BASE, "--train", "train.jsonl", "--test")
+    refused = init(*files, "test.csv", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "it has problem, solution: gold; other names are told with data.columns, or" in refused.stderr
+    own = ("--column", "question=problem", "--column", "answer=solution: gold")
+    done = init(*files, "test.csv", "--test", "test.jsonl", *own, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "train: 60 problems; number 60; 0 with images\n" in done.stdout
+    config = load_config(tmp_path / "config.yaml")
+    assert config.data.columns == {"question": "problem", "answer": "solution: gold"}
+    assert mstar("problems", "check", config.data.train, *own).returncode == 0
+
+
 def test_a_small_validation_set_is_no_sweep(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", 300)
     write_rows(tmp_path / "few.jsonl", 20)

@@ -212,9 +212,10 @@ def split_columns(file: DataFile, names: list[str], format: Format) -> tuple[lis
     for group in format.required:
         if not any(name in names for name in group):
             needed = ", ".join(" or ".join(names) for names in format.required)
-            missing = " or ".join(group)
+            missing, present = " or ".join(group), ", ".join(names) or "none"
             raise UserError(
-                f"{file} has no column {missing}; problems need {needed}; it has {', '.join(names) or 'none'}"
+                f"{file} has no column {missing}; problems need {needed}; it has {present}; other names are "
+                "told with data.columns, or --column question=NAME"
             )
     unknown = tuple(name for name in names if name not in format.known)
     twice = [name for name in names if name in format.known and names.count(name) > 1]
