@@ -3,11 +3,9 @@
 No clocks: calls and bytes are counted, which are the same everywhere. Times are in benchmarks/growth.py.
 """
 
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -27,24 +25,9 @@ from mstar.storage.folder import FolderStorage
 from mstar.timing import StageClock
 from mstar.work import Turn, Work
 from tests.conftest import PROBLEMS
+from tests.counting import calls_of
 
 MEBIBYTE = 1 << 20
-
-
-def calls_of(do: Callable[[], object]) -> int:
-    """How many Python functions are called on the way."""
-    calls = 0
-
-    def count(frame: FrameType, event: str, given: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    sys.setprofile(count)
-    try:
-        do()
-    finally:
-        sys.setprofile(None)
-    return calls
 
 
 def peak_of(do: Callable[[], object]) -> int:

@@ -29,10 +29,9 @@ def checker() -> Iterator[AnswerChecker]:
 
 
 def judged(checker: AnswerChecker, expected: Expected, response: str) -> Judgement:
-    started, used = time.monotonic(), time.process_time()
+    used = time.process_time()  # what a worker takes is bounded by its own timer
     judgement = checker.check(expected, response)
-    seconds = time.monotonic() - started if judgement.timed_out else time.process_time() - used
-    assert seconds < DEADLINE_SECONDS + 1, (expected, response[:200])
+    assert time.process_time() - used < DEADLINE_SECONDS, (expected, response[:200])
     assert not judgement.failed and (judgement.extracted or not judgement.correct), (expected, response[:200])
     return judgement
 
