@@ -18,8 +18,9 @@ from PIL import Image
 from mstar import __version__
 from mstar.cli import app
 from mstar.config import Config
-from mstar.config_file import load_config
+from mstar.config_file import load_config, parse_config
 from mstar.datasets.checking import check_problems
+from mstar.yaml_text import parse_yaml
 from tests.conftest import ROOT
 
 ALL = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
@@ -95,11 +96,12 @@ def test_the_readmes_commands_are_complete(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_targets_of_make_exist(name: str) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M)
-    assert "test" in targets
+    targets = re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert {"test", "test-s3"} <= set(targets)
     text = (ROOT / name).read_text()
-    named = [arguments[0] for arguments in commands(text, "make")] + re.findall(r"`make ([a-z]+)[ `]", text)
-    assert set(named) <= set(targets)
+    said = re.findall(r"`make ([a-z0-9-]+)[ `]", text)
+    said += [arguments[0] for arguments in commands(text, "make")]
+    assert set(said) <= set(targets)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,6 +121,26 @@ def test_the_readmes_config_is_one(block: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(block)
     overrides = re.findall(r"--set ([\w.]+=[\w.]+)", block)
     assert load_config(tmp_path / "config.yaml", overrides).name == yaml.safe_load(block)["name"]
+
+
+def parts_of_configs() -> list[Any]:
+    """What the pages show of configs; one other block of YAML is for Prometheus."""
+    found = []
+    for path in PRESENT:
+        parts = [parse_yaml(block) for block in blocks(path.read_text(), "yaml")]
+        found += [pytest.param(part, id=f"{path.name} {', '.join(part)}") for part in parts]
+    return [one for one in found if "scrape_configs" not in one.values[0]]
+
+
+def test_there_are_parts_of_configs() -> None:
+    assert len(parts_of_configs()) >= 6
+
+
+@pytest.mark.parametrize("part", parts_of_configs())
+def test_parts_of_configs_are_settings(part: dict[str, Any]) -> None:
+    data = {"train": "train.jsonl", "validation": "validation.jsonl", "tests": {"test": "test.jsonl"}}
+    least = {"name": "least", "output": "out", "model": {"path": "policy"}, "adapt": {"policy": "fixed"}}
+    parse_config(least | part | {"data": data | part.get("data", {})}, "a document")
 
 
 def test_the_readmes_problem_is_one(tmp_path: Path) -> None:
