@@ -1,6 +1,8 @@
 """What was planned after the first iteration, beside what is done and what is expected now."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from mstar.plan.amounts import expected_of
 from mstar.plan.arithmetic import Plan
@@ -26,6 +28,11 @@ def plan_rows(first: Plan, now: Plan) -> list[PlanRow]:
     """Row by row; without those of which nothing has been measured."""
     pairs = zip(rows_of(first), rows_of(now), strict=True)
     return [_plan_row(before, row) for before, row in pairs if row.whole and row.whole.expected is not None]
+
+
+def by_stage(rows: Iterable[PlanRow]) -> dict[str, list[PlanRow]]:
+    """The rows of each stage, in order."""
+    return {stage: list(own) for stage, own in groupby(rows, key=lambda row: row.stage)}
 
 
 def _plan_row(before: Row, now: Row) -> PlanRow:

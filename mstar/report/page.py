@@ -19,7 +19,7 @@ from mstar.records import to_json
 from mstar.report import wording
 from mstar.report.comparison import compare
 from mstar.report.examples import LONGEST_TEXT, Examples, pick_examples
-from mstar.report.expectation import plan_rows
+from mstar.report.expectation import by_stage, plan_rows
 from mstar.report.figures import (
     STAGE_COLOURS,
     accuracy_charts,
@@ -91,7 +91,7 @@ def render(
         official=[name for name in tests if summary.tests[name].official],
         examples=examples,
         totals=_totals(history),
-        planned=plan_rows(*plans) if plans else [],
+        planned=by_stage(plan_rows(*plans)) if plans else {},
         plan=plans and plans[1],
         **_tables(config, history, summary, tests),
         **_charts(config, history, summary, tests),

@@ -32,7 +32,7 @@ phone.onload = () => {{
     wide: wide.map(one => one.outerHTML.slice(0, 100)),
     ran: window.ran === true,
     examples: inside.querySelectorAll("article").length,
-    cut: [...inside.querySelectorAll("#tests, #temperatures, #stages")].filter(
+    cut: [...inside.querySelectorAll("#tests, #temperatures, #stages, #planned")].filter(
       one => one.scrollWidth > one.closest(".scroll").clientWidth + 0.5).map(one => one.id),
   }});
 }};
@@ -81,3 +81,9 @@ def test_the_first_tables_fit_on_a_phone(make: Callable[..., RunDir], tmp_path: 
     write_report(run)
     report = read_text(run.storage, "report.html")
     assert open_at(375, report, tmp_path)["cut"] == []
+
+
+def test_the_plan_of_a_real_run_fits_on_a_phone(finished: Path, tmp_path: Path) -> None:
+    report = (finished / "report.html").read_text()
+    assert '<table id="planned">' in report
+    assert open_at(360, report, tmp_path)["cut"] == []
