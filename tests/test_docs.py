@@ -178,6 +178,14 @@ def test_the_pages_keep_to_their_lengths() -> None:
     assert len(README.splitlines()) <= 150 and len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 80
 
 
+def test_figures_have_their_date_and_their_code() -> None:
+    measured = (ROOT / "docs/log.md").read_text().partition("\n## Measurements\n")[2]
+    headings = re.findall(r"^### (.+)$", measured.partition("\n### Profiles")[0], re.M)
+    assert len(headings) > 9
+    date, code = r"[0-9 and]+ [A-Z][a-z]+ 20\d\d\b", r"(\([0-9a-f]{7,}\)|\d+\.\d+\.\d+)"
+    assert [heading for heading in headings if not re.fullmatch(f"{date}.* {code}", heading)] == []
+
+
 def test_the_changelog_knows_this_version() -> None:
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert headings[0] == "Unreleased" and any(heading.startswith(__version__) for heading in headings)

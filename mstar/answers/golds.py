@@ -17,7 +17,7 @@ from mstar.answers.units import read_unit
 Gold = Named | bool | str | Quantity | lists.Items | expressions.Expression
 """A choice is the set of places that hold its content; a text, or a choice of several letters, is a str."""
 
-_RULES = {
+RULES = {
     "choice": ("is no letter, and no choices are listed", "write a letter, or list the choices"),
     "number": ("is not one number", "write digits such as 12, 3.14 or 3/4, or use answer_type expression"),
     "boolean": ("is neither yes nor no", "write yes, no, true or false, or use answer_type text"),
@@ -25,6 +25,7 @@ _RULES = {
     "list": ("has no items, or an empty one", "write items between commas, such as [1, 2]"),
     "expression": ("is prose, not an expression", "write a formula, or use answer_type text"),
 }
+"""What is wrong with a gold that is no answer of its type, and the remedy."""
 
 
 @lru_cache(maxsize=8192)
@@ -57,7 +58,7 @@ def _read_gold(expected: Expected, written: str) -> Gold:
         case "expression":
             gold = _gold_expression(expected, answer)
     if gold is None:
-        raise _bad(expected, written, *_RULES[expected.answer_type])
+        raise _bad(expected, written, *RULES[expected.answer_type])
     return gold
 
 
