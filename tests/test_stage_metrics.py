@@ -8,7 +8,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
+from mstar import stage_commands
 from mstar.config import Config
 from mstar.metrics import Metrics
 from mstar.metrics_server import MetricsServer
@@ -16,7 +18,7 @@ from mstar.stages import EVALUATE, GENERATE
 from mstar.starting import open_run, start_run
 from tests.commands import start
 from tests.serving import free_port
-from tests.test_metrics import scrape
+from tests.test_metrics import Series, read_series, scrape
 from tests.test_starting import Heard
 
 MakeConfig = Callable[..., Config]
@@ -43,6 +45,21 @@ def test_a_stage_command_serves_the_metrics_of_the_loop(make_config: MakeConfig,
     metrics.begin("generate", 0, 1.0)
     of_the_loop = {sample.name for family in metrics.collect() for sample in family.samples}
     assert {"mstar_temperature", "mstar_responses_total"} <= of_the_loop <= seen
+
+
+def test_the_series_are_there_while_the_stage_is_at_work(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counters at 0 and the iteration, so that a stage that takes hours is seen before its end."""
+    run, port = start_run(make_config()), free_port()
+    seen: list[Series] = []
+    monkeypatch.setattr("mstar.generation.generate", lambda *given: seen.append(scrape(port)))
+    monkeypatch.setattr("mstar.metrics_server.LAST_SCRAPE_SECONDS", 0.0)
+    stage_commands.generate(run.config.output, 0, metrics_port=port)
+    expected = Metrics(run.config.name, 2)
+    expected.begin("generate", 0, run.state(0).temperature)
+    (at_work,) = seen
+    assert at_work == read_series(generate_latest(expected).decode()) != {}
 
 
 def test_the_result_is_there_until_it_has_been_read(make_config: MakeConfig) -> None:
