@@ -28,6 +28,24 @@ def test_two_processes_on_every_shard_leave_the_same_files(
     assert not list((output / ".scratch").iterdir())
 
 
+def test_a_shard_does_its_share_and_no_more(problems: Path, tmp_path: Path) -> None:
+    output, sizes = tmp_path / "shards", ("evaluate.problems_per_part=8", "generate.problems_per_chunk=4")
+    mstar(*prepare_arguments(problems, output, *sizes))
+    for stage, folder in (
+        ("evaluate", "start/evaluate"),
+        ("generate", "iterations/000/generate"),
+        ("score", "iterations/000/score"),
+    ):
+        at = ["--run", str(output)] + (["--iteration", "0"] if folder.startswith("iterations") else [])
+        mstar(stage, *at, "--shard", "1/2")
+        half = {path.name for path in (output / folder).rglob("part-*.parquet")}
+        assert not (output / folder / "manifest.json").exists()
+        mstar(stage, *at, "--shard", "2/2")
+        whole = {path.name for path in (output / folder).rglob("part-*.parquet")}
+        assert (output / folder / "manifest.json").exists()
+        assert set() < half < whole, stage
+
+
 def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Path) -> None:
     output = tmp_path / "order"
     mstar(*prepare_arguments(problems, output))
