@@ -82,6 +82,12 @@ def _advice(looked: Looked) -> list[str]:
     bad = [one for one in (looked.train, *measuring) if one.bad]
     lines = [f"mstar problems check {bad[0].path} names the bad rows; a run needs none"] if bad else []
     lines += [
+        f"{one.path} has no row that can be used; if its columns have names of their own, tell them with "
+        "--column question=NAME"
+        for one in bad[:1]
+        if one.bad == one.read
+    ]
+    lines += [
         f"{one.path} has {counted(one.unlabelled, 'problems')} without an answer, and a run measures with "
         "answered ones only: take them out"
         for one in measuring

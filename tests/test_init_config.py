@@ -78,6 +78,8 @@ def test_own_names_of_columns_go_into_the_config(tmp_path: Path) -> None:
     refused = init(*files, "test.csv", cwd=tmp_path)
     assert refused.returncode == 2
     assert "it has problem, solution: gold; other names are told with data.columns, or" in refused.stderr
+    said = init(*files, "test.jsonl", "--output", "other.yaml", cwd=tmp_path).stdout
+    assert "train.jsonl has no row that can be used; if its columns have names of their own, tell" in said
     own = ("--column", "question=problem", "--column", "answer=solution: gold")
     done = init(*files, "test.csv", "--test", "test.jsonl", *own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
