@@ -38,8 +38,8 @@ def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True
     `trains_here` is false on a machine that only prepares the run: its memory may be small.
     """
     run = take_up(config)
-    present, noted = contents(run), run.noted_identities()
-    if noted and _has_begun(run.storage):
+    present, noted, has_begun = contents(run), run.noted_identities(), _has_begun(run.storage)
+    if noted and has_begun:
         for key in present:
             run.identity(key)
         if gone := sorted(noted.keys() - present.keys()):
@@ -53,7 +53,7 @@ def look_at(config: Config, progress: Progress = QUIET, trains_here: bool = True
             )
     if trains_here:
         check_trainer(config)
-    if noted != present:
+    if noted != present or not has_begun:  # else settings and machine may be others than were looked at
         check_inputs(run, progress, trains_here)
     return run
 

@@ -262,6 +262,24 @@ def test_bad_data_is_found_at_the_start_that_meets_it(make_config: MakeConfig, t
         start_run(config)
 
 
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"train": {"freeze": ["vision", "projector", "text"]}}, "leaves nothing of this model to train"),
+        ({"images": {"max_pixels": 100}}, "images.max_pixels is 100; an image of this model has at least"),
+    ],
+)
+def test_a_prepared_run_is_looked_at_with_the_settings_that_it_begins_with(
+    make_config: MakeConfig, changes: dict[str, object], said: str
+) -> None:
+    """Its inputs are the same, but nothing has come of them yet, and everything else may change."""
+    run = start_run(make_config())
+    before = files_of(run)
+    with pytest.raises(UserError, match=said):
+        start_run(make_config(**changes))
+    assert files_of(run) == before
+
+
 def test_fewer_iterations_than_are_finished_are_refused(make_config: MakeConfig) -> None:
     run = begin(make_config())
     for iteration in range(2):
