@@ -2,8 +2,8 @@
 what comes fit into memory and onto the disk, and can training get anywhere?
 
 A mistake found here costs seconds; the same mistake found by a stage costs whatever ran before it. What may
-be meant so is a note; what cannot end well is an error. A run whose inputs have not changed since is not
-looked at again.
+be meant so is a note; what cannot end well is an error. A run that has begun on the same inputs is not looked
+at again.
 """
 
 import zlib
@@ -18,7 +18,7 @@ from mstar.datasets import Reading
 from mstar.datasets.checking import ModelCheck, check_problems
 from mstar.datasets.overlap import shared_problems
 from mstar.errors import UnusableRequest, UserError
-from mstar.inputs import problem_files
+from mstar.inputs import looks_like_hub_id, missing_model, problem_files
 from mstar.model_folders import fetched, local_policy
 from mstar.progress import Progress
 from mstar.prompts import build_request
@@ -94,7 +94,12 @@ def check_for_model(name: str) -> ModelCheck:
         return ask_model(load_encoder(load_config(Path(name))))
     from mstar.models import Encoder
 
-    folder = fetched(name, StorageSettings(), weights=False) if is_address(name) else Path(name)
+    if is_address(name):
+        folder = fetched(name, StorageSettings(), weights=False)
+    elif Path(name).is_dir() or looks_like_hub_id(name):
+        folder = Path(name)
+    else:
+        raise missing_model("--model", name)
     return ask_model(Encoder(folder, Images(), Prompt()))
 
 

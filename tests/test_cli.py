@@ -134,6 +134,13 @@ def test_a_missing_model(workplace: Path, path: str) -> None:
     assert f"{path.removeprefix('./')}, which does not exist" in refused(workplace)
 
 
+@pytest.mark.parametrize("path", ["nowhere", "/nowhere/model", "./here/model/deep"])
+def test_a_missing_model_to_check_with(workplace: Path, path: str) -> None:
+    """No hub is asked: none has a model of such a name."""
+    message = refused(workplace, "problems", "check", "problems.jsonl", "--model", path)
+    assert message.startswith(f"error: --model is {path}, which does not exist; name a checkpoint folder")
+
+
 def test_a_model_folder_without_a_model(workplace: Path) -> None:
     (workplace / "empty").mkdir()
     write_config(workplace, lambda tree: tree["model"].update(path="empty"))
