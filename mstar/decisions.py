@@ -12,6 +12,7 @@ import numpy as np
 
 from mstar.config import Adapt, Config, Stop
 from mstar.records import Decision, Estimate, Report, TemperatureReport
+from mstar.wording import counted
 
 TIE = 1e-9
 """Values closer than this are equal."""
@@ -98,7 +99,7 @@ def decide(asked: Asked, sweeps: Sequence[Sweep], adapt: Adapt, stop: Stop) -> D
     stale = stale_sweeps(asked, sweeps, adapt)
     if stop.stale_sweeps is None or stale < stop.stale_sweeps:
         return Decision(asked.iteration, chosen, reason)
-    end = f"{adapt.policy} has not risen for {stale} sweeps, stop.stale_sweeps is {stop.stale_sweeps}"
+    end = f"{adapt.policy} has not risen for {counted(stale, 'sweeps')}, stop.stale_sweeps is {stop.stale_sweeps}"
     return Decision(asked.iteration, chosen, f"{reason}; stop: {end}", stop=True)
 
 
@@ -118,7 +119,7 @@ def best_temperature(
     equals = [point for point, height in zip(grid, heights, strict=True) if height >= top - TIE]
     chosen = min(equals, key=lambda point: (round(abs(point - temperature), 9), point))
     tie = f", nearest of {len(equals)} equals" if len(equals) > 1 else ""
-    return chosen, f"highest {label} {top:.3f} of {len(grid)} temperatures{tie}"
+    return chosen, f"highest {label} {top:.3f} of {counted(len(grid), 'temperatures')}{tie}"
 
 
 def stale_sweeps(asked: Asked, sweeps: Sequence[Sweep], adapt: Adapt) -> int:
@@ -206,7 +207,7 @@ def _read(asked: Asked, sweep: Sweep, adapt: Adapt) -> list[float]:
     fewest = max(asked.problems, adapt.min_problems)
     if not sweep.problems >= fewest:
         which = "adapt.min_problems" if adapt.min_problems >= asked.problems else "a whole sweep"
-        raise Doubt(f"the sweep covers {sweep.problems} problems, {which} is {fewest}")
+        raise Doubt(f"the sweep covers {counted(sweep.problems, 'problems')}, {which} is {fewest}")
     if sweep.problems > asked.problems:
         raise Doubt(f"the sweep covers {sweep.problems} problems, a whole sweep is only {asked.problems}")
     return known

@@ -144,6 +144,14 @@ def test_stops_when_sweeps_go_stale() -> None:
     assert stopped.stop and "2 sweeps" in stopped.reason
 
 
+def test_one_is_not_many() -> None:
+    high, low = {t: 0.9 for t in GRID}, {t: 0.1 for t in GRID}
+    stopped = decide(ASKED, [sweep(high, 2), sweep(low, 3)], PASS, Stop(stale_sweeps=1))
+    assert "has not risen for 1 sweep, stop.stale_sweeps is 1" in stopped.reason
+    thin = decide(replace(ASKED, problems=1), [replace(sweep(), problems=1)], PASS, NEVER)
+    assert "the sweep covers 1 problem, adapt.min_problems is" in thin.reason
+
+
 def test_doubtful_sweeps_and_those_of_other_times_do_not_count_as_stale() -> None:
     high, low = dict.fromkeys(GRID, 0.9), dict.fromkeys(GRID, 0.5)
     doubtful = [sweep({**low, 0.7: math.nan}, 1), replace(sweep(low, 2), problems=3), sweep({0.5: 0.5}, 3)]
