@@ -144,6 +144,11 @@ def note_saturation(sweep: Sweep) -> str | None:
     equals = sum(value >= max(known) - TIE for value in known) if known else 0
     if equals < 3 or equals * 2 < len(sweep.values):
         return None
+    if max(known) < TIE:
+        return (
+            f"the sweep tells nothing: {equals} of {len(sweep.values)} temperatures have the value 0; easier "
+            "validation problems or a larger evaluate.samples_per_problem would tell more"
+        )
     return (
         f"the sweep is saturated: {equals} of {len(sweep.values)} temperatures share the highest value "
         f"{max(known):.3f}; harder validation problems, a smaller evaluate.samples_per_problem or fewer "

@@ -296,5 +296,7 @@ def test_a_saturated_sweep_is_noted_and_decided_as_any_tie() -> None:
     note = note_saturation(full)
     assert note is not None and "3 of 4 temperatures share the highest value 1.000" in note
     assert decide(ASKED, [full], PASS, NEVER).temperature == 0.9
+    none = note_saturation(sweep(dict.fromkeys(GRID, 0.0)))
+    assert none is not None and "4 of 4 temperatures have the value 0; easier validation problems" in none
     assert note_saturation(sweep()) is None
     assert note_saturation(sweep(dict.fromkeys(GRID))) is None
