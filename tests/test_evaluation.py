@@ -1,16 +1,16 @@
 """When what is due, what a report is made of, and that engine and process reward model do not meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from mstar.config import Config
-from mstar.datasets import open_problems
+from mstar.datasets import ProblemFile, open_problems
 from mstar.engines import Sampling
 from mstar.evaluation import due_tests, evaluate, read_report, sweep_is_due
 from mstar.measures import measure_temperature, measure_test
-from mstar.records import Response
+from mstar.records import Problem, Response
 from mstar.response_parts import read_responses
 from mstar.stages import EVALUATE, Shard
 from mstar.starting import start_run
@@ -100,6 +100,21 @@ def test_the_policy_of_the_start_is_examined_part_by_part(make_config: MakeConfi
         assert len(list(read_responses(path))) == 2 * 4
     left = [path.name for path in Path(run.config.output).glob("start/evaluate/**/*unjudged*")]
     assert left == []
+
+
+def test_a_sweep_of_several_parts_reads_its_problems_once(
+    make_config: MakeConfig, problems: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    read_rows = ProblemFile.read
+
+    def reading(self: ProblemFile, rows: Sequence[int], images: bool = True) -> list[Problem]:
+        read.append(len(rows))
+        return read_rows(self, rows, images)
+
+    monkeypatch.setattr(ProblemFile, "read", reading)
+    assert evaluate(start_run(small(make_config, problems)), None) is not None
+    assert read == [12, 4, 12, 12, 8, 12, 4], "two test sets, then both temperatures of either part"
 
 
 def test_the_engine_is_gone_before_the_process_reward_model_comes(

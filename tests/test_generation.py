@@ -17,7 +17,7 @@ from mstar.rundir import RunDir
 from mstar.scoring import score
 from mstar.seeds import derive_seed
 from mstar.selection import select
-from mstar.stages import GENERATE, SCORE
+from mstar.stages import GENERATE, SCORE, Shard
 from mstar.starting import start_run
 
 MakeConfig = Callable[..., Config]
@@ -121,6 +121,28 @@ def test_responses_do_not_depend_on_how_problems_are_cut(make_config: MakeConfig
         texts.append(found)
     assert len(texts[0]) == 40
     assert texts[0] == texts[1]
+
+
+def test_a_shard_with_nothing_to_do_loads_no_model(
+    make_config: MakeConfig, prm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mstar.engines.transformers import TransformersEngine
+    from mstar.prm import ProcessRewardModel
+
+    loaded: list[str] = []
+    for kind in (TransformersEngine, ProcessRewardModel):
+
+        def loading(self: object, *given: object, load: Callable[..., None] = kind.__init__) -> None:
+            loaded.append(type(self).__name__)
+            load(self, *given)
+
+        monkeypatch.setattr(kind, "__init__", loading)
+    run = start_run(make_config(score={"prm": str(prm_folder)}))
+    for stage in (generate, score):
+        assert stage(run, 0, Shard(1, 2)) is None
+        assert stage(run, 0, Shard(1, 2)) is None
+        assert stage(run, 0, Shard(2, 2)) == stage(run, 0, Shard(2, 2)) is not None
+    assert loaded == 2 * ["TransformersEngine"] + 2 * ["ProcessRewardModel"]
 
 
 def test_a_model_that_can_read_nothing_ends_the_run(make_config: MakeConfig, tmp_path: Path) -> None:

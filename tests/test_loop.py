@@ -2,20 +2,26 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from mstar.config import Config
 from mstar.datasets import open_problems
 from mstar.engines import Chunk, Sampling, build_engine
 from mstar.evaluation import read_report
+from mstar.loop import evolve
+from mstar.progress import Progress
 from mstar.prompts import build_request
 from mstar.response_parts import read_responses
+from mstar.run_metrics import open_metrics
 from mstar.stages import ADAPT, EVALUATE, STAGE_NAMES
-from mstar.starting import finished_iterations, open_run
+from mstar.starting import finished_iterations, open_run, start_run
 from mstar.storage import build_storage
+from mstar.tracking import open_tracking
 from tests.commands import mstar
 from tests.smoke import file_of, fingerprints, result_of, smoke_arguments
 
@@ -110,6 +116,42 @@ def test_a_sweep_that_goes_stale_ends_the_loop_and_nothing_is_left_unmeasured(
     again = mstar(*smoke_arguments(problems, output, *settings))
     assert "all iterations are finished already" in again.stdout
     assert not (output / f"iterations/{last + 1:03d}/generate").exists()
+
+
+class Listener(Progress):
+    """Remembers what was said, and whether there was a page by then."""
+
+    def __init__(self, page: Path) -> None:
+        self.page = page
+        self.said: list[tuple[str, bool]] = []
+
+    def note(self, text: str) -> None:
+        self.said.append((text, self.page.is_file()))
+
+
+def test_what_a_run_can_know_early_it_says_early(
+    make_config: Callable[..., Config], problems: Path, tmp_path: Path
+) -> None:
+    """That its sweep tells nothing, before the first iteration; and there is a page after each."""
+    table = pq.read_table(problems / "train.parquet")
+    table = table.filter([kind == "number" for kind in table["answer_type"].to_pylist()]).slice(0, 3)
+    golds = table.set_column(table.schema.get_field_index("answer"), "answer", [["987654321"] * 3])
+    pq.write_table(golds, tmp_path / "never.parquet")
+    run = start_run(
+        make_config(
+            data={**make_config().data.model_dump(), "validation": str(tmp_path / "never.parquet")},
+            generate={"samples_per_problem": 2, "max_tokens": 40},
+            evaluate={"every": 1, "temperatures": [0.5, 1.0, 1.5], "samples_per_problem": 2},
+            adapt={"policy": "pass_at_k", "min_problems": 1},
+        )
+    )
+    listener = Listener(Path(run.config.output) / "report.html")
+    with open_metrics(run, None) as metrics, open_tracking(run) as tracking:
+        evolve(run, metrics, tracking, listener)
+    lines = [line.partition(":")[0] for line, _ in listener.said]
+    assert lines.count("the sweep tells nothing") == 3
+    assert lines[:3] == ["start", "the sweep tells nothing", "the sweep tells nothing"]
+    assert dict(zip(lines, (is_there for _, is_there in listener.said), strict=True))["1 of 2 iterations"]
 
 
 def test_a_second_start_changes_nothing(problems: Path, finished: Path) -> None:

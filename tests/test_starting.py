@@ -18,6 +18,7 @@ from mstar.evaluation import evaluate
 from mstar.generation import generate
 from mstar.progress import Progress
 from mstar.records import Decision, State
+from mstar.resources import Memory
 from mstar.rundir import FIRST_POLICY, RunDir
 from mstar.scoring import score
 from mstar.stage_notes import Begun
@@ -305,6 +306,16 @@ def test_a_test_set_needs_answers_and_training_problems_do_not(
     heard = Heard()
     start_run(make_config(data={**data, "train": str(mixed)}), heard)
     assert "data.train: 1 of 3 problems have no answer; they are sampled, not judged" in heard.lines
+
+
+def test_what_may_get_nowhere_or_not_fit_is_told_before_the_run(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mstar.resources.system_memory", lambda: Memory(2**40, 2**20))
+    heard = Heard()
+    start_run(make_config(train={"learning_rate": 1e-9}), heard)
+    assert any("1.0 MiB are free; if it does not suffice: train.gradient" in line for line in heard.lines)
+    assert any("will hardly change the policy" in line for line in heard.lines)
 
 
 def test_test_problems_that_are_trained_on_are_named(make_config: MakeConfig, tmp_path: Path) -> None:

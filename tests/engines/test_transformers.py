@@ -282,6 +282,25 @@ def test_pixels_are_held_within_bounds(
     assert quickstart.reader.bytes <= limit
 
 
+@pytest.mark.parametrize("most", [64, 128, 16_384])
+def test_a_prefill_keeps_to_its_tokens(make_config: MakeConfig, most: int) -> None:
+    """In rows of similar length, padding included; one row alone may have more."""
+    engine = TransformersEngine(BASE, make_config(generate={"tokens_per_prefill": most}))
+    sizes: list[torch.Size] = []
+
+    def note(module: object, given: object, named: dict[str, torch.Tensor]) -> None:
+        sizes.append(named["input_ids"].shape)
+
+    engine.model.register_forward_pre_hook(note, with_kwargs=True)
+    requests = heldout(12)
+    longest = max(len(row.ids) for row in engine.encoder.encode(requests))
+    generate(engine, requests, SHORT)
+    prefills = [size for size in sizes if size[1] > 1]
+    assert sum(size[0] for size in prefills) == len(requests)
+    assert all(size.numel() <= max(most, longest) for size in prefills)
+    assert (len(prefills) == 1) == (most == 16_384)
+
+
 def test_a_prompt_that_is_too_long_is_named(make_config: MakeConfig) -> None:
     engine = TransformersEngine(BASE, make_config(prompt={"version": "question-1", "max_tokens": 40}))
     long = ask(problem(5, 3, question="1+" * 30))

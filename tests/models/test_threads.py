@@ -1,6 +1,8 @@
 """The cores that a process may use, from control groups as Linux shows them."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,27 @@ def test_a_quota_bounds_the_cores_and_leaves_one(tmp_path: Path) -> None:
     for quota, expected in (("50000", 1), ("6400000", mine), ("max", mine)):
         system = write(tmp_path / quota, {**group, "sys/fs/cgroup/cpu.max": f"{quota} 100000"})
         assert allowed_cores(system) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [
+        ({}, ["PASSIVE", "1000"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE", None]),
+        ({"GOMP_SPINCOUNT": "7"}, [None, "7"]),
+    ],
+)
+def test_threads_sleep_after_a_moment_unless_the_user_says_otherwise(
+    own: dict[str, str], found: list[str | None]
+) -> None:
+    """Said before torch is loaded, which reads it then."""
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    code = f"import sys, mstar, os; assert 'torch' not in sys.modules; print([os.environ.get(n) for n in {names}])"
+    environment = {name: value for name, value in os.environ.items() if name not in names} | own
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(found)
 
 
 def test_what_the_configuration_says_goes_first() -> None:
