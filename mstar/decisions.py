@@ -99,7 +99,8 @@ def decide(asked: Asked, sweeps: Sequence[Sweep], adapt: Adapt, stop: Stop) -> D
     stale = stale_sweeps(asked, sweeps, adapt)
     if stop.stale_sweeps is None or stale < stop.stale_sweeps:
         return Decision(asked.iteration, chosen, reason)
-    end = f"{adapt.policy} has not risen for {counted(stale, 'sweeps')}, stop.stale_sweeps is {stop.stale_sweeps}"
+    sweeps_without = counted(stale, "sweeps")
+    end = f"{adapt.policy} has not risen for {sweeps_without}, stop.stale_sweeps is {stop.stale_sweeps}"
     return Decision(asked.iteration, chosen, f"{reason}; stop: {end}", stop=True)
 
 

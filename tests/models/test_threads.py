@@ -81,7 +81,8 @@ def test_threads_sleep_after_a_moment_unless_the_user_says_otherwise(
 ) -> None:
     """Said before torch is loaded, which reads it then."""
     names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    code = f"import sys, mstar, os; assert 'torch' not in sys.modules; print([os.environ.get(n) for n in {names}])"
+    code = "import sys, mstar, os; assert 'torch' not in sys.modules; "
+    code += f"print([os.environ.get(name) for name in {names}])"
     environment = {name: value for name, value in os.environ.items() if name not in names} | own
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
