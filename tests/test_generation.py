@@ -12,6 +12,7 @@ from PIL import Image
 from mstar.config import Config
 from mstar.errors import UserError
 from mstar.generation import generate, interval_rows
+from mstar.preflight import check_inputs
 from mstar.response_parts import read_responses
 from mstar.rundir import RunDir
 from mstar.scoring import score
@@ -19,6 +20,7 @@ from mstar.seeds import derive_seed
 from mstar.selection import select
 from mstar.stages import GENERATE, SCORE, Shard
 from mstar.starting import start_run
+from tests.test_starting import Heard
 
 MakeConfig = Callable[..., Config]
 
@@ -84,6 +86,10 @@ def test_what_the_model_cannot_read_is_left_out_and_named(make_config: MakeConfi
     assert sampled is not None
     assert (sampled.problems, sampled.responses) == (6, 12)
     assert set(sampled.unusable) == {"p4", "p5"}
+    heard = Heard()
+    check_inputs(run, heard)
+    [said] = [line for line in heard.lines if "the model cannot read 2 problems: p4 has an image" in line]
+    assert said.startswith("data.train: ") and said.endswith("; left out")
     assert "prompt.max_tokens" in sampled.unusable["p5"]
 
 

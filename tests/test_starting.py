@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -316,6 +317,20 @@ def test_what_may_get_nowhere_or_not_fit_is_told_before_the_run(
     start_run(make_config(train={"learning_rate": 1e-9}), heard)
     assert any("1.0 MiB are free; if it does not suffice: train.gradient" in line for line in heard.lines)
     assert any("will hardly change the policy" in line for line in heard.lines)
+
+
+def test_of_a_large_file_the_model_is_asked_about_a_sample_and_what_looks_long(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mstar.preflight.MODEL_SAMPLE", 10)
+    data = own_data(tmp_path / "data", train=str(write_problems(tmp_path / "many", count=40)))
+    train = Path(str(data["train"]))
+    train.write_text(train.read_text().replace("value p33?", "1+" * 30))
+    heard = Heard()
+    start_run(make_config(data=data, prompt={"version": "question-1", "max_tokens": 40}), heard)
+    [tried] = [line for line in heard.lines if "the model's processor was tried on" in line]
+    assert re.fullmatch(r"data.train: the model's processor was tried on (?!40)\d+ of 40 problems", tried)
+    assert any("the model cannot read 1 problem: p33 has a prompt of" in line for line in heard.lines)
 
 
 def test_test_problems_that_are_trained_on_are_named(make_config: MakeConfig, tmp_path: Path) -> None:
