@@ -157,13 +157,16 @@ def _perform(
     name: str, at: Place, stage: "Callable[[RunDir, Progress], object]", folder_name: str = ""
 ) -> "RunDir":
     """One stage of a run that was started; its metrics and its tracked figures are those of the loop."""
-    from mstar.progress import build_progress
+    from mstar.progress import build_progress, title
     from mstar.run_metrics import open_metrics
     from mstar.starting import open_run
     from mstar.tracking import open_tracking
+    from mstar.turns import check_iteration
 
     outputs = read_outputs(at.executor_input)
     opened, progress = open_run(at.run), build_progress()
+    check_iteration(opened, at.iteration)
+    is_done = opened.is_finished(folder_name or name, at.iteration)
     with open_metrics(opened, at.metrics_port, progress) as metrics, open_tracking(opened) as tracking:
         metrics.begin(name, at.iteration)
         result = stage(opened, progress)
@@ -171,6 +174,8 @@ def _perform(
         tracking.observe_stage(folder_name or name, at.iteration, result)
         if outputs is not None:
             outputs.write_result(result, opened.config.adapt.k)
+    if is_done:
+        progress.note(f"{title(folder_name or name, at.iteration)} is finished already")
     return opened
 
 

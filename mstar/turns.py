@@ -50,6 +50,22 @@ def shares_of(shards: int) -> tuple[str, ...]:
     return tuple(f"{number}/{shards}" for number in range(1, shards + 1))
 
 
+def check_iteration(run: RunDir, iteration: int | None) -> None:
+    """UserError where a run has no such turn, whose responses nothing would ever train on."""
+    done, planned = finished_iterations(run), planned_iterations(run)
+    if iteration is None or iteration < max(done, planned):
+        return
+    if planned < run.config.iterations.count:
+        raise UserError(
+            f"--iteration is {iteration}, and stop.stale_sweeps ended {run.config.output} after iteration "
+            f"{planned - 1}; for more iterations begin a run without it"
+        )
+    raise UserError(
+        f"--iteration is {iteration}, and the last one of {run.config.output} is {planned - 1}; prepare it "
+        "again with a larger iterations.count"
+    )
+
+
 def last_iteration(run: RunDir) -> int:
     """The last iteration of a run that has come to its end; UserError where some are left."""
     done, planned = finished_iterations(run), planned_iterations(run)

@@ -115,6 +115,12 @@ def test_a_sweep_that_goes_stale_ends_the_loop_and_nothing_is_left_unmeasured(
     assert summary["tests"]["six_terms"]["last"]["iteration"] == last
     again = mstar(*smoke_arguments(problems, output, *settings))
     assert "all iterations are finished already" in again.stdout
+    beyond = mstar("generate", "--run", str(output), "--iteration", str(last + 1), check=False)
+    assert beyond.returncode == 2
+    assert (
+        f"--iteration is {last + 1}, and stop.stale_sweeps ended {output} after iteration {last}"
+        in beyond.stderr
+    )
     assert not (output / f"iterations/{last + 1:03d}/generate").exists()
 
 

@@ -46,6 +46,16 @@ def test_a_shard_does_its_share_and_no_more(problems: Path, tmp_path: Path) -> N
         assert set() < half < whole, stage
 
 
+def test_a_stage_that_is_finished_says_so_and_one_beyond_the_last_is_refused(finished: Path) -> None:
+    for stage in ("generate", "score", "select", "train", "evaluate", "adapt"):
+        again = mstar(stage, "--run", str(finished), "--iteration", "1")
+        assert again.stdout.splitlines()[-1] == f"iteration 1 · {stage} is finished already"
+        beyond = mstar(stage, "--run", str(finished), "--iteration", "2", check=False)
+        assert beyond.returncode == 2
+        assert "--iteration is 2, and the last one of " in beyond.stderr
+        assert "whole is 1; prepare it again with a larger iterations.count" in beyond.stderr
+
+
 def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Path) -> None:
     output = tmp_path / "order"
     mstar(*prepare_arguments(problems, output))
