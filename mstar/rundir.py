@@ -23,7 +23,7 @@ from mstar.fingerprints import Fingerprint, settings_of
 from mstar.inputs import identity_of_model, models, problem_files
 from mstar.model_folders import local_policy
 from mstar.records import State, to_json
-from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed
+from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed, refuse_other_bytes
 from mstar.stages import ADAPT, TRAIN, Stage, iteration_of, iteration_prefix, stage_prefix
 from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
@@ -226,6 +226,8 @@ class RunDir:
         train, _, name = policy.rpartition("/")
         if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
             raise PolicyRemoved(int(PurePosixPath(train).parent.name), self.config.output)
+        if found := self._manifest(train):
+            refuse_other_bytes(self.storage, train, found[0], name)
         remedy = "delete that train folder's manifest and start again"
         with local_copy(self.storage, policy, remedy) as path:
             yield path
