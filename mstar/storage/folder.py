@@ -96,8 +96,8 @@ class FolderStorage:
             raise FileNotFoundError(errno.ENOENT, "no such file in the run", str(path))
         if sha256 is not None and describe(path).sha256 != sha256:
             raise WrongBytes(
-                f"{path} is not as it was written (its sha256 differs); run the stage that wrote it again, which "
-                "makes it anew"
+                f"{path} is not as it was written (its sha256 differs); run the stage that wrote it again, "
+                "which makes it anew"
             )
         yield path
 
