@@ -25,7 +25,7 @@ from mstar.stagedir import StageDir
 from mstar.stages import ADAPT, EVALUATE, stage_prefix
 from mstar.starting import finished_iterations, open_run, start_run
 from mstar.storage import build_storage, write_text
-from tests.conftest import BASE, PROBLEMS
+from tests.conftest import BASE, PROBLEMS, QUICKSTART
 
 MakeConfig = Callable[..., Config]
 
@@ -211,14 +211,20 @@ def test_what_is_exchanged_between_two_stages_of_one_process_is_refused(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     """A loop goes on for days; what it has read of its inputs at the start may be another thing by then."""
-    model = shutil.copytree(BASE, tmp_path / "base")
-    run = start_run(make_config(model={"path": str(model)}, data=own_data(tmp_path / "data"), **BRIEF))
+    model, prm = (shutil.copytree(QUICKSTART / name, tmp_path / name) for name in ("base", "prm"))
+    paths = {"model": {"path": str(model)}, "score": {"prm": str(prm)}}
+    run = start_run(make_config(data=own_data(tmp_path / "data"), **paths, **BRIEF))
     kept = (model / "model.safetensors").read_bytes()
     keep_times(model, swap_weights)
     with pytest.raises(UserError, match="other contents of model.path "):
         generate(run, 0)
     (model / "model.safetensors").write_bytes(kept)
     generate(run, 0)
+    kept = (prm / "model.safetensors").read_bytes()
+    keep_times(prm, swap_weights)
+    with pytest.raises(UserError, match="other contents of score.prm "):
+        score(run, 0)
+    (prm / "model.safetensors").write_bytes(kept)
     keep_times(tmp_path / "data", edit_gold)
     with pytest.raises(UserError, match="other contents of data.train "):
         score(run, 0)
