@@ -125,17 +125,17 @@ def best_temperature(
 
 def stale_sweeps(asked: Asked, sweeps: Sequence[Sweep], adapt: Adapt) -> int:
     """Sweeps since the best one, by the highest value over temperatures. Doubtful ones do not count, nor
-    does the one before the first iteration.
+    several of one iteration, nor the one before the first.
     """
-    bests: dict[int, float] = {}
+    bests: dict[int, list[float]] = {}
     for sweep in sweeps:
         try:
             values = _read(asked, sweep, adapt)
         except Doubt:
             continue
         if sweep.iteration is not None and sweep.iteration <= asked.iteration:
-            bests[sweep.iteration] = max(values)
-    heights = [bests[iteration] for iteration in sorted(bests)]
+            bests.setdefault(sweep.iteration, []).append(max(values))
+    heights = [bests[iteration][0] for iteration in sorted(bests) if len(bests[iteration]) == 1]
     return len(heights) - 1 - heights.index(max(heights)) if heights else 0
 
 

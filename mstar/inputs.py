@@ -12,7 +12,7 @@ from pathlib import Path
 from mstar.addresses import BUCKET, HUB, is_address, scheme_of
 from mstar.config import Config, Data
 from mstar.config_storage import StorageSettings
-from mstar.content_hashes import remembered_sha256
+from mstar.content_hashes import Stamp, remembered_sha256, stamp_of
 from mstar.errors import UserError
 from mstar.model_folders import IGNORED, has_file, stored_identity
 
@@ -44,11 +44,19 @@ def model_identity(key: str, path: str, revision: str | None) -> str:
         if revision is None:
             raise missing_model(key, path)
         return f"{path}@{revision}"
-    names = sorted(
-        file.name for file in folder.iterdir() if file.is_file() and not file.name.startswith(IGNORED)
-    )
-    lines = "".join(f"{name} {remembered_sha256(folder / name)}\n" for name in names)
+    lines = "".join(f"{file.name} {remembered_sha256(file)}\n" for file in _model_files(folder))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def model_stamps(path: str) -> list[tuple[str, Stamp]]:
+    """By which a change of a model folder on this machine shows; empty for one elsewhere."""
+    folder = Path(path)
+    return [(file.name, stamp_of(file)) for file in _model_files(folder)] if folder.is_dir() else []
+
+
+def _model_files(folder: Path) -> list[Path]:
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(IGNORED)]
+    return sorted(files, key=lambda file: file.name)
 
 
 def check_model_paths(config: Config) -> None:

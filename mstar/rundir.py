@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 from mstar.addresses import is_address
 from mstar.config import Config
 from mstar.datasets import ProblemFile, Reading, open_problems
+from mstar.datasets.index import have_changed
 from mstar.errors import PolicyRemoved, UserError
 from mstar.fingerprints import Fingerprint, settings_of
-from mstar.inputs import identity_of_model, models, problem_files
+from mstar.inputs import identity_of_model, model_stamps, models, problem_files
 from mstar.model_folders import local_policy
 from mstar.records import State, to_json
-from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed
+from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed, refuse_other_bytes
 from mstar.stages import ADAPT, TRAIN, Stage, iteration_of, iteration_prefix, stage_prefix
 from mstar.storage import Storage, write_text
 from mstar.stored_names import CHECKPOINT, plain_name
@@ -72,7 +73,7 @@ class RunDir:
         self.storage = storage
         self.config = config
         self._problems: dict[str, ProblemFile] = {}
-        self._contents: dict[str, str] = {}
+        self._models: dict[str, tuple[object, str]] = {}
         self._noted: dict[str, str] = {}
         self._states: dict[int, State] = {}
         self._manifests: dict[str, tuple[Manifest, str]] = {}
@@ -165,8 +166,7 @@ class RunDir:
 
     def manifest(self, prefix: str) -> Manifest | None:
         """What a finished stage left, read once (see `forget`); None where it is not finished."""
-        found = self._manifest(prefix)
-        return found[0] if found else None
+        return found[0] if (found := self._manifest(prefix)) else None
 
     def _manifest(self, prefix: str) -> tuple[Manifest, str] | None:
         """A finished stage's manifest and the hash of its bytes, read once; None where there is none. What an
@@ -226,6 +226,8 @@ class RunDir:
         train, _, name = policy.rpartition("/")
         if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
             raise PolicyRemoved(int(PurePosixPath(train).parent.name), self.config.output)
+        if found := self._manifest(train):
+            refuse_other_bytes(self.storage, train, found[0], name)
         remedy = "delete that train folder's manifest and start again"
         with local_copy(self.storage, policy, remedy) as path:
             yield path
@@ -263,13 +265,17 @@ class RunDir:
         return present
 
     def content_of(self, key: str) -> str:
-        """The same, whatever the run was started with; looked at once."""
-        if key not in self._contents:
-            if key in dict(models(self.config)):
-                self._contents[key] = identity_of_model(self.config, key)
-            else:
-                self._contents[key] = self.problems(dict(problem_files(self.config))[key]).identity
-        return self._contents[key]
+        """The same, whatever the run was started with; files here that have changed are looked at again."""
+        path = dict([*models(self.config), *problem_files(self.config)])[key]
+        if key not in dict(models(self.config)):
+            known = self._problems.get(path)
+            if known and not is_address(path) and have_changed(known.files, known.stamps):
+                del self._problems[path]
+            return self.problems(path).identity
+        stamps = model_stamps(path)
+        if self._models.get(key, ("",))[0] != stamps:
+            self._models[key] = stamps, identity_of_model(self.config, key)
+        return self._models[key][1]
 
     def noted_identities(self) -> dict[str, str]:
         """What the inputs were like when the run was started, read once; empty before that."""

@@ -9,8 +9,10 @@ Who writes them, and when, is in stagedir.py.
 """
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
+from mstar.errors import WrongBytes
 from mstar.fingerprints import Fingerprint
 from mstar.storage import FileEntry, Storage
 from mstar.stored_records import read_if_whole
@@ -61,3 +63,17 @@ def has_left_something(storage: Storage, prefix: str) -> bool:
 def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
     """Files and folders of a finished stage that went on purpose, and why."""
     return read_if_whole(storage, f"{prefix}/{REMOVED}", dict) or {}
+
+
+def refuse_other_bytes(storage: Storage, prefix: str, manifest: Manifest, folder: str) -> None:
+    """WrongBytes where a folder of a finished stage is not as it was written: what is made with it is noted
+    as made from the stage that left it. In a bucket that shows when it is read.
+    """
+    for stored, entry in manifest.files.items():
+        key = f"{prefix}/{stored}"
+        if stored.startswith(f"{folder}/") and storage.known_sha256(key) not in (None, entry.sha256):
+            verb = PurePosixPath(prefix).name
+            raise WrongBytes(
+                f"{key} is not as it was written (its sha256 differs); run mstar {verb} for it again, which "
+                "makes it anew"
+            )

@@ -160,6 +160,13 @@ def test_doubtful_sweeps_and_those_of_other_times_do_not_count_as_stale() -> Non
     assert stale_sweeps(ASKED, [sweep(high, 0), *doubtful, sweep(low, 3)], PASS) == 1
 
 
+def test_two_sweeps_of_one_iteration_stop_nothing_whichever_comes_first() -> None:
+    high, low = sweep(dict.fromkeys(GRID, 0.9), 2), sweep(dict.fromkeys(GRID, 0.5), 2)
+    for pair in ([high, low], [low, high]):
+        found = [sweep(dict.fromkeys(GRID, 0.6), 0), *pair, sweep(dict.fromkeys(GRID, 0.7), 3)]
+        assert stale_sweeps(ASKED, found, PASS) == 0
+
+
 TEMPERATURES = st.one_of(st.sampled_from(GRID), st.floats())
 SWEEPS = st.lists(
     st.builds(
@@ -204,6 +211,7 @@ def test_whatever_is_asked_the_answer_is_a_temperature(
         assert decision.temperature in (asked.temperature, *asked.grid)
     if "held" in decision.reason and 0 < asked.temperature <= 2:
         assert decision.temperature == asked.temperature
+    assert decide(asked, sweeps[::-1], adapt, stop) == decision
 
 
 @given(QUESTIONS, SWEEPS, RULES)

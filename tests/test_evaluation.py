@@ -161,3 +161,12 @@ def test_a_shard_with_nothing_to_do_loads_no_model(
     assert evaluate(run, None, Shard(2, 2)) is not None
     assert evaluate(run, None, Shard(2, 2)) is not None
     assert len(loaded) == 2
+
+
+def test_temperatures_that_differ_in_the_sixth_decimal_are_swept_apart(make_config: MakeConfig) -> None:
+    grid = {"temperatures": [1.0, 1.000001], "samples_per_problem": 1}
+    run = start_run(make_config(evaluate=grid, generate={"max_tokens": 3}))
+    report = evaluate(run, None)
+    assert report is not None and [row.temperature for row in report.temperatures] == grid["temperatures"]
+    folders = {name.partition("/")[0] for name in run.finished(EVALUATE, None).parts}
+    assert folders == {"test-heldout", "sweep-1", "sweep-1.000001"}

@@ -1,5 +1,7 @@
 """The stages as commands, in shards and by several processes at once: the files are those of the loop."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,32 @@ def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Pa
         failed = mstar(stage, *at, iteration, check=False)
         assert failed.returncode == 2
         assert remedy in failed.stderr and "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "maker", "reader"),
+    [
+        ("iterations/000/generate/part-00000-*", "generate", ("score", "0")),
+        ("iterations/000/score/part-00000-*", "score", ("select", "0")),
+        ("iterations/000/select/selected-*", "select", ("train", "0")),
+        ("iterations/000/train/checkpoint-*/model.safetensors", "train", ("generate", "1")),
+    ],
+)
+def test_what_another_stage_left_is_not_read_with_other_bytes(
+    finished: Path, tmp_path: Path, changed: str, maker: str, reader: tuple[str, str]
+) -> None:
+    """Of equal size and time: fingerprints would say that it was made from what the manifest lists."""
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    stage, iteration = reader
+    shutil.rmtree(output / "iterations" / f"{int(iteration):03d}" / stage)
+    (file,) = output.glob(changed)
+    before, times = file.read_bytes(), file.stat()
+    file.write_bytes(before[:-600] + bytes([before[-600] ^ 1]) + before[-599:])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    refused = mstar(stage, "--run", str(output), "--iteration", iteration, check=False)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert file.name in refused.stderr and "is not as it was written" in refused.stderr
+    if maker != "train":
+        mstar(maker, "--run", str(output), "--iteration", "0")
+        assert file.read_bytes() == before

@@ -27,7 +27,7 @@ from mstar.stagedir import StageDir
 from mstar.stages import ADAPT, EVALUATE, stage_prefix
 from mstar.starting import finished_iterations, open_run, start_run
 from mstar.storage import build_storage, write_text
-from tests.conftest import BASE, PROBLEMS
+from tests.conftest import BASE, PROBLEMS, QUICKSTART
 
 MakeConfig = Callable[..., Config]
 
@@ -161,6 +161,12 @@ def test_what_changes_results_is_refused_and_nothing_is_written(
     assert files_of(run) == before
 
 
+BRIEF = {
+    "generate": {"samples_per_problem": 1, "max_tokens": 5},
+    "iterations": {"count": 1, "problems_share": 1.0},
+}
+
+
 def swap_weights(model: Path) -> None:
     weights = model / "model.safetensors"
     data = bytearray(weights.read_bytes())
@@ -203,12 +209,31 @@ def test_other_contents_at_the_same_place_are_refused(
     assert files_of(run) == before
 
 
+def test_what_is_exchanged_between_two_stages_of_one_process_is_refused(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """A loop goes on for days; what it has read of its inputs at the start may be another thing by then."""
+    model, prm = (shutil.copytree(QUICKSTART / name, tmp_path / name) for name in ("base", "prm"))
+    paths = {"model": {"path": str(model)}, "score": {"prm": str(prm)}}
+    run = start_run(make_config(data=own_data(tmp_path / "data"), **paths, **BRIEF))
+    kept = (model / "model.safetensors").read_bytes()
+    keep_times(model, swap_weights)
+    with pytest.raises(UserError, match="other contents of model.path "):
+        generate(run, 0)
+    (model / "model.safetensors").write_bytes(kept)
+    generate(run, 0)
+    kept = (prm / "model.safetensors").read_bytes()
+    keep_times(prm, swap_weights)
+    with pytest.raises(UserError, match="other contents of score.prm "):
+        score(run, 0)
+    (prm / "model.safetensors").write_bytes(kept)
+    keep_times(tmp_path / "data", edit_gold)
+    with pytest.raises(UserError, match="other contents of data.train "):
+        score(run, 0)
+
+
 def test_a_gold_that_is_edited_between_two_stages_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
-    config = make_config(
-        data=own_data(tmp_path / "data"),
-        generate={"samples_per_problem": 1, "max_tokens": 5},
-        iterations={"count": 1, "problems_share": 1.0},
-    )
+    config = make_config(data=own_data(tmp_path / "data"), **BRIEF)
     start_run(config)
     generate(open_run(config.output), 0)
     edit_gold(tmp_path / "data")

@@ -204,6 +204,14 @@ def stamps_of(files: Iterable[DataFile]) -> list[tuple[str, FileStamp]]:
     return [(file.place, file.stamp()) for file in files]
 
 
+def have_changed(files: Iterable[DataFile], stamps: Sequence[tuple[str, FileStamp]]) -> bool:
+    """Whether files that had these stamps have others now, or are gone."""
+    try:
+        return stamps_of(files) != stamps
+    except OSError:
+        return True
+
+
 def to_bytes(table: Any, metadata: dict[str, str]) -> memoryview:
     file = pa.BufferOutputStream()
     with pa.ipc.new_file(file, table.schema.with_metadata(metadata)) as writer:

@@ -43,7 +43,8 @@ class Encoder:
         self.folder = folder
         self.prompt = prompt
         placeholder = self.tokenizer.convert_ids_to_tokens(self.family.placeholder_id)
-        self.plain_text = PlainText(self.tokenizer, placeholder, self.family.frame)
+        image_ids = {self.family.placeholder_id, *self.family.never_sampled}
+        self.plain_text = PlainText(self.tokenizer, placeholder, self.family.frame, image_ids)
         self.end_id = self.plain_text.end_of_turn()
         """Ends a response."""
         padding = self.tokenizer.pad_token_id

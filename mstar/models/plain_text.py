@@ -2,11 +2,14 @@
 
 `<|image_pad|>` in a question or a response is text. Most texts spell no special token and are tokenised as
 they always were, a prompt as one piece with its chat template. In the others the tokenizer is told to split
-special tokens, and a prompt is put together from the template's own pieces and the texts between them.
+special tokens, and a prompt is put together from the template's own pieces and the texts between them. What
+stands for an image and is not marked as special in the tokenizer (LLaVA's `<image>`) cannot be split like
+that: there the text is cut, and both sides are tokenised.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import TemplateError
@@ -21,14 +24,23 @@ Messages = Sequence[dict[str, Any]]
 class PlainText:
     """Tokenises texts and prompts with one tokenizer."""
 
-    def __init__(self, tokenizer: Any, placeholder: str = "", frame: tuple[str, str] = ("", "")) -> None:
-        """In a prompt, `frame` stands before and after each special token `placeholder` of the template."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        placeholder: str = "",
+        frame: tuple[str, str] = ("", ""),
+        image_ids: Collection[int] = (),
+    ) -> None:
+        """In a prompt, `frame` stands before and after each special token `placeholder` of the template.
+        `image_ids` are the tokens that must not be spelled even where they are not marked as special.
+        """
         self.tokenizer = tokenizer
         self.placeholder, self.framed = placeholder, placeholder.join(frame)
-        special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-        self._special = re.compile(
-            "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)"
-        )
+        added = tokenizer.added_tokens_decoder
+        special = {str(token) for token in added.values() if token.special}
+        unmarked = {str(token) for id, token in added.items() if id in image_ids} - special
+        self._special, self._all = re.compile(any_of(special)), re.compile(any_of(special | unmarked))
+        self._unmarked = re.compile(f"(?={any_of(unmarked)})")
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, none of them special unless the text cannot be written otherwise."""
@@ -36,18 +48,27 @@ class PlainText:
 
     def ids_of_each(self, texts: Sequence[str]) -> list[list[int]]:
         """`ids` of each text; all at once, which is faster, where none spells a special token."""
-        if any(self._special.search(text) for text in texts):
+        if any(self._all.search(text) for text in texts):
             return [self.ids(text) for text in texts]
         return self._ids_at_once(texts)
 
     def read(self, text: str, **options: Any) -> Any:
-        """What the tokenizer gives for a text; `options` are its own."""
+        """What the tokenizer gives for a text: `input_ids`, and `offset_mapping` where its `options` ask."""
         split = self._special.search(text) is not None
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=split, **options)
+        cuts = [0, *(match.start() + 1 for match in self._unmarked.finditer(text)), len(text)]
+        found: dict[str, list[Any]] = {"input_ids": [], "offset_mapping": []}
+        for start, end in pairwise(cuts):
+            piece = self.tokenizer(
+                text[start:end], add_special_tokens=False, split_special_tokens=split, **options
+            )
+            found["input_ids"] += piece["input_ids"]
+            offsets = piece.get("offset_mapping", ())
+            found["offset_mapping"] += [(first + start, last + start) for first, last in offsets]
+        return found
 
     def prompt_ids(self, prompts: Sequence[Messages]) -> list[list[int]]:
         """The tokens of each prompt up to where its response begins."""
-        spelled = [any(self._special.search(text) for text in texts(messages)) for messages in prompts]
+        spelled = [any(self._all.search(text) for text in texts(messages)) for messages in prompts]
         whole = [self._render(messages) for messages, is_spelled in zip(prompts, spelled, strict=True)
                  if not is_spelled]  # fmt: skip
         found = iter(self._ids_at_once(whole))
@@ -94,6 +115,11 @@ class PlainText:
         for number, template in zip(pieces[1::2], templates, strict=True):
             ids += [*self.ids(written[int(number)]), *template]
         return ids
+
+
+def any_of(tokens: Iterable[str]) -> str:
+    """A pattern for the longest of these; for nothing where there are none."""
+    return "|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or r"(?!)"
 
 
 def _said(role: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
-from mstar.errors import UserError
+from mstar.errors import UserError, WrongBytes
 from mstar.storage import FileEntry, checked_key, describe
 
 SCRATCH, LOCK = ".scratch", ".lock"
@@ -94,6 +94,11 @@ class FolderStorage:
         path = self._place(key)
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file in the run", str(path))
+        if sha256 is not None and describe(path).sha256 != sha256:
+            raise WrongBytes(
+                f"{path} is not as it was written (its sha256 differs); run the stage that wrote it again, "
+                "which makes it anew"
+            )
         yield path
 
     def read(self, key: str) -> bytes:

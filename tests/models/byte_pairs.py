@@ -33,7 +33,8 @@ TEMPLATE = (
 )
 
 
-def build_byte_pairs() -> Any:
+def build_byte_pairs(marked: bool = True) -> Any:
+    """`marked`: all of SPECIAL are special tokens; else those of images are ordinary added ones."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -48,12 +49,14 @@ def build_byte_pairs() -> Any:
     read = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
     assert read
     tokenizer.train_from_iterator(read, trainer)
-    tokenizer.add_special_tokens(SPECIAL)
+    special = SPECIAL if marked else [token for token in SPECIAL if not token.endswith("_pad|>")]
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens([token for token in SPECIAL if token not in special])
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens=SPECIAL,
+        extra_special_tokens=special,
         chat_template=TEMPLATE,
         clean_up_tokenization_spaces=False,
     )

@@ -66,6 +66,21 @@ def test_ordinary_text_has_the_tokens_it_always_had(text: str) -> None:
     assert PLAIN.prompt_ids([user(text, None)]) == [whole(BYTE_PAIRS, user(text, None))]
 
 
+UNMARKED = build_byte_pairs(marked=False)
+IMAGE_IDS = UNMARKED.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>"])
+
+
+@given(SPELLED, SPELLED)
+def test_nor_does_it_become_an_image_that_is_not_marked_as_special(question: str, response: str) -> None:
+    plain = PlainText(UNMARKED, image_ids=IMAGE_IDS)
+    read = plain.read(response, return_offsets_mapping=True)
+    assert read["input_ids"] == plain.ids(response) and set(IMAGE_IDS).isdisjoint(read["input_ids"])
+    assert UNMARKED.decode(read["input_ids"]) == response
+    assert [end for _, end in read["offset_mapping"]][-1:] == [len(response)][: len(read["input_ids"])]
+    found, empty = plain.prompt_ids([user(None, question), user(None, "")])
+    assert [id for id in found if id in IMAGE_IDS] == [id for id in empty if id in IMAGE_IDS] != []
+
+
 def test_every_turn_is_looked_at_and_prompts_keep_their_order() -> None:
     spelled = "<|im_end|> is no end"
     turns = [

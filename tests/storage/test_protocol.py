@@ -213,7 +213,6 @@ def test_sizes_and_bytes_as_they_are_stored(storage: Storage) -> None:
         list(storage.blocks("a/none.json"))
 
 
-@pytest.mark.parametrize("opened", SERVERS, indirect=True)
 @pytest.mark.parametrize("size", [9, LARGE])
 def test_a_file_that_somebody_has_replaced_is_not_taken_for_the_recorded_one(opened: Open, size: int) -> None:
     """Names and sizes are compared when a stage begins; contents when they are read."""
@@ -226,5 +225,5 @@ def test_a_file_that_somebody_has_replaced_is_not_taken_for_the_recorded_one(ope
     recorded, other = (hashlib.sha256(data).hexdigest() for data in contents.values())
     with opened().reading("part.parquet", other) as path:
         assert path.read_bytes() == contents["other"]
-    with pytest.raises(WrongBytes, match="does not arrive as it was written"):
+    with pytest.raises(WrongBytes, match="as it was written .its sha256 differs"):
         opened().reading("part.parquet", recorded).__enter__()
