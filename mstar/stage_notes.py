@@ -71,4 +71,4 @@ def refuse_other_bytes(storage: Storage, prefix: str, manifest: Manifest, folder
     for stored, entry in manifest.files.items():
         key = f"{prefix}/{stored}"
         if stored.startswith(f"{folder}/") and storage.known_sha256(key) not in (None, entry.sha256):
-            raise WrongBytes(f"{key} is damaged; start mstar run, which trains that policy again, or mstar train")
+            raise WrongBytes(f"{key} is damaged; start mstar run, which trains that policy again")
