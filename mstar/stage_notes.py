@@ -9,7 +9,6 @@ Who writes them, and when, is in stagedir.py.
 """
 
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from mstar.errors import WrongBytes
@@ -66,14 +65,10 @@ def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
 
 
 def refuse_other_bytes(storage: Storage, prefix: str, manifest: Manifest, folder: str) -> None:
-    """WrongBytes where a folder of a finished stage is not as it was written: what is made with it is noted
-    as made from the stage that left it. In a bucket that shows when it is read.
+    """WrongBytes where a checkpoint of a finished training is not as it was written: what is made with it is
+    noted as made from that training. In a bucket that shows when it is read.
     """
     for stored, entry in manifest.files.items():
         key = f"{prefix}/{stored}"
         if stored.startswith(f"{folder}/") and storage.known_sha256(key) not in (None, entry.sha256):
-            verb = PurePosixPath(prefix).name
-            raise WrongBytes(
-                f"{key} is not as it was written (its sha256 differs); run mstar {verb} for it again, which "
-                "makes it anew"
-            )
+            raise WrongBytes(f"{key} is damaged; start mstar run, which trains that policy again")
