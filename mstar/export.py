@@ -24,10 +24,11 @@ from mstar.stage_notes import read_manifest
 from mstar.starting import finished_iterations
 from mstar.storage import describe
 from mstar.storage.folder import SCRATCH, FolderStorage
+from mstar.stored_names import TRAINING_STATE
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.bin", "*.jinja", "*.model", "*.txt")
 LEFT_BEHIND = (
-    "training_state",
+    TRAINING_STATE,
     "prm",
     "trainer_state",
     "optimizer",

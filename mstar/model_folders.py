@@ -16,6 +16,7 @@ from mstar.addresses import BUCKET, scheme_of
 from mstar.config import Config
 from mstar.config_storage import StorageSettings
 from mstar.errors import UserError
+from mstar.stored_names import TRAINING_STATE
 
 if TYPE_CHECKING:
     from mstar.storage.s3_inputs import InputBucket
@@ -24,7 +25,7 @@ PROBE = "probe.json"
 """What training notes of a policy's weights; see models.probe."""
 PROCESSOR_FILES = ("processor_config.json", "video_preprocessor_config.json")
 """Settings of a whole processor, which we never build: its image processor and its tokenizer do."""
-IGNORED = ("training_state", "README", ".", PROBE)
+IGNORED = (TRAINING_STATE, "README", ".", PROBE)
 """Beginnings of file names in a model's folder that change no response."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx")
 

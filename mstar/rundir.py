@@ -27,7 +27,7 @@ from mstar.records import State, to_json
 from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed, refuse_other_bytes
 from mstar.stages import ADAPT, TRAIN, Stage, iteration_of, iteration_prefix, stage_prefix
 from mstar.storage import Storage, write_text
-from mstar.stored_names import CHECKPOINT, plain_name
+from mstar.stored_names import CHECKPOINT, TRAINING_STATE, plain_name
 from mstar.stored_records import Unreadable, parse_record, read_record, read_small
 
 Result = TypeVar("Result")
@@ -218,16 +218,16 @@ class RunDir:
         return self._states[iteration]
 
     @contextmanager
-    def policy_folder(self, policy: str) -> Iterator[Path]:
-        """A local folder of the checkpoint that a State names, as long as the block lasts."""
+    def policy_folder(self, policy: str, goes_on: bool = False) -> Iterator[Path]:
+        """The checkpoint that a State names, as a local folder; fit for training that `goes_on` if asked."""
         if policy == FIRST_POLICY:
             yield local_policy(self.config)
             return
         train, _, name = policy.rpartition("/")
         if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
             raise PolicyRemoved(int(PurePosixPath(train).parent.name), self.config.output)
-        if found := self._manifest(train):
-            refuse_other_bytes(self.storage, train, found[0], name)
+        if manifest := self.manifest(train):
+            refuse_other_bytes(self.storage, train, manifest, name, "" if goes_on else TRAINING_STATE)
         remedy = "delete that train folder's manifest and start again"
         with local_copy(self.storage, policy, remedy) as path:
             yield path
@@ -268,8 +268,8 @@ class RunDir:
         """The same, whatever the run was started with; files here that have changed are looked at again."""
         path = dict([*models(self.config), *problem_files(self.config)])[key]
         if key not in dict(models(self.config)):
-            known = self._problems.get(path)
-            if known and not is_address(path) and have_changed(known.files, known.stamps):
+            known = None if is_address(path) else self._problems.get(path)
+            if known and have_changed(known.files, known.stamps):
                 del self._problems[path]
             return self.problems(path).identity
         stamps = model_stamps(path)

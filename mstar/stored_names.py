@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 from mstar.storage import FileEntry, describe
 
 CHECKPOINT = "checkpoint"
+TRAINING_STATE = "training_state"
+"""How the names of what only training reads begin, in a checkpoint."""
 DIGITS = 12
 STORED_NAME = re.compile(rf"(?P<stem>.+)-[0-9a-f]{{{DIGITS}}}(?P<suffix>\.[a-z]+)?")
 

@@ -79,9 +79,10 @@ def _lesson(
     interrupted = copies.enter_context(work.run.storage.reading(newest[0])) if newest else None
     if newest:
         work.progress.note(f"training goes on after {newest[1].done} steps")
+    inherits = work.config.train.inherit == "optimizer" and origin != FIRST_POLICY
     return Lesson(
-        policy=copies.enter_context(work.run.policy_folder(origin)),
-        inherit_optimizer=work.config.train.inherit == "optimizer" and origin != FIRST_POLICY,
+        policy=copies.enter_context(work.run.policy_folder(origin, goes_on=inherits)),
+        inherit_optimizer=inherits,
         interrupted=interrupted,
         problems=work.config.data.train,
         selected=tuple(selected),

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mstar.errors import WrongBytes
+from mstar.rundir import RunDir
+from mstar.starting import open_run
+from mstar.storage.folder import FolderStorage
 from tests.commands import at_once, mstar
 from tests.smoke import fingerprints, of_first_iteration, prepare_arguments
 
@@ -78,6 +82,7 @@ def test_a_stage_out_of_order_says_what_comes_first(problems: Path, tmp_path: Pa
         ("iterations/000/score/part-00000-*", "score", ("select", "0")),
         ("iterations/000/select/selected-*", "select", ("train", "0")),
         ("iterations/000/train/checkpoint-*/model.safetensors", "train", ("generate", "1")),
+        ("iterations/000/train/checkpoint-*/training_state/moments.tensors", "train", ("train", "1")),
     ],
 )
 def test_what_another_stage_left_is_not_read_with_other_bytes(
@@ -99,3 +104,15 @@ def test_what_another_stage_left_is_not_read_with_other_bytes(
     if maker != "train":
         mstar(maker, "--run", str(output), "--iteration", "0")
         assert file.read_bytes() == before
+
+
+def test_moments_are_looked_at_by_who_goes_on_with_them(finished: Path, tmp_path: Path) -> None:
+    """They are twice the bytes of the weights: a machine that samples need not hash them."""
+    shutil.copytree(finished, tmp_path / "run")
+    run = RunDir(FolderStorage(tmp_path / "run"), open_run(str(finished)).config)
+    (moments,) = (tmp_path / "run").glob("iterations/000/train/*/training_state/moments.tensors")
+    moments.write_bytes(moments.read_bytes()[:-1] + b"?")
+    with run.policy_folder(run.policy_after(0)) as folder:
+        assert moments.is_relative_to(folder)
+    with pytest.raises(WrongBytes, match="moments.tensors is damaged"):
+        run.policy_folder(run.policy_after(0), goes_on=True).__enter__()
