@@ -61,7 +61,7 @@ def test_what_is_finished_stays_and_the_run_goes_on(went_on: WentOn) -> None:
 
 def test_a_stage_command_accepts_it_too(went_on: WentOn) -> None:
     again = mstar("train", "--run", "run", "--iteration", "0")
-    assert again.stdout == ""
+    assert again.stdout == "iteration 0 · train is finished already\n"
     assert "damaged" not in again.stderr and "made again" not in again.stderr
     assert {path: path.read_bytes() for path in went_on.finished} == went_on.finished
 

@@ -165,7 +165,9 @@ def test_a_base_that_is_gone_is_named(problems: Path, adapted: Path, tmp_path: P
     moved.mkdir()
     for name in ("inputs.json", "iterations", "start"):
         (moved / name).symlink_to(adapted / name)
-    (moved / "run.yaml").write_text(settings.replace(path, str(tmp_path / "gone")))
+    assert path in settings and "count: 2" in settings
+    longer = settings.replace("count: 2", "count: 3")
+    (moved / "run.yaml").write_text(longer.replace(path, str(tmp_path / "gone")))
     done = mstar("generate", "--run", str(moved), "--iteration", "1", check=False)
     assert done.returncode == 0, "what is finished needs no base"
     done = mstar("generate", "--run", str(moved), "--iteration", "2", check=False)
