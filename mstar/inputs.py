@@ -28,6 +28,21 @@ def problem_files(config: Config) -> Iterator[tuple[str, str]]:
         yield f"data.tests.{name}", path
 
 
+class Models:
+    """The models of a run, looked at once and again when their files here have changed."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._known: dict[str, tuple[list[tuple[str, Stamp]], str]] = {}
+
+    def identity(self, key: str) -> str:
+        """That of a setting's model."""
+        stamps = model_stamps(dict(models(self.config))[key])
+        if key not in self._known or self._known[key][0] != stamps:
+            self._known[key] = stamps, identity_of_model(self.config, key)
+        return self._known[key][1]
+
+
 def identity_of_model(config: Config, key: str) -> str:
     """By what the model of a setting is known, wherever it lies."""
     path, revision = {

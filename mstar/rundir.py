@@ -21,7 +21,7 @@ from mstar.datasets import ProblemFile, Reading, open_problems
 from mstar.datasets.index import have_changed
 from mstar.errors import PolicyRemoved, UserError
 from mstar.fingerprints import Fingerprint, settings_of
-from mstar.inputs import identity_of_model, model_stamps, models, problem_files
+from mstar.inputs import Models, models, problem_files
 from mstar.model_folders import local_policy
 from mstar.records import State, to_json
 from mstar.stage_notes import MANIFEST, TIMING, Manifest, read_removed, refuse_other_bytes
@@ -73,7 +73,7 @@ class RunDir:
         self.storage = storage
         self.config = config
         self._problems: dict[str, ProblemFile] = {}
-        self._models: dict[str, tuple[object, str]] = {}
+        self._models = Models(config)
         self._noted: dict[str, str] = {}
         self._states: dict[int, State] = {}
         self._manifests: dict[str, tuple[Manifest, str]] = {}
@@ -266,16 +266,13 @@ class RunDir:
 
     def content_of(self, key: str) -> str:
         """The same, whatever the run was started with; files here that have changed are looked at again."""
-        path = dict([*models(self.config), *problem_files(self.config)])[key]
-        if key not in dict(models(self.config)):
-            known = None if is_address(path) else self._problems.get(path)
-            if known and have_changed(known.files, known.stamps):
-                del self._problems[path]
-            return self.problems(path).identity
-        stamps = model_stamps(path)
-        if self._models.get(key, ("",))[0] != stamps:
-            self._models[key] = stamps, identity_of_model(self.config, key)
-        return self._models[key][1]
+        if key in dict(models(self.config)):
+            return self._models.identity(key)
+        path = dict(problem_files(self.config))[key]
+        known = None if is_address(path) else self._problems.get(path)
+        if known and have_changed(known.files, known.stamps):
+            del self._problems[path]
+        return self.problems(path).identity
 
     def noted_identities(self) -> dict[str, str]:
         """What the inputs were like when the run was started, read once; empty before that."""
