@@ -227,7 +227,7 @@ class RunDir:
         if name in read_removed(self.storage, train) and not self.storage.keys(f"{policy}/"):
             raise PolicyRemoved(int(PurePosixPath(train).parent.name), self.config.output)
         if manifest := self.manifest(train):
-            refuse_other_bytes(self.storage, train, manifest, name, "" if goes_on else TRAINING_STATE)
+            refuse_other_bytes(self.storage, train, manifest, name, () if goes_on else (TRAINING_STATE,))
         remedy = "delete that train folder's manifest and start again"
         with local_copy(self.storage, policy, remedy) as path:
             yield path

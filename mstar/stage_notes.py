@@ -64,15 +64,17 @@ def read_removed(storage: Storage, prefix: str) -> dict[str, str]:
     return read_if_whole(storage, f"{prefix}/{REMOVED}", dict) or {}
 
 
-def refuse_other_bytes(storage: Storage, prefix: str, manifest: Manifest, folder: str, but: str = "") -> None:
+def refuse_other_bytes(
+    storage: Storage, prefix: str, manifest: Manifest, folder: str, unread: tuple[str, ...] = ()
+) -> None:
     """WrongBytes where a checkpoint of a finished training is not as it was written: what is made with it is
-    noted as made from that training. `but` begins the names of files that nobody is about to read: hashing
+    noted as made from that training. `unread` begins the names of files that nobody is about to read: hashing
     the moments would take twice the time of the weights. In a bucket it shows when they are read.
     """
-    unread = f"{folder}/{but}" if but else "/"
     for stored, entry in manifest.files.items():
-        key = f"{prefix}/{stored}"
-        if not stored.startswith(f"{folder}/") or stored.startswith(unread):
+        own, _, name = stored.partition("/")
+        if own != folder or name.startswith(unread):
             continue
+        key = f"{prefix}/{stored}"
         if storage.known_sha256(key) not in (None, entry.sha256):
             raise WrongBytes(f"{key} is damaged; start mstar run, which trains that policy again")

@@ -52,8 +52,10 @@ def shares_of(shards: int) -> tuple[str, ...]:
 
 def check_iteration(run: RunDir, iteration: int | None) -> None:
     """UserError where a run has no such turn, whose responses nothing would ever train on."""
+    if iteration is None:
+        return
     done, planned = finished_iterations(run), planned_iterations(run)
-    if iteration is None or iteration < max(done, planned):
+    if iteration < max(done, planned):
         return
     if planned < run.config.iterations.count:
         raise UserError(

@@ -21,6 +21,7 @@ from mstar.models import Family, part_of
 from mstar.models.adapters import ADAPTER_FILES, PREFIX, WEIGHTS, base_of, is_adapter, rank_of
 from mstar.models.loading import write_merged
 from mstar.storage.folder import FolderStorage
+from mstar.stored_names import TRAINING_STATE
 
 ROOMS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM makes room for."""
@@ -62,7 +63,7 @@ def served(policy: Path, model: Model, family: Family) -> Iterator[Served]:
         yield Served(base_of(policy, model), policy, room)
         return
     with FolderStorage(merged_folder()).scratch() as whole:
-        shutil.copytree(policy, whole, ignore=shutil.ignore_patterns("training_state*", *ADAPTER_FILES))
+        shutil.copytree(policy, whole, ignore=shutil.ignore_patterns(f"{TRAINING_STATE}*", *ADAPTER_FILES))
         write_merged(policy, model, whole)
         yield Served(whole)
 

@@ -20,11 +20,12 @@ from mstar.errors import UserError
 from mstar.models.adapters import save_adapter
 from mstar.models.loading import save_model
 from mstar.models.probe import Probe, write_probe
+from mstar.stored_names import TRAINING_STATE
 from mstar.trainers import Progressed
 from mstar.trainers.policy import Policy
 
-MOMENTS, PROGRESS = "training_state/moments.tensors", "training_state/progress.json"
-OLD_MOMENTS, OLD_PROGRESS = "training_state.safetensors", "training_state.json"
+MOMENTS, PROGRESS = f"{TRAINING_STATE}/moments.tensors", f"{TRAINING_STATE}/progress.json"
+OLD_MOMENTS, OLD_PROGRESS = f"{TRAINING_STATE}.safetensors", f"{TRAINING_STATE}.json"
 OLD_RANDOM_STATE = "random_state"
 """Beside the moments in old checkpoints; of no use now."""
 
