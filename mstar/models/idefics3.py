@@ -53,7 +53,7 @@ class Idefics3(TowerFamily):
         self.layouts: dict[tuple[int, ...], list[int]] = {}
 
     def image_shape(self, width: int, height: int, alone: bool) -> tuple[int, ...]:
-        """Rounded as the image processor does it, in two steps."""
+        """Rounded as the image processor does it, in two steps. ValueError where a side has no pixel left."""
         if not self.image_processor.do_image_splitting:
             return 0, 0
         pixels = np.broadcast_to(np.uint8(0), (height, width))
@@ -65,6 +65,8 @@ class Idefics3(TowerFamily):
         else:
             rows = math.ceil(height / self.side)
             columns = math.ceil(int(rows * self.side * ratio) / self.side)
+        if not min(rows, columns):
+            raise ValueError("it is so thin that resizing leaves it no pixel on a side")
         return (rows, columns) if max(rows, columns) > 1 else (0, 0)
 
     def image_ids(self, shape: tuple[int, ...]) -> list[int]:
